@@ -1,0 +1,120 @@
+"""The settings block of a script, also on its command line.
+
+A script opens with a ruled block of settings, one a line:
+
+    BATCH_SIZE = 16  # crops a step
+
+`parse` turns each line into an option of the same name (`--batch-size 16`), with the
+comment as its help and the value in the file as its default. So a setting can be edited
+in the file or given for one run, and is written down in one place only.
+"""
+
+import argparse
+import inspect
+import io
+import math
+import tokenize
+
+RULE = "# ----"
+
+
+def meanings(source):
+    """Comments of the settings in the ruled block of a script.
+
+    Args:
+        source: text of the script; the block stands between its first two lines that
+            begin with `RULE`.
+
+    Returns:
+        dict of setting name -> its comment, in the order of the block.
+
+    Raises:
+        ValueError: a setting of the block has no comment.
+    """
+    lines = source.splitlines()
+    first, last = [n for n, line in enumerate(lines) if line.startswith(RULE)][:2]
+    block = "\n".join(lines[first + 1 : last]) + "\n"
+    found = {}
+    name = None
+    for token in tokenize.generate_tokens(io.StringIO(block).readline):
+        if token.type == tokenize.NAME and token.start[1] == 0:
+            name = token.string
+            found[name] = ""
+        elif token.type == tokenize.COMMENT and token.start[1] > 0 and name:
+            found[name] = token.string.lstrip("# ")
+    for name, meaning in found.items():
+        if not meaning:
+            raise ValueError(f"{name}: expected a comment on the setting's line")
+    return found
+
+
+def parse(modules, arguments=None, positional=()):
+    """Reads the command line that the settings blocks of `modules` define.
+
+    Args:
+        modules: modules with a settings block; the last one is the script that runs, and
+            its docstring describes the command.
+        arguments: list of words of the command line; `None` for the process's own.
+        positional: names of settings that may also be given without an option.
+
+    Returns:
+        `argparse.Namespace` with one attribute for each setting, in lower case.
+        A word that is no setting, or a value of the wrong type, ends the program with
+        exit code 2 and one line that says what was expected.
+    """
+    parser = argparse.ArgumentParser(
+        description=inspect.getdoc(modules[-1]),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    defaults = {}
+    for module in modules:
+        for name, meaning in meanings(inspect.getsource(module)).items():
+            value = getattr(module, name)
+            key = name.lower()
+            defaults[key] = value
+            options = {
+                "dest": key,
+                "default": argparse.SUPPRESS,
+                # argparse formats help texts with %.
+                "help": f"{meaning} (default: {value})".replace("%", "%%"),
+            }
+            if isinstance(value, bool):
+                options["action"] = argparse.BooleanOptionalAction
+            else:
+                options["type"] = type(value)
+                options["metavar"] = type(value).__name__.upper()
+            parser.add_argument("--" + key.replace("_", "-"), **options)
+            if name in positional:
+                parser.add_argument(
+                    key, nargs="?", default=argparse.SUPPRESS, metavar=name, help=f"same as --{key}"
+                )
+    # A positional and its option share one name, and argparse would let the default of
+    # the one overwrite the value of the other: hence SUPPRESS, and the defaults here.
+    return argparse.Namespace(**{**defaults, **vars(parser.parse_args(arguments))})
+
+
+def check_whole(values, name, minimum):
+    """Raises ValueError unless setting `name` is a whole number of at least `minimum`."""
+    value = getattr(values, name)
+    if isinstance(value, bool) or not isinstance(value, int) or value < minimum:
+        raise ValueError(
+            f"{name.upper()} = {value!r}: expected a whole number of at least {minimum}"
+        )
+
+
+def check_number(values, name, above, at_most=math.inf):
+    """Raises ValueError unless setting `name` is a number in (above, at_most]."""
+    value = getattr(values, name)
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not is_number or not above < value <= at_most or math.isinf(value):
+        limit = "" if math.isinf(at_most) else f" and at most {at_most}"
+        raise ValueError(f"{name.upper()} = {value!r}: expected a number above {above}{limit}")
+
+
+def check_choice(values, name, choices):
+    """Raises ValueError unless setting `name` is one of `choices`."""
+    value = getattr(values, name)
+    if value not in choices:
+        expected = ", ".join(repr(choice) for choice in choices)
+        raise ValueError(f"{name.upper()} = {value!r}: expected one of {expected}")

@@ -1,0 +1,519 @@
+"""Trains the network on a folder of photographs: photographs -> crops -> fit -> weights/.
+
+`python train.py` trains on every picture below data/ and writes weights/<NAME>.keras, the
+averaged weights of the epoch that scored best on validation pictures, with its settings
+(.json), a row for every epoch (.csv) and a plot of them (.png). Started again, it goes on
+after the last whole epoch.
+"""
+
+import csv
+import itertools
+import json
+import math
+import sys
+import tempfile
+import time
+import zipfile
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+import keras
+import numpy as np
+from matplotlib.figure import Figure
+from tqdm import tqdm
+
+import evaluate
+import network
+import output
+import settings
+import utils
+
+# ------------------------------------------------------------------- settings ----
+DATA = "data"  # folder of HR photographs, searched recursively
+VALIDATION_DATA = ""  # folder of validation pictures; empty: hold out a few of DATA
+NAME = "edsr_x2"  # the weights are written to weights/<NAME>.keras
+CROP_SIZE = 64  # height and width of a training crop, in HR pixels
+BATCH_SIZE = 8  # crops a step
+EPOCHS = 1000  # times STEPS_PER_EPOCH; the learning rate reaches 0 at the end
+STEPS_PER_EPOCH = 1000  # steps between validations
+LEARNING_RATE = 1e-4  # of Adam, at its peak; grow it with BATCH_SIZE
+WARMUP_STEPS = 500  # steps in which the learning rate rises from 0 to its peak
+CLIP_NORM = 1.0  # largest norm of the whole gradient; a bad batch cannot derail the run
+AVERAGING = 0.999  # decay of the averaged weights, which are validated and saved
+VALIDATION_CROP = 512  # side of the centre of a validation picture that is scored, HR pixels
+PRECISION = "float32"  # or mixed_bfloat16: faster where the hardware has bfloat16
+SEED = 1  # of the first weights and of all crops
+RESTART = False  # begin anew and overwrite an earlier run of the same NAME
+# ---------------------------------------------------------------------------------
+
+WEIGHTS_FOLDER = Path("weights")
+# A run may go on with these changed: they say where it happens, not what it computes.
+FREE_TO_CHANGE = {"data", "validation_data", "validation_crop", "precision", "restart"}
+
+
+class Photograph(NamedTuple):
+    """One training picture: uint8 (H, W, 3) `lr` and (scale * H, scale * W, 3) `hr`."""
+
+    lr: np.ndarray
+    hr: np.ndarray
+
+
+def load_photographs(paths, *, scale, crop_size):
+    """Decodes photographs and makes their low-resolution halves, on all processors.
+
+    Args:
+        paths: the files.
+        scale: reduction of the low-resolution pictures.
+        crop_size: smallest height and width that is of use, HR pixels.
+
+    Returns:
+        List of `Photograph` in the order of `paths`, and a dict from each path that was
+        left out to the reason.
+    """
+
+    def load(path):
+        try:
+            hr = utils.crop_to_multiple(utils.read_rgb(path), scale)
+        except utils.UnreadablePicture as error:
+            return error
+        height, width = hr.shape[:2]
+        if min(height, width) < crop_size:
+            return f"{width}x{height} is smaller than a crop of {crop_size}x{crop_size}"
+        return Photograph(utils.downscale(hr, scale), hr)
+
+    photographs, skipped = [], {}
+    with ThreadPoolExecutor() as workers:
+        loaded = tqdm(workers.map(load, paths), "loading", len(paths), unit="picture")
+        for path, result in zip(paths, loaded, strict=True):
+            if isinstance(result, Photograph):
+                photographs.append(result)
+            else:
+                skipped[path] = str(result)
+    return photographs, skipped
+
+
+def cut_batch(photographs, step, *, crop_size, batch_size, seed):
+    """Random aligned crops, each flipped and turned at random; a function of (seed, step).
+
+    Every crop position of all photographs is equally likely, so a large photograph gives
+    more crops than a small one.
+
+    Args:
+        photographs: list of `Photograph`, each at least as large as a crop.
+        step: number of the training step.
+        crop_size: side of a crop in HR pixels, a multiple of the scale.
+
+    Returns:
+        uint8 (batch_size, crop_size / scale, crop_size / scale, 3) LR crops and
+        uint8 (batch_size, crop_size, crop_size, 3) HR crops.
+    """
+    scale = photographs[0].hr.shape[0] // photographs[0].lr.shape[0]
+    lr_size = crop_size // scale
+    positions = np.cumsum(
+        [(p.lr.shape[0] - lr_size + 1) * (p.lr.shape[1] - lr_size + 1) for p in photographs]
+    )
+    random = np.random.default_rng((seed, step))
+    lr = np.empty((batch_size, lr_size, lr_size, 3), np.uint8)
+    hr = np.empty((batch_size, crop_size, crop_size, 3), np.uint8)
+    for n in range(batch_size):
+        position = random.integers(positions[-1])
+        index = np.searchsorted(positions, position, side="right")
+        photograph = photographs[index]
+        columns = photograph.lr.shape[1] - lr_size + 1
+        top, left = divmod(int(positions[index] - 1 - position), columns)
+        turns, flip = random.integers(4), random.integers(2)
+        for crops, picture, factor in (lr, photograph.lr, 1), (hr, photograph.hr, scale):
+            size = lr_size * factor
+            crop = picture[top * factor :, left * factor :][:size, :size]
+            crop = np.rot90(crop, turns)
+            crops[n] = crop[:, ::-1] if flip else crop
+    return lr, hr
+
+
+def stream(make_batch, first_step, ahead=8):
+    """Yields make_batch(first_step), make_batch(first_step + 1), ... for ever.
+
+    A thread of its own makes the next `ahead` batches meanwhile.
+    """
+    with ThreadPoolExecutor(1) as worker:
+        later = first_step + ahead
+        waiting = deque(worker.submit(make_batch, step) for step in range(first_step, later))
+        for step in itertools.count(later):
+            yield waiting.popleft().result()
+            waiting.append(worker.submit(make_batch, step))
+
+
+def mean_absolute_error(hr, sr):
+    """L1 loss of uint8 `hr` against float `sr` in [0, 1], both (N, H, W, 3); (N,)."""
+    return keras.ops.mean(keras.ops.abs(hr / 255.0 - sr), axis=(1, 2, 3))
+
+
+def training_model(model, *, learning_rate, clip_norm, averaging):
+    """`model` with uint8 pixels in, compiled for `fit`: L1, Adam, averaged weights.
+
+    Args:
+        model: network from float32 in [0, 1], as `network.edsr` builds it.
+        learning_rate: number or Keras schedule.
+        clip_norm: largest norm of the whole gradient.
+        averaging: decay of the averaged weights, which the optimizer keeps.
+    """
+    # The crops travel to the device as uint8, a quarter of the bytes of float32.
+    pixels = keras.Input((None, None, 3), dtype="uint8")
+    scaled = keras.layers.Rescaling(1 / 255, dtype="float32")(pixels)
+    training = keras.Model(pixels, model(scaled))
+    # TensorFlow's own kernels beat XLA's on a processor: 0.26 against 0.58 s a step.
+    on_processor = keras.backend.backend() == "tensorflow" and not output.has_gpu()
+    training.compile(
+        keras.optimizers.Adam(
+            learning_rate,
+            beta_2=0.99,
+            global_clipnorm=clip_norm,
+            use_ema=True,
+            ema_momentum=averaging,
+        ),
+        loss=mean_absolute_error,
+        jit_compile=False if on_processor else "auto",
+    )
+    return training
+
+
+def round_to_half(array):
+    """Rounds a float32 array to the 11 significant bits of half precision, keeping float32."""
+    mantissa, exponent = np.frexp(array)
+    return np.ldexp(np.round(mantissa * 2**11) / 2**11, exponent).astype(np.float32)
+
+
+def export(model, path):
+    """Saves `model` as a `.keras` file, packed tighter than Keras does.
+
+    Of weights that `round_to_half` rounded, the low bits are zeros and pack away: the file
+    has half the size of the float32 weights and is still an ordinary `.keras` file. A file
+    at `path` is replaced only when the new one is complete.
+    """
+    with tempfile.TemporaryDirectory() as folder, utils.replacing(path) as part:
+        saved = Path(folder, "saved.keras")
+        model.save(saved)
+        with zipfile.ZipFile(saved) as old, zipfile.ZipFile(part, "w") as new:
+            for name in old.namelist():
+                new.writestr(zipfile.ZipInfo(name), old.read(name), zipfile.ZIP_LZMA)
+
+
+def save_state(path, training, chosen, history):
+    """Writes all that a run needs to go on, in place of an older state at `path`."""
+    arrays = {f"model_{n}": array for n, array in enumerate(training.get_weights())}
+    for n, variable in enumerate(training.optimizer.variables):
+        arrays[f"optimizer_{n}"] = keras.ops.convert_to_numpy(variable)
+    about = json.dumps({"settings": vars(chosen), "history": history})
+    with utils.replacing(path) as part:
+        np.savez(part, about=about, **arrays)
+
+
+def load_state(path, training, chosen):
+    """Puts the state at `path` into `training` and returns the history of its epochs.
+
+    Raises:
+        ValueError: the state was made with other settings.
+    """
+    with np.load(path, allow_pickle=False) as state:
+        about = json.loads(str(state["about"]))
+        for name, value in vars(chosen).items():
+            before = about["settings"].get(name)
+            if name not in FREE_TO_CHANGE and value != before:
+                raise ValueError(
+                    f"{name.upper()} = {value!r}: expected {before!r}, as in the interrupted "
+                    f"run at {path}; set it so, take another NAME, or begin anew with --restart"
+                )
+        training.set_weights([state[f"model_{n}"] for n in range(len(training.weights))])
+        training.optimizer.build(training.trainable_variables)
+        for n, variable in enumerate(training.optimizer.variables):
+            variable.assign(state[f"optimizer_{n}"])
+    return about["history"]
+
+
+def averaged_weights(training):
+    """The optimizer's moving averages of the weights, in the order of `get_weights()`."""
+    current = training.get_weights()
+    training.optimizer.finalize_variable_values(training.trainable_variables)
+    averaged = training.get_weights()
+    training.set_weights(current)
+    return averaged
+
+
+def plot(history, path):
+    """Draws loss, PSNR and learning rate over the steps of a run as a picture at `path`."""
+    steps = [row["step"] for row in history]
+    figure = Figure(figsize=(8, 8), layout="constrained")
+    loss, psnr, rate = figure.subplots(3, sharex=True)
+    loss.plot(steps, [row["loss"] for row in history], marker=".")
+    loss.set(ylabel="training loss (L1)", yscale="log")
+    psnr.plot(steps, [row["psnr"] for row in history], marker=".", label="network")
+    psnr.axhline(history[0]["bicubic_psnr"], color="grey", linestyle="--", label="bicubic")
+    psnr.set(ylabel="validation PSNR-Y (dB)")
+    psnr.legend()
+    rate.plot(steps, [row["learning_rate"] for row in history], marker=".")
+    rate.set(ylabel="learning rate", xlabel="step")
+    for axes in (loss, psnr, rate):
+        axes.grid(alpha=0.3)
+    with utils.replacing(path) as part:
+        figure.savefig(part, dpi=100)
+
+
+class Journal(keras.callbacks.Callback):
+    """Shows the progress; after each epoch validates, writes what is new, saves the state.
+
+    Args:
+        chosen: the settings.
+        averaged: float32 network to which the averaged weights are copied.
+        validation: list of `Photograph`.
+        schedule: the learning rate's schedule.
+        history: rows of the epochs that are done; grows.
+    """
+
+    def __init__(self, chosen, averaged, validation, schedule, history):
+        super().__init__()
+        self.chosen = chosen
+        self.averaged = averaged
+        self.validation = validation
+        self.schedule = schedule
+        self.history = history
+        self.bicubic_psnr = validation_psnr(
+            validation, lambda lr: utils.upscale_bicubic(lr, chosen.scale), chosen.scale
+        )
+        self.seconds_before = history[-1]["seconds"] if history else 0.0
+        self.started = time.monotonic()
+        self.bar = tqdm(
+            desc="training",
+            total=chosen.epochs * chosen.steps_per_epoch * chosen.batch_size,
+            initial=len(history) * chosen.steps_per_epoch * chosen.batch_size,
+            unit="crop",
+            unit_scale=True,
+            smoothing=0.05,
+        )
+
+    def on_train_batch_end(self, batch, logs=None):
+        shown = {"loss": f"{logs['loss']:.4f}"}
+        if self.history:
+            shown["psnr"] = f"{self.history[-1]['psnr']:.2f}"
+        self.bar.set_postfix(shown, refresh=False)
+        self.bar.update(self.chosen.batch_size)
+
+    def on_epoch_end(self, epoch, logs=None):
+        chosen, history = self.chosen, self.history
+        step = (epoch + 1) * chosen.steps_per_epoch
+        if not math.isfinite(logs["loss"]):
+            raise FloatingPointError(
+                f"the loss became {logs['loss']} in epoch {epoch + 1}, at a learning rate of "
+                f"{float(self.schedule(step)):.2g}; the state of epoch {epoch} is kept. "
+                "Lower LEARNING_RATE and begin anew with --restart"
+            )
+        # Rounded before they are scored, so that the score is the saved file's own.
+        self.averaged.set_weights([round_to_half(w) for w in averaged_weights(self.model)])
+        psnr = validation_psnr(
+            self.validation, lambda lr: output.enlarge(self.averaged, lr), chosen.scale
+        )
+        is_best = all(psnr > row["psnr"] for row in history)
+        history.append(
+            {
+                "epoch": epoch + 1,
+                "step": step,
+                "learning_rate": float(self.schedule(step)),
+                "loss": logs["loss"],
+                "psnr": psnr,
+                "bicubic_psnr": self.bicubic_psnr,
+                "seconds": self.seconds_before + time.monotonic() - self.started,
+            }
+        )
+        path = WEIGHTS_FOLDER / f"{chosen.name}.keras"
+        if is_best:
+            export(self.averaged, path)
+        with utils.replacing(path.with_suffix(".json")) as part:
+            best = max(history, key=lambda row: row["psnr"])
+            about = {"settings": vars(chosen), "best": best, "backend": keras.backend.backend()}
+            part.write_text(json.dumps(about, indent=2) + "\n")
+        with utils.replacing(path.with_suffix(".csv")) as part, part.open("w", newline="") as file:
+            writer = csv.DictWriter(file, history[0])
+            writer.writeheader()
+            writer.writerows(history)
+        plot(history, path.with_suffix(".png"))
+        save_state(state_path(chosen.name), self.model, chosen, history)
+        tqdm.write(
+            f"epoch {epoch + 1}/{chosen.epochs}: loss {logs['loss']:.5f}, "
+            f"PSNR {psnr:.3f} dB (bicubic {self.bicubic_psnr:.3f})"
+            + (f", best so far: {path}" if is_best else "")
+        )
+
+    def on_train_end(self, logs=None):
+        self.bar.close()
+
+
+def validation_psnr(photographs, enlarge, scale):
+    """Mean PSNR on Y of `enlarge(lr)` against `hr`, in dB."""
+    return float(np.mean([evaluate.psnr(p.hr, enlarge(p.lr), scale) for p in photographs]))
+
+
+def state_path(name):
+    """File from which a run called `name` goes on."""
+    return WEIGHTS_FOLDER / f"{name}.state.npz"
+
+
+def find_pictures(data, validation_data):
+    """Training and validation files.
+
+    Pictures below `validation_data` are never trained on, also where it lies in `data`.
+    Without it, every 50th picture of `data` is held out, 12 at most and 1 at least.
+
+    Raises:
+        ValueError: a folder is missing, or holds too few pictures.
+    """
+    found = utils.find_pictures(data)
+    if validation_data:
+        validation = utils.find_pictures(validation_data)
+        if not validation:
+            raise ValueError(f"VALIDATION_DATA = {validation_data!r}: no pictures found in it")
+        held_out = {path.resolve() for path in validation}
+        return [path for path in found if path.resolve() not in held_out], validation
+    if len(found) < 2:
+        raise ValueError(
+            f"DATA = {data!r}: found {len(found)} pictures in it, expected at least 2 "
+            "(one to train on, one to validate)"
+        )
+    validation = found[:: max(50, math.ceil(len(found) / 12))]
+    return [path for path in found if path not in set(validation)], validation
+
+
+def validate(chosen):
+    """Raises ValueError at the first setting whose value makes no sense."""
+    settings.check_choice(chosen, "scale", network.SHUFFLES)
+    settings.check_whole(chosen, "num_filters", 1)
+    settings.check_whole(chosen, "residual_blocks", 1)
+    settings.check_number(chosen, "residual_scaling", above=0, at_most=1)
+    for name in ("crop_size", "batch_size", "epochs", "steps_per_epoch", "validation_crop"):
+        settings.check_whole(chosen, name, 1)
+    for name in ("warmup_steps", "seed"):
+        settings.check_whole(chosen, name, 0)
+    for name in ("learning_rate", "clip_norm"):
+        settings.check_number(chosen, name, above=0)
+    settings.check_number(chosen, "averaging", above=0, at_most=1 - 1e-9)
+    settings.check_choice(chosen, "precision", ("float32", "mixed_bfloat16", "mixed_float16"))
+    if not chosen.name or Path(chosen.name).name != chosen.name:
+        raise ValueError(f"NAME = {chosen.name!r}: expected a file name without folder")
+    for name in ("crop_size", "validation_crop"):
+        size = getattr(chosen, name)
+        if size % chosen.scale:
+            raise ValueError(
+                f"{name.upper()} = {size}: expected a multiple of SCALE = {chosen.scale}"
+            )
+
+
+def train(chosen):
+    """Trains as the settings say; writes weights/<NAME>.keras, .json, .csv, .png and state.
+
+    Args:
+        chosen: namespace of all settings of `network.py` and `train.py`, in lower case.
+
+    Raises:
+        ValueError: a setting is wrong, or the data has nothing to train on.
+        FloatingPointError: the loss is not finite; the state of the epoch before is kept.
+    """
+    validate(chosen)
+    training_paths, validation_paths = find_pictures(chosen.data, chosen.validation_data)
+
+    keras.utils.set_random_seed(chosen.seed)
+    shape = {
+        name: getattr(chosen, name)
+        for name in ("scale", "num_filters", "residual_blocks", "residual_scaling", "global_skip")
+    }
+    averaged = network.edsr(**shape)
+    keras.config.set_dtype_policy(chosen.precision)
+    model = network.edsr(**shape)
+    keras.config.set_dtype_policy("float32")
+
+    total_steps = chosen.epochs * chosen.steps_per_epoch
+    schedule = keras.optimizers.schedules.CosineDecay(
+        0.0,
+        decay_steps=max(1, total_steps - chosen.warmup_steps),
+        warmup_target=chosen.learning_rate,
+        warmup_steps=chosen.warmup_steps,
+    )
+    training = training_model(
+        model,
+        learning_rate=schedule,
+        clip_norm=chosen.clip_norm,
+        averaging=chosen.averaging,
+    )
+    WEIGHTS_FOLDER.mkdir(exist_ok=True)
+    state = state_path(chosen.name)
+    history = []
+    if state.exists() and not chosen.restart:
+        history = load_state(state, training, chosen)
+        print(f"going on after epoch {len(history)} of {chosen.epochs}, from {state}")
+
+    photographs, skipped = load_photographs(
+        training_paths, scale=chosen.scale, crop_size=chosen.crop_size
+    )
+    validation, skipped_validation = load_photographs(
+        validation_paths, scale=chosen.scale, crop_size=chosen.scale
+    )
+    for path, reason in (skipped | skipped_validation).items():
+        print(f"skipped {path}: {reason}")
+    if not photographs or not validation:
+        raise ValueError(
+            f"DATA = {chosen.data!r}: {len(photographs)} usable pictures to train on and "
+            f"{len(validation)} to validate; expected at least 1 of each"
+        )
+    megapixels = sum(p.hr.shape[0] * p.hr.shape[1] for p in photographs) / 1e6
+    print(
+        f"{len(photographs)} photographs of {megapixels:.1f} megapixels in all, "
+        f"{len(validation)} to validate, {model.count_params():,} parameters, "
+        f"{keras.backend.backend()} backend, {chosen.precision}"
+    )
+    validation = [centre(p, chosen.validation_crop) for p in validation]
+
+    first_step = len(history) * chosen.steps_per_epoch
+    training.fit(
+        stream(
+            lambda step: cut_batch(
+                photographs,
+                step,
+                crop_size=chosen.crop_size,
+                batch_size=chosen.batch_size,
+                seed=chosen.seed,
+            ),
+            first_step,
+        ),
+        initial_epoch=len(history),
+        epochs=chosen.epochs,
+        steps_per_epoch=chosen.steps_per_epoch,
+        callbacks=[Journal(chosen, averaged, validation, schedule, history)],
+        verbose=0,
+    )
+    best = max(history, key=lambda row: row["psnr"])
+    print(
+        f"done: weights/{chosen.name}.keras is of epoch {best['epoch']}, "
+        f"PSNR {best['psnr']:.3f} dB (bicubic {best['bicubic_psnr']:.3f})"
+    )
+
+
+def centre(photograph, size):
+    """The central `size` x `size` HR pixels of a photograph, or all where it is smaller."""
+    scale = photograph.hr.shape[0] // photograph.lr.shape[0]
+    height, width = (min(length, size // scale) for length in photograph.lr.shape[:2])
+    top, left = (photograph.lr.shape[0] - height) // 2, (photograph.lr.shape[1] - width) // 2
+    hr = photograph.hr[top * scale :, left * scale :][: height * scale, : width * scale]
+    return Photograph(photograph.lr[top:, left:][:height, :width], hr)
+
+
+def main(arguments=None):
+    chosen = settings.parse([network, sys.modules[__name__]], arguments)
+    try:
+        train(chosen)
+    except (ValueError, OSError, FloatingPointError) as error:
+        sys.exit(f"train.py: {error}")
+    except KeyboardInterrupt:
+        sys.exit("\ntrain.py: stopped; the same command goes on after the last whole epoch")
+
+
+if __name__ == "__main__":
+    main()
