@@ -8,10 +8,8 @@ Source: Lim et al., "Enhanced Deep Residual Networks for Single Image Super-Reso
 
 import sys
 
-import keras
-from keras import layers
-
 import settings
+from backend import keras
 
 # ------------------------------------------------------------------- settings ----
 SCALE = 2  # enlargement of height and of width: 2, 3 or 4
@@ -26,12 +24,12 @@ SHUFFLES = {2: (2,), 3: (3,), 4: (2, 2)}  # pixel-shuffle factors of each scale
 
 def residual_block(x, num_filters, residual_scaling, name):
     """conv - ReLU - conv - scale - add: (N, H, W, num_filters) to the same shape."""
-    branch = layers.Conv2D(
+    branch = keras.layers.Conv2D(
         num_filters, 3, padding="same", activation="relu", name=f"{name}_conv1"
     )(x)
-    branch = layers.Conv2D(num_filters, 3, padding="same", name=f"{name}_conv2")(branch)
-    branch = layers.Rescaling(residual_scaling, name=f"{name}_scale")(branch)
-    return layers.Add(name=f"{name}_add")([x, branch])
+    branch = keras.layers.Conv2D(num_filters, 3, padding="same", name=f"{name}_conv2")(branch)
+    branch = keras.layers.Rescaling(residual_scaling, name=f"{name}_scale")(branch)
+    return keras.layers.Add(name=f"{name}_add")([x, branch])
 
 
 def edsr(
@@ -70,30 +68,28 @@ def edsr(
     if residual_blocks < 1:
         raise ValueError(f"RESIDUAL_BLOCKS = {residual_blocks!r}: expected at least 1")
     if not 0 < residual_scaling <= 1:
-        raise ValueError(
-            f"RESIDUAL_SCALING = {residual_scaling!r}: expected above 0 and at most 1"
-        )
+        raise ValueError(f"RESIDUAL_SCALING = {residual_scaling!r}: expected above 0 and at most 1")
 
     lr = keras.Input((None, None, 3), dtype="float32", name="lr")
-    head = layers.Conv2D(num_filters, 3, padding="same", name="head")(lr)
+    head = keras.layers.Conv2D(num_filters, 3, padding="same", name="head")(lr)
 
     x = head  # (N, H, W, num_filters)
     for n in range(1, residual_blocks + 1):
         x = residual_block(x, num_filters, residual_scaling, name=f"block{n}")
-    x = layers.Conv2D(num_filters, 3, padding="same", name="body")(x)
-    x = layers.Add(name="long_skip")([head, x])
+    x = keras.layers.Conv2D(num_filters, 3, padding="same", name="body")(x)
+    x = keras.layers.Add(name="long_skip")([head, x])
 
     for n, factor in enumerate(SHUFFLES[scale], start=1):
         # (N, H, W, num_filters) -> (N, factor * H, factor * W, num_filters)
-        x = layers.Conv2D(num_filters * factor**2, 3, padding="same", name=f"upscale{n}")(x)
+        x = keras.layers.Conv2D(num_filters * factor**2, 3, padding="same", name=f"upscale{n}")(x)
         x = keras.ops.depth_to_space(x, factor)
-    sr = layers.Conv2D(3, 3, padding="same", dtype="float32", name="tail")(x)
+    sr = keras.layers.Conv2D(3, 3, padding="same", dtype="float32", name="tail")(x)
 
     if global_skip:
-        enlarged = layers.UpSampling2D(
+        enlarged = keras.layers.UpSampling2D(
             scale, interpolation="bilinear", dtype="float32", name="enlarged"
         )(lr)
-        sr = layers.Add(dtype="float32", name="global_skip")([enlarged, sr])
+        sr = keras.layers.Add(dtype="float32", name="global_skip")([enlarged, sr])
     return keras.Model(lr, sr, name=f"edsr_x{scale}")
 
 

@@ -1,19 +1,51 @@
 """Pictures: files to arrays and back, and MATLAB's bicubic resizing."""
 
 import contextlib
+import io
 import math
 import os
+import struct
 from pathlib import Path
 
+import cv2
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageCms, UnidentifiedImageError
 
-# What Pillow's readers and OpenCV's are asked to open; other files are not pictures.
+# Endings of the files that are taken for pictures.
 SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".avif"}
+# How Pillow writes each of them; a format that is missing here is written as PNG.
+WRITE_OPTIONS = {
+    ".png": {},
+    ".jpg": {"quality": 95, "subsampling": "4:4:4"},
+    ".jpeg": {"quality": 95, "subsampling": "4:4:4"},
+    ".webp": {"quality": 95, "method": 6},
+    ".bmp": {},
+    ".tif": {"compression": "tiff_adobe_deflate"},
+    ".tiff": {"compression": "tiff_adobe_deflate"},
+    ".avif": {"quality": 90, "subsampling": "4:4:4"},
+}
+DEEP_SUFFIXES = {".png", ".tif", ".tiff"}  # formats that hold 16 bits a channel
+MAX_PIXELS = 2**28  # 268 megapixels: more is taken for a decompression bomb
+
+ORIENTATION = 0x0112  # the EXIF tag
+# EXIF tags that describe how the file's own pixels lie in it, so not in another file's.
+LAYOUT_TAGS = {254, 256, 257, 258, 259, 262, 266, 273, ORIENTATION, 277, 278, 279, 284, 317}
+LAYOUT_TAGS |= {320, 322, 323, 324, 325, 330, 338, 339, 347, 513, 514, 34675}
+# For each EXIF orientation: whether to swap rows and columns, then flip rows, columns.
+UPRIGHT = {
+    1: (False, False, False),
+    2: (False, False, True),
+    3: (False, True, True),
+    4: (False, True, False),
+    5: (True, False, False),
+    6: (True, False, True),
+    7: (True, True, True),
+    8: (True, True, False),
+}
 
 
 class UnreadablePicture(ValueError):
-    """A file that is no picture or a damaged one; its text is the reason."""
+    """A file that is no picture, a damaged one or one of an unsupported kind."""
 
 
 def find_pictures(folder):
@@ -33,17 +65,152 @@ def find_pictures(folder):
     )
 
 
+def read(path):
+    """Reads a picture file, upright.
+
+    Args:
+        path: file in one of the formats of `SUFFIXES`; of an animation or of several
+            pages the first is read.
+
+    Returns:
+        The pixels: uint8 (or uint16 from a 16-bit PNG or TIFF), (H, W) grey, (H, W, 2)
+        grey and alpha, (H, W, 3) RGB or (H, W, 4) RGB and alpha.
+        What must go back into the output: a dict that `write` takes, with the colour
+        profile (`icc_profile`) and EXIF (`exif`), each as bytes, where there are any.
+
+    Raises:
+        UnreadablePicture: with the reason.
+    """
+    try:
+        if not Path(path).is_file():
+            raise UnreadablePicture("not a regular file")
+        Image.MAX_IMAGE_PIXELS = None  # our own limit stands in its place
+        with Image.open(path) as file:
+            if file.width * file.height > MAX_PIXELS:
+                raise UnreadablePicture(
+                    f"{file.width}x{file.height} pixels: expected at most {MAX_PIXELS:,} in all"
+                )
+            exif = file.getexif()
+            metadata = {"icc_profile": file.info.get("icc_profile")}
+            # Pillow would silently cut 16-bit RGB to 8 bits, so OpenCV reads it.
+            if any(";16" in str(tile.args) for tile in file.tile):
+                pixels = _read_deep(path)
+            else:
+                pixels = _read_shallow(file, metadata)
+    except UnreadablePicture:
+        raise
+    # What Pillow raises on damaged files is not limited to OSError.
+    except (OSError, SyntaxError, ValueError, EOFError, TypeError, KeyError, struct.error) as error:
+        if isinstance(error, UnidentifiedImageError):
+            error = "not a picture, or damaged in its first bytes"
+        raise UnreadablePicture(str(error)) from None
+    swap, flip_rows, flip_columns = UPRIGHT.get(exif.get(ORIENTATION), UPRIGHT[1])
+    pixels = pixels.swapaxes(0, 1) if swap else pixels
+    pixels = pixels[:: -1 if flip_rows else 1, :: -1 if flip_columns else 1]
+    for tag in LAYOUT_TAGS & set(exif):
+        del exif[tag]
+    if exif:
+        metadata["exif"] = exif.tobytes()
+    metadata = {name: value for name, value in metadata.items() if value}
+    return np.ascontiguousarray(pixels), metadata
+
+
+def _read_shallow(file, metadata):
+    """Pixels of an open 8-bit file as `read` returns them; may change its colour profile."""
+    if file.mode in ("F", "I"):
+        raise UnreadablePicture(f"32 bits a channel (mode {file.mode}): expected 8 or 16")
+    if file.mode == "CMYK" and metadata["icc_profile"]:
+        profile = ImageCms.ImageCmsProfile(io.BytesIO(metadata.pop("icc_profile")))
+        srgb = ImageCms.createProfile("sRGB")
+        try:
+            return np.array(ImageCms.profileToProfile(file, profile, srgb, outputMode="RGB"))
+        except ImageCms.PyCMSError as error:
+            raise UnreadablePicture(f"its CMYK colour profile cannot be used: {error}") from None
+    has_alpha = file.has_transparency_data
+    if file.mode in ("1", "L", "LA", "La"):
+        return np.array(file.convert("LA" if has_alpha else "L"))
+    if file.mode not in ("P", "PA", "RGB", "RGBA", "RGBa", "RGBX"):
+        metadata.pop("icc_profile")  # it describes channels that are converted here
+    return np.array(file.convert("RGBA" if has_alpha else "RGB"))
+
+
+def _read_deep(path):
+    """Pixels of a 16-bit PNG or TIFF file as `read` returns them, not yet upright."""
+    pixels = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED)
+    if pixels is None or pixels.dtype != np.uint16:
+        raise UnreadablePicture("damaged, or a kind of 16-bit picture that is not supported")
+    if pixels.ndim == 3 and pixels.shape[2] >= 3:
+        pixels[..., :3] = pixels[..., 2::-1].copy()  # OpenCV's BGR
+    return pixels
+
+
 def read_rgb(path):
     """Reads a picture as uint8 (H, W, 3) RGB, upright, without its transparency.
 
     Raises:
-        UnreadablePicture: the file is damaged or no picture.
+        UnreadablePicture: with the reason.
     """
-    try:
-        with Image.open(path) as file:
-            return np.array(ImageOps.exif_transpose(file).convert("RGB"))
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise UnreadablePicture(f"not a picture that can be read: {error}") from error
+    pixels, _ = read(path)
+    if pixels.dtype == np.uint16:
+        pixels = to_pixels(to_network(pixels))
+    return without_alpha(pixels) if pixels.ndim == 3 else np.repeat(pixels[..., None], 3, 2)
+
+
+def without_alpha(pixels):
+    """The (H, W) or (H, W, 3) colours of (H, W[, C]) pixels as `read` returns them."""
+    if pixels.ndim == 3 and pixels.shape[2] == 2:
+        return pixels[..., 0]
+    return pixels[..., :3] if pixels.ndim == 3 else pixels
+
+
+def output_name(name):
+    """Name under which the enlarged `name` is written: the same, or with .png appended."""
+    return name if Path(name).suffix.lower() in WRITE_OPTIONS else name + ".png"
+
+
+def write(path, pixels, metadata):
+    """Writes a picture, in the format that the name's ending says.
+
+    The file appears under its name when it is whole, and replaces an older one then.
+
+    Args:
+        path: file with one of the endings of `WRITE_OPTIONS`, in an existing folder.
+        pixels: as `read` returns them.
+        metadata: as `read` returns it.
+
+    Raises:
+        ValueError: the format cannot hold such pixels.
+        OSError: the file cannot be written.
+    """
+    suffix = Path(path).suffix.lower()
+    with replacing(path) as part:
+        if pixels.dtype == np.uint8:
+            options = WRITE_OPTIONS[suffix] | metadata
+            Image.fromarray(pixels).save(part, **options)
+        elif suffix in DEEP_SUFFIXES:
+            part.write_bytes(_encode_deep(suffix, pixels, metadata))
+        else:
+            raise ValueError(f"{suffix} holds 8 bits a channel, not 16")
+
+
+def _encode_deep(suffix, pixels, metadata):
+    """Bytes of a 16-bit PNG or TIFF file."""
+    if pixels.ndim == 3 and pixels.shape[2] == 2:  # OpenCV knows no grey with alpha
+        pixels = pixels[..., [0, 0, 0, 1]]
+    if pixels.ndim == 3:
+        pixels = pixels[..., [2, 1, 0, 3][: pixels.shape[2]]]  # OpenCV's BGR
+    kinds = {"icc_profile": cv2.IMAGE_METADATA_ICCP, "exif": cv2.IMAGE_METADATA_EXIF}
+    # OpenCV takes metadata into PNG only.
+    kept = metadata if suffix == ".png" else {}
+    written, encoded = cv2.imencodeWithMetadata(
+        suffix,
+        np.ascontiguousarray(pixels),
+        [kinds[name] for name in kept],
+        [np.frombuffer(value.removeprefix(b"Exif\0\0"), np.uint8) for value in kept.values()],
+    )
+    if not written:
+        raise ValueError(f"a 16-bit picture of shape {pixels.shape} cannot be stored as {suffix}")
+    return encoded.tobytes()
 
 
 @contextlib.contextmanager
