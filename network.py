@@ -7,6 +7,9 @@ Source: Lim et al., "Enhanced Deep Residual Networks for Single Image Super-Reso
 """
 
 import sys
+from pathlib import Path
+
+import numpy as np
 
 import settings
 from backend import keras
@@ -30,6 +33,33 @@ def residual_block(x, num_filters, residual_scaling, name):
     branch = keras.layers.Conv2D(num_filters, 3, padding="same", name=f"{name}_conv2")(branch)
     branch = keras.layers.Rescaling(residual_scaling, name=f"{name}_scale")(branch)
     return keras.layers.Add(name=f"{name}_add")([x, branch])
+
+
+def bilinear_kernel(scale):
+    """Bilinear enlargement of RGB as a 3x3 convolution whose output is pixel-shuffled.
+
+    Returns:
+        float32 (3, 3, 3, 3 * scale**2), for an input with one pixel of padding all around.
+    """
+    # Where the new pixels lie between the old ones, in old pixels: -1/4 and 1/4 for x2.
+    offsets = (np.arange(scale) + 0.5) / scale - 0.5
+    line = np.maximum(0, 1 - np.abs(np.arange(-1, 2)[:, None] - offsets))  # (3, scale)
+    kernel = np.einsum("yi,xj,cd->yxcijd", line, line, np.eye(3))
+    return kernel.reshape(3, 3, 3, 3 * scale**2).astype(np.float32)
+
+
+def bilinear(lr, scale):
+    """Enlarges (N, H, W, 3) bilinearly to (N, scale * H, scale * W, 3), in float32.
+
+    Not `UpSampling2D`, which TensorFlow cannot compile for pictures of any size.
+    """
+    padded = keras.ops.pad(lr, [[0, 0], [1, 1], [1, 1], [0, 0]], mode="symmetric")
+    enlarge = keras.layers.Conv2D(
+        3 * scale**2, 3, use_bias=False, trainable=False, dtype="float32", name="bilinear"
+    )
+    phases = enlarge(padded)  # (N, H, W, 3 * scale**2)
+    enlarge.set_weights([bilinear_kernel(scale)])
+    return keras.ops.depth_to_space(phases, scale)
 
 
 def edsr(
@@ -86,28 +116,35 @@ def edsr(
     sr = keras.layers.Conv2D(3, 3, padding="same", dtype="float32", name="tail")(x)
 
     if global_skip:
-        enlarged = keras.layers.UpSampling2D(
-            scale, interpolation="bilinear", dtype="float32", name="enlarged"
-        )(lr)
-        sr = keras.layers.Add(dtype="float32", name="global_skip")([enlarged, sr])
+        sr = keras.layers.Add(dtype="float32", name="global_skip")([bilinear(lr, scale), sr])
     return keras.Model(lr, sr, name=f"edsr_x{scale}")
 
 
 def main(arguments=None):
-    """Prints the summary and draws the two diagrams of the README."""
+    """Prints the summary and draws the two diagrams; returns the exit code."""
+    import diagrams  # here, so that nobody who loads a network waits for matplotlib
+
     chosen = settings.parse([sys.modules[__name__]], arguments)
     try:
-        model = edsr(
-            chosen.scale,
-            chosen.num_filters,
-            chosen.residual_blocks,
-            chosen.residual_scaling,
-            chosen.global_skip,
-        )
-    except (ValueError, TypeError) as error:
-        sys.exit(f"network.py: {error}")
+        model = edsr(**vars(chosen))
+    except ValueError as error:
+        print(f"network.py: {error}", file=sys.stderr)
+        return 2
     model.summary()
+    folder = Path(__file__).parent / "docs"
+    folder.mkdir(exist_ok=True)
+    block, whole = folder / "residual_block.png", folder / "network.png"
+    diagrams.draw_residual_block(block, chosen.num_filters, chosen.residual_scaling)
+    diagrams.draw_network(
+        whole,
+        SHUFFLES[chosen.scale],
+        chosen.num_filters,
+        chosen.residual_blocks,
+        chosen.global_skip,
+    )
+    print(f"Diagrams: {block} and {whole}")
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

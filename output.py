@@ -280,7 +280,7 @@ def main(arguments=None):
     # A batch that is told to stop leaves by the same door as after Ctrl-C.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        settings.check_whole(chosen, "tile_size", 1)
+        settings.check_whole("tile_size", chosen.tile_size, 1)
         pairs = plan(chosen.source, chosen.target)
         weights = Path(chosen.weights) if chosen.weights else best_weights()
         model, scale = load(weights)

@@ -94,27 +94,24 @@ def parse(modules, arguments=None, positional=()):
     return argparse.Namespace(**{**defaults, **vars(parser.parse_args(arguments))})
 
 
-def check_whole(values, name, minimum):
-    """Raises ValueError unless setting `name` is a whole number of at least `minimum`."""
-    value = getattr(values, name)
+def check_whole(name, value, minimum):
+    """Raises ValueError unless `value` of `name` is a whole number of at least `minimum`."""
     if isinstance(value, bool) or not isinstance(value, int) or value < minimum:
         raise ValueError(
             f"{name.upper()} = {value!r}: expected a whole number of at least {minimum}"
         )
 
 
-def check_number(values, name, above, at_most=math.inf):
-    """Raises ValueError unless setting `name` is a number in (above, at_most]."""
-    value = getattr(values, name)
+def check_number(name, value, above, at_most=math.inf):
+    """Raises ValueError unless `value` of `name` is a number in (above, at_most]."""
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     if not is_number or not above < value <= at_most or math.isinf(value):
         limit = "" if math.isinf(at_most) else f" and at most {at_most}"
         raise ValueError(f"{name.upper()} = {value!r}: expected a number above {above}{limit}")
 
 
-def check_choice(values, name, choices):
-    """Raises ValueError unless setting `name` is one of `choices`."""
-    value = getattr(values, name)
+def check_choice(name, value, choices):
+    """Raises ValueError unless `value` of `name` is one of `choices`."""
     if value not in choices:
         expected = ", ".join(repr(choice) for choice in choices)
         raise ValueError(f"{name.upper()} = {value!r}: expected one of {expected}")

@@ -50,6 +50,7 @@ RESTART = False  # begin anew and overwrite an earlier run of the same NAME
 # ---------------------------------------------------------------------------------
 
 WEIGHTS_FOLDER = Path("weights")
+PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
 # A run may go on with these changed: they say where it happens, not what it computes.
 FREE_TO_CHANGE = {"data", "validation_data", "validation_crop", "precision", "restart"}
 
@@ -385,19 +386,16 @@ def find_pictures(data, validation_data):
 
 
 def validate(chosen):
-    """Raises ValueError at the first setting whose value makes no sense."""
-    settings.check_choice(chosen, "scale", network.SHUFFLES)
-    settings.check_whole(chosen, "num_filters", 1)
-    settings.check_whole(chosen, "residual_blocks", 1)
-    settings.check_number(chosen, "residual_scaling", above=0, at_most=1)
+    """Raises ValueError at the first setting of training whose value makes no sense."""
     for name in ("crop_size", "batch_size", "epochs", "steps_per_epoch", "validation_crop"):
-        settings.check_whole(chosen, name, 1)
+        settings.check_whole(name, getattr(chosen, name), 1)
     for name in ("warmup_steps", "seed"):
-        settings.check_whole(chosen, name, 0)
+        settings.check_whole(name, getattr(chosen, name), 0)
     for name in ("learning_rate", "clip_norm"):
-        settings.check_number(chosen, name, above=0)
-    settings.check_number(chosen, "averaging", above=0, at_most=1 - 1e-9)
-    settings.check_choice(chosen, "precision", ("float32", "mixed_bfloat16", "mixed_float16"))
+        settings.check_number(name, getattr(chosen, name), above=0)
+    settings.check_number("averaging", chosen.averaging, above=0, at_most=0.999999)
+    settings.check_choice("precision", chosen.precision, PRECISIONS)
+    settings.check_choice("scale", chosen.scale, network.SHUFFLES)
     if not chosen.name or Path(chosen.name).name != chosen.name:
         raise ValueError(f"NAME = {chosen.name!r}: expected a file name without folder")
     for name in ("crop_size", "validation_crop"):
