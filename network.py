@@ -91,14 +91,10 @@ def edsr(
     Raises:
         ValueError: an argument is outside its range.
     """
-    if scale not in SHUFFLES:
-        raise ValueError(f"SCALE = {scale!r}: expected 2, 3 or 4")
-    if num_filters < 1:
-        raise ValueError(f"NUM_FILTERS = {num_filters!r}: expected at least 1")
-    if residual_blocks < 1:
-        raise ValueError(f"RESIDUAL_BLOCKS = {residual_blocks!r}: expected at least 1")
-    if not 0 < residual_scaling <= 1:
-        raise ValueError(f"RESIDUAL_SCALING = {residual_scaling!r}: expected above 0 and at most 1")
+    settings.check_choice("scale", scale, SHUFFLES)
+    settings.check_whole("num_filters", num_filters, 1)
+    settings.check_whole("residual_blocks", residual_blocks, 1)
+    settings.check_number("residual_scaling", residual_scaling, above=0, at_most=1)
 
     lr = keras.Input((None, None, 3), dtype="float32", name="lr")
     head = keras.layers.Conv2D(num_filters, 3, padding="same", name="head")(lr)

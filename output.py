@@ -8,7 +8,6 @@ Exit code 0: every picture is there. 1: some were refused, each named with its r
 2: nothing could start.
 """
 
-import os
 import signal
 import sys
 import zipfile
@@ -289,7 +288,7 @@ def main(arguments=None):
         print(f"output.py: {error}", file=sys.stderr)
         return 2
     print(
-        f"{os.path.relpath(weights)}: x{scale}, {model.count_params():,} parameters, "
+        f"{weights.name}: x{scale}, {model.count_params():,} parameters, "
         f"{backend.describe()}, float32"
     )
     try:

@@ -77,12 +77,13 @@ def load_photographs(paths, *, scale, crop_size):
 
     def load(path):
         try:
-            hr = utils.crop_to_multiple(utils.read_rgb(path), scale)
+            hr = utils.read_rgb(path)
         except utils.UnreadablePicture as error:
             return error
         height, width = hr.shape[:2]
         if min(height, width) < crop_size:
             return f"{width}x{height} is smaller than a crop of {crop_size}x{crop_size}"
+        hr = utils.crop_to_multiple(hr, scale)
         return Photograph(utils.downscale(hr, scale), hr)
 
     photographs, skipped = [], {}
@@ -149,7 +150,8 @@ def stream(make_batch, first_step, ahead=8):
 
 def mean_absolute_error(hr, sr):
     """L1 loss of uint8 `hr` against float `sr` in [0, 1], both (N, H, W, 3); (N,)."""
-    return keras.ops.mean(keras.ops.abs(hr / 255.0 - sr), axis=(1, 2, 3))
+    hr = keras.ops.cast(hr, "float32") / 255
+    return keras.ops.mean(keras.ops.abs(hr - sr), axis=(1, 2, 3))
 
 
 def training_model(model, *, learning_rate, clip_norm, averaging):

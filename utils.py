@@ -90,13 +90,11 @@ def read(path):
                 raise UnreadablePicture(
                     f"{file.width}x{file.height} pixels: expected at most {MAX_PIXELS:,} in all"
                 )
+            # Pillow would silently cut 16-bit RGB to 8 bits, so OpenCV reads it.
+            is_deep = any(";16" in str(tile.args) for tile in file.tile)
             exif = file.getexif()
             metadata = {"icc_profile": file.info.get("icc_profile")}
-            # Pillow would silently cut 16-bit RGB to 8 bits, so OpenCV reads it.
-            if any(";16" in str(tile.args) for tile in file.tile):
-                pixels = _read_deep(path)
-            else:
-                pixels = _read_shallow(file, metadata)
+            pixels = _read_deep(path) if is_deep else _read_shallow(file, metadata)
     except UnreadablePicture:
         raise
     # What Pillow raises on damaged files is not limited to OSError.
@@ -153,7 +151,8 @@ def read_rgb(path):
     pixels, _ = read(path)
     if pixels.dtype == np.uint16:
         pixels = to_pixels(to_network(pixels))
-    return without_alpha(pixels) if pixels.ndim == 3 else np.repeat(pixels[..., None], 3, 2)
+    pixels = without_alpha(pixels)
+    return pixels if pixels.ndim == 3 else np.repeat(pixels[..., None], 3, axis=2)
 
 
 def without_alpha(pixels):

@@ -1,0 +1,260 @@
+import hashlib
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from conftest import ROOT, small_network, smooth_picture
+from PIL import Image
+
+import network
+import output
+import utils
+from backend import keras
+
+SHIPPED = ROOT / "weights" / "edsr_small_x2.keras"
+
+
+def run(*words):
+    return output.main([str(word) for word in words])
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    """A folder with a picture, one deeper, and one cut in half."""
+    source = tmp_path / "in"
+    (source / "deeper").mkdir(parents=True)
+    utils.write(source / "a.png", smooth_picture(11, 17), {})
+    utils.write(source / "deeper" / "ünï code.jpg", smooth_picture(16, 9), {})
+    whole = (source / "deeper" / "ünï code.jpg").read_bytes()
+    (source / "cut.jpg").write_bytes(whole[: len(whole) // 2])
+    return source
+
+
+def contents(folder):
+    """Digest of every file below a folder."""
+    return {
+        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
+# ---- the command ----
+
+
+def test_folder_keeps_names_and_places_and_goes_on_after_a_bad_file(
+    tmp_path, pictures, small_weights, capsys
+):
+    before = contents(pictures)
+    assert run(pictures, tmp_path / "out", "--weights", small_weights) == 1
+    captured = capsys.readouterr()
+    assert sorted(contents(tmp_path / "out")) == ["a.png", "deeper/ünï code.jpg"]
+    assert Image.open(tmp_path / "out" / "a.png").size == (34, 22)
+    assert Image.open(tmp_path / "out" / "deeper" / "ünï code.jpg").size == (18, 32)
+    assert "2 done, 0 already there, 1 refused" in captured.out
+    assert "cut.jpg: " in captured.out
+    assert contents(pictures) == before
+
+
+def test_second_run_skips_what_is_there_unless_told_to_overwrite(
+    tmp_path, pictures, small_weights, capsys
+):
+    (pictures / "cut.jpg").unlink()
+    assert run(pictures, tmp_path / "out", "--weights", small_weights) == 0
+    (tmp_path / "out" / "a.png").write_bytes(b"mine")
+    assert run(pictures, tmp_path / "out", "--weights", small_weights) == 0
+    assert "0 done, 2 already there, 0 refused" in capsys.readouterr().out
+    assert (tmp_path / "out" / "a.png").read_bytes() == b"mine"
+    assert run(pictures, tmp_path / "out", "--weights", small_weights, "--overwrite") == 0
+    assert Image.open(tmp_path / "out" / "a.png").size == (34, 22)
+
+
+def test_single_file(tmp_path, pictures, small_weights):
+    assert run(pictures / "a.png", tmp_path / "out", "--weights", small_weights) == 0
+    assert sorted(contents(tmp_path / "out")) == ["a.png"]
+
+
+def test_target_inside_the_source_is_not_enlarged_again(tmp_path, pictures, small_weights):
+    (pictures / "cut.jpg").unlink()
+    for _ in range(2):
+        assert run(pictures, pictures / "out", "--weights", small_weights) == 0
+    assert sorted(contents(pictures / "out")) == ["a.png", "deeper/ünï code.jpg"]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["nowhere", "out"], "SOURCE = 'nowhere': no such file or folder"),
+        (["empty", "out"], "SOURCE = 'empty': no pictures found in it"),
+        (["in", "in"], "TARGET = 'in': expected another folder than SOURCE"),
+        (["in/a.png", "in"], "TARGET = 'in': expected another folder than the input's"),
+        (["in", "in/a.png"], "a.png"),
+        (["in", "out", "--tile-size", "0"], "TILE_SIZE = 0: expected a whole number"),
+        (["in", "out", "--weights", "no.keras"], "no.keras: no such weights file"),
+        (["in", "out", "--weights", "in/a.png"], "in/a.png: expected a .keras file"),
+        (["in", "out", "--weights", "zip.keras"], "zip.keras: Keras cannot load it"),
+        (["in", "out", "--weights", "grey.keras"], "grey.keras: expected a network that"),
+        (["in", "out", "--weights", "same.keras"], "same.keras: expected a network that"),
+    ],
+)
+def test_what_cannot_start_ends_with_exit_code_2_and_one_line(
+    tmp_path, pictures, small_weights, monkeypatch, capsys, words, message
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "empty").mkdir()
+    shutil.make_archive("zip", "zip", "empty")
+    shutil.move("zip.zip", "zip.keras")
+    if "grey.keras" in words or "same.keras" in words:
+        x = keras.Input((None, None, 1 if "grey.keras" in words else 3))
+        keras.Model(x, keras.layers.Conv2D(1, 3)(x)).save(words[-1])
+    if "--weights" not in words:
+        words = [*words, "--weights", small_weights]
+    before = contents(pictures)
+    assert run(*words) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("output.py: ")
+    assert message in error
+    assert error.count("\n") == 1
+    assert contents(pictures) == before
+
+
+def test_read_only_target_is_a_clear_refusal(tmp_path, pictures, small_weights, capsys):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "deeper").write_text("a file where a folder should be")
+    assert run(pictures, tmp_path / "out", "--weights", small_weights) == 1
+    assert "1 done, 0 already there, 2 refused" in capsys.readouterr().out
+
+
+def test_first_command_of_the_readme(tmp_path):
+    """The shipped weights enlarge the sample pictures, each to exactly twice its size."""
+    for name in "inference/original", "weights":
+        shutil.copytree(ROOT / name, tmp_path / name)
+    for script in ROOT.glob("*.py"):
+        shutil.copy(script, tmp_path)
+    subprocess.run([sys.executable, "output.py"], cwd=tmp_path, check=True)
+    originals = sorted((tmp_path / "inference" / "original").iterdir())
+    assert originals
+    for original in originals:
+        with Image.open(original) as small:
+            large = Image.open(tmp_path / "inference" / "output" / original.name)
+            assert large.size == (2 * small.width, 2 * small.height)
+            assert large.format == small.format
+
+
+# ---- weights ----
+
+
+def test_best_weights_come_first(tmp_path):
+    with pytest.raises(ValueError, match=r"no \.keras file in it"):
+        output.best_weights(tmp_path)
+    for name in ["mine", "edsr_small_x4", "edsr_small_x2", "edsr_x2"]:
+        (tmp_path / f"{name}.keras").touch()
+        assert output.best_weights(tmp_path).stem == name
+
+
+@pytest.mark.parametrize("scale", [2, 3, 4])
+def test_scale_is_learned_from_the_file(tmp_path, scale):
+    network.edsr(scale, 4, 1).save(tmp_path / "any.keras")
+    assert output.load(tmp_path / "any.keras")[1] == scale
+
+
+# ---- enlarging ----
+
+
+@pytest.mark.parametrize("length", [1, 5, 48, 49, 100])
+@pytest.mark.parametrize("tile_size", [1, 7, 48, 200])
+def test_windows_cover_a_line_once_with_their_surroundings(length, tile_size):
+    halo = 6
+    windows = output.windows(length, tile_size, halo)
+    assert [n for _, tile in windows for n in range(*tile)] == list(range(length))
+    assert len({stop - start for (start, stop), _ in windows}) == 1
+    for (start, stop), (first, last) in windows:
+        assert start <= max(0, first - halo)
+        assert stop >= min(length, last + halo)
+
+
+@pytest.mark.parametrize("tile_size", [5, 16, 33])
+@pytest.mark.parametrize("scale", [2, 3])
+def test_tiled_equals_whole(tile_size, scale):
+    model = small_network(scale, global_skip=True)
+    picture = smooth_picture(45, 37, dtype=np.uint16)
+    count = []
+    tiled = output.enlarge(model, picture, scale, tile_size, on_tile=lambda: count.append(1))
+    whole = output.enlarge(model, picture, scale, 1000)
+    # Sums in another order may round a 16-bit value, 1/257 of a grey level, differently.
+    assert np.abs(tiled.astype(int) - whole).max() <= 1
+    assert len(count) == -(-45 // tile_size) * -(-37 // tile_size)
+
+
+def test_too_small_a_halo_would_be_seen(monkeypatch):
+    model = small_network(global_skip=True)
+    picture = smooth_picture(45, 37, dtype=np.uint16)
+    whole = output.enlarge(model, picture, 2, 1000)
+    monkeypatch.setattr(output, "receptive_radius", lambda model: 2)
+    tiled = output.enlarge(model, picture, 2, 16)
+    assert np.abs(tiled.astype(int) - whole).max() > 1
+
+
+def test_receptive_radius_is_that_of_the_network():
+    """A changed pixel changes the output as far as the radius says, and no further."""
+    model = small_network()
+    radius = output.receptive_radius(model)
+    assert radius == 8  # head, two blocks of two, body, upscale and tail
+    lr = np.full((41, 41, 3), 0.5, np.float32)
+    changed = lr.copy()
+    changed[20, 20] = 1
+    difference = output.enlarge_whole(model, changed) != output.enlarge_whole(model, lr)
+    rows = np.flatnonzero(difference.any(axis=(1, 2))) // 2
+    # The tail convolves enlarged pixels, so on one side it reaches half an LR pixel less.
+    assert 20 - radius <= rows.min() <= 20 - radius + 1
+    assert 20 + radius - 1 <= rows.max() <= 20 + radius
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+@pytest.mark.parametrize("size", [(1, 1), (1, 9), (13, 8)])
+def test_shape_and_dtype_are_kept(size, channels, dtype):
+    picture = smooth_picture(*size, channels, dtype=dtype) if size != (1, 1) else None
+    if picture is None:
+        picture = np.full((1, 1, channels), 77, dtype)
+    picture = picture[..., 0] if channels == 1 else picture
+    enlarged = output.enlarge(small_network(), picture, 2)
+    assert enlarged.dtype == dtype
+    assert enlarged.shape == (2 * size[0], 2 * size[1], *picture.shape[2:])
+
+
+def bilinear_network():
+    """A network that enlarges bilinearly, whatever its other weights would do."""
+    model = network.edsr(2, 4, 1, global_skip=True)
+    model.get_layer("tail").set_weights([np.zeros((3, 3, 4, 3)), np.zeros(3)])
+    return model
+
+
+def test_hidden_colours_do_not_bleed_out_of_transparent_pixels():
+    picture = np.zeros((12, 12, 4), np.uint8)
+    picture[:, :6] = (200, 100, 50, 255)  # opaque; the right half is transparent black
+    enlarged = output.enlarge(bilinear_network(), picture, 2)
+    visible = enlarged[enlarged[..., 3] > 0]
+    assert 0 < visible[..., 3].min() < 255  # there is an edge to look at
+    assert np.abs(visible[..., :3].astype(int) - (200, 100, 50)).max() <= 1
+
+
+def test_grey_with_alpha_has_no_fringe_either():
+    picture = np.zeros((8, 8, 2), np.uint8)
+    picture[:4] = (180, 255)
+    enlarged = output.enlarge(bilinear_network(), picture, 2)
+    assert np.abs(enlarged[enlarged[..., 1] > 0][:, 0].astype(int) - 180).max() <= 1
+
+
+def test_shipped_weights_beat_bicubic_on_the_chart():
+    import evaluate
+
+    model, scale = output.load(SHIPPED)
+    hr = utils.crop_to_multiple(utils.read_rgb(ROOT / "evaluation/original/chart.png"), scale)
+    lr = utils.downscale(hr, scale)
+    gain = evaluate.psnr(hr, output.enlarge(model, lr, scale), scale) - evaluate.psnr(
+        hr, utils.upscale_bicubic(lr, scale), scale
+    )
+    assert gain > 2

@@ -1,0 +1,303 @@
+import csv
+import json
+import zipfile
+
+import numpy as np
+import pytest
+from conftest import small_network, smooth_picture
+
+import evaluate
+import network
+import output
+import train
+import utils
+from backend import keras
+
+TINY = {
+    "--data": "data",
+    "--name": "tiny",
+    "--num-filters": "8",
+    "--residual-blocks": "1",
+    "--crop-size": "16",
+    "--batch-size": "4",
+    "--epochs": "3",
+    "--steps-per-epoch": "5",
+    "--warmup-steps": "2",
+    "--learning-rate": "1e-3",
+    "--validation-crop": "32",
+}
+
+
+def run(**changed):
+    """Runs the command with small settings, some of them changed."""
+    words = TINY | {"--" + name.replace("_", "-"): str(value) for name, value in changed.items()}
+    return train.main([word for pair in words.items() for word in pair if word != "True"])
+
+
+@pytest.fixture
+def photographs(tmp_path, monkeypatch):
+    """A working folder with data/ of four photographs, a small one and a damaged one."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "data" / "deeper").mkdir(parents=True)
+    for n in range(3):
+        utils.write(tmp_path / "data" / f"{n}.png", smooth_picture(40, 51, seed=n), {})
+    utils.write(tmp_path / "data" / "deeper" / "3.jpg", smooth_picture(48, 40, seed=3), {})
+    utils.write(tmp_path / "data" / "small.png", smooth_picture(15, 80), {})
+    (tmp_path / "data" / "text.png").write_text("no picture")
+    return tmp_path
+
+
+# ---- crops ----
+
+
+def labelled_photographs(scale):
+    """Photographs whose pixels tell where they are: (row, column, number) of the LR pixel."""
+    photographs = []
+    for number, (height, width) in enumerate([(30, 20), (9, 25)]):
+        rows, columns = np.mgrid[:height, :width]
+        lr = np.stack([rows, columns, np.full_like(rows, number)], axis=2).astype(np.uint8)
+        photographs.append(train.Photograph(lr, lr.repeat(scale, 0).repeat(scale, 1)))
+    return photographs
+
+
+@pytest.mark.parametrize("scale", [2, 3, 4])
+def test_crops_of_lr_and_hr_show_the_same_place(scale):
+    lr, hr = train.cut_batch(
+        labelled_photographs(scale), 0, crop_size=8 * scale, batch_size=64, seed=1
+    )
+    assert lr.shape == (64, 8, 8, 3)
+    assert hr.shape == (64, 8 * scale, 8 * scale, 3)
+    assert lr.dtype == hr.dtype == np.uint8
+    np.testing.assert_array_equal(lr.repeat(scale, 1).repeat(scale, 2), hr)
+
+
+def test_crops_are_flipped_and_turned_in_all_eight_ways():
+    lr, _ = train.cut_batch(labelled_photographs(2), 0, crop_size=16, batch_size=200, seed=1)
+    down = lr[:, 1, 0, :2].astype(int) - lr[:, 0, 0, :2]
+    right = lr[:, 0, 1, :2].astype(int) - lr[:, 0, 0, :2]
+    assert len({(*a, *b) for a, b in zip(down.tolist(), right.tolist(), strict=True)}) == 8
+
+
+def test_every_position_is_equally_likely():
+    photographs = labelled_photographs(2)  # 23 x 13 and 2 x 18 positions of 8x8 LR crops
+    lr, _ = train.cut_batch(photographs, 0, crop_size=16, batch_size=8000, seed=1)
+    corners = lr[..., :2].min(axis=(1, 2))
+    places = set(zip(lr[:, 0, 0, 2].tolist(), map(tuple, corners.tolist()), strict=True))
+    assert len(places) == 23 * 13 + 2 * 18
+    share = np.mean(lr[:, 0, 0, 2] == 1)
+    assert share == pytest.approx(2 * 18 / (23 * 13 + 2 * 18), abs=0.015)
+
+
+def test_crops_follow_from_seed_and_step():
+    def cut(step, seed):
+        return train.cut_batch(
+            labelled_photographs(2), step, crop_size=16, batch_size=4, seed=seed
+        )[1]
+
+    np.testing.assert_array_equal(cut(3, 1), cut(3, 1))
+    assert (cut(3, 1) != cut(4, 1)).any()
+    assert (cut(3, 1) != cut(3, 2)).any()
+
+
+def test_stream_is_in_order_and_passes_errors_on():
+    def make(step):
+        if step == 12:
+            raise RuntimeError("step 12")
+        return step
+
+    stream = train.stream(make, 7)
+    assert [next(stream) for _ in range(5)] == [7, 8, 9, 10, 11]
+    with pytest.raises(RuntimeError, match="step 12"):
+        next(stream)
+
+
+# ---- parts ----
+
+
+def test_loss_is_the_mean_absolute_error_in_units_of_full_scale():
+    hr = np.array([[[[255, 0, 51]]]], np.uint8)
+    loss = train.mean_absolute_error(keras.ops.convert_to_tensor(hr), np.float32([[[[0.5] * 3]]]))
+    assert keras.ops.convert_to_numpy(loss).tolist() == pytest.approx([(0.5 + 0.5 + 0.3) / 3])
+
+
+def test_rounding_to_half_keeps_11_significant_bits():
+    values = np.float32([0, 1 + 2**-10, 1 + 2**-12, -3.14159274, 1e-30, 65520 * 4])
+    rounded = train.round_to_half(values)
+    assert rounded.dtype == np.float32
+    assert rounded[:3].tolist() == [0, 1 + 2**-10, 1]
+    np.testing.assert_allclose(rounded, values, rtol=2**-11)
+    assert not (rounded.view(np.uint32) & 0x1FFF).any()
+
+
+def test_exported_file_is_half_the_size_and_loads_the_same(tmp_path):
+    model = network.edsr(2, 32, 2)
+    model.set_weights([train.round_to_half(weight) for weight in model.get_weights()])
+    train.export(model, tmp_path / "packed.keras")
+    model.save(tmp_path / "plain.keras")
+    plain, packed = ((tmp_path / f"{name}.keras").stat().st_size for name in ("plain", "packed"))
+    assert packed < 0.55 * plain
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["packed.keras", "plain.keras"]
+    loaded, scale = output.load(tmp_path / "packed.keras")
+    assert scale == 2
+    for ours, theirs in zip(model.get_weights(), loaded.get_weights(), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_averaged_weights_follow_the_definition():
+    training = train.training_model(
+        small_network(), learning_rate=0.1, clip_norm=1.0, averaging=0.75
+    )
+    lr = np.full((1, 4, 4, 3), 90, np.uint8)
+    hr = np.full((1, 8, 8, 3), 180, np.uint8)
+    expected = None
+    for _ in range(3):
+        training.train_on_batch(lr, hr)
+        weights = training.get_weights()
+        # The average begins with the weights after the first step.
+        expected = (
+            weights
+            if expected is None
+            else [0.75 * e + 0.25 * w for e, w in zip(expected, weights, strict=True)]
+        )
+    for ours, theirs in zip(train.averaged_weights(training), expected, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-7)
+    for ours, theirs in zip(training.get_weights(), weights, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_validation_pictures_are_never_trained_on(photographs):
+    training, validation = train.find_pictures("data", "data/deeper")
+    assert [path.name for path in validation] == ["3.jpg"]
+    assert "3.jpg" not in [path.name for path in training]
+    training, validation = train.find_pictures("data", "")
+    assert len(validation) == 1
+    assert not set(training) & set(validation)
+    assert len(training) == 5
+
+
+# ---- the command ----
+
+
+def test_trains_and_writes_weights_settings_log_and_plot(photographs, capsys):
+    run()
+    printed = capsys.readouterr().out
+    assert printed.count("skipped data/text.png: not a picture") == 1
+    assert printed.count("skipped data/small.png: 80x15 is smaller than a crop of 16x16") == 1
+    weights = photographs / "weights"
+    names = sorted(path.name for path in weights.iterdir())
+    assert names == ["tiny.csv", "tiny.json", "tiny.keras", "tiny.png", "tiny.state.npz"]
+    with (weights / "tiny.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["step"] for row in rows] == ["5", "10", "15"]
+    assert float(rows[-1]["learning_rate"]) == pytest.approx(0, abs=1e-9)
+    about = json.loads((weights / "tiny.json").read_text())
+    assert about["settings"]["num_filters"] == 8
+    assert about["best"]["psnr"] == max(float(row["psnr"]) for row in rows)
+    assert zipfile.is_zipfile(weights / "tiny.keras")
+
+
+def test_score_in_the_log_is_that_of_the_saved_file(photographs):
+    run(validation_data="data/deeper", precision="mixed_bfloat16")
+    model, scale = output.load("weights/tiny.keras")
+    assert {layer.compute_dtype for layer in model.layers} == {"float32"}
+    hr = utils.read_rgb("data/deeper/3.jpg")[8:40, 4:36]
+    whole = utils.downscale(utils.read_rgb("data/deeper/3.jpg"), 2)
+    sr = output.enlarge(model, whole[4:20, 2:18], scale)
+    best = json.loads((photographs / "weights/tiny.json").read_text())["best"]
+    assert best["psnr"] == pytest.approx(evaluate.psnr(hr, sr, 2), abs=1e-3)
+
+
+def test_network_learns_to_beat_bicubic(photographs):
+    for n in range(3):  # with sharp edges, which bicubic blurs
+        picture = smooth_picture(64, 64, seed=n)
+        utils.write(f"data/{n}.png", np.where(picture > 128, 220, 30).astype(np.uint8), {})
+    run(epochs=2, steps_per_epoch=60, global_skip=True, averaging=0.9, learning_rate="5e-3")
+    best = json.loads((photographs / "weights/tiny.json").read_text())["best"]
+    assert best["psnr"] > best["bicubic_psnr"] + 1
+
+
+def final_state(folder):
+    with np.load(folder / "weights/tiny.state.npz") as state:
+        return {name: state[name] for name in state.files if name != "about"}
+
+
+def test_interrupted_training_ends_as_an_undisturbed_one(photographs, monkeypatch, capsys):
+    run()
+    undisturbed = final_state(photographs)
+    weights = (photographs / "weights/tiny.csv").read_text().splitlines()
+
+    def stop(self, batch, logs=None):
+        if self.history and batch == 2:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(train.Journal, "on_train_batch_begin", stop, raising=False)
+        with pytest.raises(SystemExit, match="goes on after"):
+            run(restart=True)
+    assert len((photographs / "weights/tiny.csv").read_text().splitlines()) == 2
+    run()
+    assert "going on after epoch 1 of 3" in capsys.readouterr().out
+    resumed = final_state(photographs)
+    assert resumed.keys() == undisturbed.keys()
+    for name, array in undisturbed.items():
+        np.testing.assert_array_equal(resumed[name], array, err_msg=name)
+    after = (photographs / "weights/tiny.csv").read_text().splitlines()
+    without_time = [[line.rsplit(",", 1)[0] for line in rows] for rows in (weights, after)]
+    assert without_time[0] == without_time[1]
+
+
+def test_finished_training_is_not_done_again(photographs, capsys):
+    run()
+    before = final_state(photographs)
+    run()
+    assert "going on after epoch 3 of 3" in capsys.readouterr().out
+    for name, array in final_state(photographs).items():
+        np.testing.assert_array_equal(before[name], array)
+
+
+def test_other_settings_do_not_go_on_from_a_state(photographs):
+    run(epochs=1)
+    with pytest.raises(SystemExit, match=r"BATCH_SIZE = 2: expected 4, as in the interrupted run"):
+        run(epochs=1, batch_size=2)
+    run(epochs=1, batch_size=2, restart=True)
+
+
+def test_loss_that_is_not_finite_stops_with_the_last_state_kept(photographs, monkeypatch):
+    run(epochs=1)
+    before = (photographs / "weights/tiny.state.npz").read_bytes()
+    weights = (photographs / "weights/tiny.keras").read_bytes()
+    monkeypatch.setattr(
+        train, "mean_absolute_error", lambda hr, sr: keras.ops.mean(sr, axis=(1, 2, 3)) * np.nan
+    )
+    monkeypatch.setattr(train, "FREE_TO_CHANGE", train.FREE_TO_CHANGE | {"epochs"})
+    with pytest.raises(SystemExit, match="the loss became nan in epoch 2"):
+        run(epochs=2)
+    assert (photographs / "weights/tiny.state.npz").read_bytes() == before
+    assert (photographs / "weights/tiny.keras").read_bytes() == weights
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"scale": 5}, "SCALE = 5: expected one of 2, 3, 4"),
+        ({"num_filters": 0}, "NUM_FILTERS = 0: expected a whole number of at least 1"),
+        ({"crop_size": 15}, "CROP_SIZE = 15: expected a multiple of SCALE = 2"),
+        ({"batch_size": 0}, "BATCH_SIZE = 0: expected a whole number of at least 1"),
+        ({"epochs": 0}, "EPOCHS = 0: expected a whole number of at least 1"),
+        ({"learning_rate": "nan"}, "LEARNING_RATE = nan: expected a number above 0"),
+        ({"averaging": 1}, "AVERAGING = 1.0: expected a number above 0 and at most"),
+        ({"precision": "int8"}, "PRECISION = 'int8': expected one of 'float32'"),
+        ({"name": "a/b"}, "NAME = 'a/b': expected a file name without folder"),
+        ({"data": "nowhere"}, "nowhere: no such folder"),
+        ({"data": "data/deeper"}, "found 1 pictures in it, expected at least 2"),
+        ({"validation_data": "weights"}, "VALIDATION_DATA = 'weights': no pictures found in it"),
+        ({"crop_size": 64}, "0 usable pictures to train on"),
+    ],
+)
+def test_what_makes_no_sense_ends_in_one_line(photographs, changed, message):
+    (photographs / "weights").mkdir()
+    with pytest.raises(SystemExit) as stop:
+        run(**changed)
+    assert str(stop.value).startswith("train.py: ")
+    assert message in str(stop.value)
+    assert "\n" not in str(stop.value)

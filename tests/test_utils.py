@@ -1,0 +1,297 @@
+import io
+import os
+
+import cv2
+import numpy as np
+import pytest
+from conftest import smooth_picture
+from PIL import Image, ImageCms, ImageOps
+
+import utils
+
+SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+
+
+def test_to_pixels_clips_rounds_and_casts():
+    values = np.array([-0.2, 0.0, 0.4 / 255, 0.5 / 255, 254.5 / 255, 1.0, 7.0])
+    assert utils.to_pixels(values).tolist() == [0, 0, 0, 1, 255, 255, 255]
+    assert utils.to_pixels(np.array([1.0, 0.5]), np.uint16).tolist() == [65535, 32768]
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_every_pixel_value_survives_the_network_and_back(dtype):
+    pixels = np.arange(np.iinfo(dtype).max + 1).astype(dtype)
+    np.testing.assert_array_equal(utils.to_pixels(utils.to_network(pixels), dtype), pixels)
+
+
+# ---- bicubic ----
+
+
+def slow_imresize(line, new_length):
+    """One line by MATLAB's imresize, written down tap by tap from its definition."""
+    ratio = new_length / len(line)
+    shrink = min(ratio, 1)
+
+    def kernel(x):
+        x = abs(x)
+        if x <= 1:
+            return 1.5 * x**3 - 2.5 * x**2 + 1
+        return -0.5 * x**3 + 2.5 * x**2 - 4 * x + 2 if x <= 2 else 0
+
+    resized = []
+    for n in range(new_length):
+        centre = (n + 0.5) / ratio - 0.5
+        total = weight_sum = 0
+        for k in range(int(centre - 2 / shrink) - 3, int(centre + 2 / shrink) + 4):
+            weight = kernel(shrink * (centre - k))
+            mirrored = k % (2 * len(line))
+            value = line[min(mirrored, 2 * len(line) - 1 - mirrored)]
+            total += weight * value
+            weight_sum += weight
+        resized.append(int(min(255, max(0, total / weight_sum)) + 0.5))
+    return resized
+
+
+@pytest.mark.parametrize(("length", "new_length"), [(24, 12), (24, 8), (24, 6), (7, 14), (5, 20)])
+def test_imresize_follows_the_definition_on_a_line(length, new_length):
+    line = np.random.default_rng(length).integers(0, 256, length, dtype=np.uint8)
+    expected = slow_imresize([int(v) for v in line], new_length)
+    assert utils.imresize(line[:, None], new_length, 1)[:, 0].tolist() == expected
+    assert utils.imresize(line[None, :, None], 1, new_length)[0, :, 0].tolist() == expected
+
+
+def test_imresize_rounds_after_the_rows():
+    picture = np.random.default_rng(0).integers(0, 256, (16, 16), dtype=np.uint8)
+    rows = np.array([slow_imresize([int(v) for v in column], 8) for column in picture.T]).T
+    both = [slow_imresize([int(v) for v in row], 8) for row in rows]
+    assert utils.imresize(picture, 8, 8).tolist() == both
+
+
+@pytest.mark.parametrize("scale", [2, 3, 4])
+def test_downscale_is_the_published_set5_bit_for_bit(benchmarks, scale):
+    folder = benchmarks / "Set5"
+    names = sorted(path.name for path in (folder / "HR").iterdir())
+    assert len(names) == 5
+    for name in names:
+        hr = utils.crop_to_multiple(utils.read_rgb(folder / "HR" / name), scale)
+        lr = utils.read_rgb(folder / "LR" / f"x{scale}" / name)
+        np.testing.assert_array_equal(utils.downscale(hr, scale), lr, err_msg=name)
+
+
+def test_resizing_keeps_flat_pictures_and_dtype():
+    flat = np.full((12, 18, 3), 40_000, np.uint16)
+    assert (utils.downscale(flat, 3) == 40_000).all()
+    assert (utils.upscale_bicubic(flat, 2) == 40_000).all()
+    assert utils.downscale(flat, 3).shape == (4, 6, 3)
+
+
+def test_downscale_refuses_what_the_scale_does_not_divide():
+    with pytest.raises(ValueError, match="size 5x4: expected multiples of the scale 2"):
+        utils.downscale(np.zeros((4, 5, 3), np.uint8), 2)
+
+
+# ---- finding, reading and writing ----
+
+
+def test_find_pictures_is_recursive_sorted_and_leaves_the_rest(tmp_path):
+    for name in "b.PNG", "a.jpg", "deep/er/c.tiff", "notes.txt", ".hidden.png", ".git/d.png":
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    found = [path.relative_to(tmp_path).as_posix() for path in utils.find_pictures(tmp_path)]
+    assert found == ["a.jpg", "b.PNG", "deep/er/c.tiff"]
+
+
+def test_find_pictures_names_a_missing_folder(tmp_path):
+    with pytest.raises(ValueError, match="nowhere: no such folder"):
+        utils.find_pictures(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+@pytest.mark.parametrize("suffix", [".png", ".tif", ".tiff"])
+def test_lossless_files_come_back_as_written(tmp_path, suffix, channels):
+    pixels = smooth_picture(9, 12, channels)
+    pixels = pixels[..., 0] if channels == 1 else pixels
+    utils.write(tmp_path / f"x{suffix}", pixels, {"icc_profile": SRGB})
+    read, metadata = utils.read(tmp_path / f"x{suffix}")
+    np.testing.assert_array_equal(read, pixels)
+    assert metadata == {"icc_profile": SRGB}
+
+
+@pytest.mark.parametrize("channels", [1, 3, 4])
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
+def test_16_bit_files_come_back_as_written(tmp_path, suffix, channels):
+    pixels = smooth_picture(9, 12, channels, dtype=np.uint16)
+    pixels = pixels[..., 0] if channels == 1 else pixels
+    utils.write(tmp_path / f"x{suffix}", pixels, {})
+    read, _ = utils.read(tmp_path / f"x{suffix}")
+    assert read.dtype == np.uint16
+    np.testing.assert_array_equal(read, pixels)
+
+
+def test_16_bit_rgb_has_its_channels_in_order(tmp_path):
+    red = np.zeros((4, 4, 3), np.uint16)
+    red[..., 0] = 65535
+    utils.write(tmp_path / "red.png", red, {})
+    with Image.open(tmp_path / "red.png") as file:  # Pillow reads it, cut to 8 bits
+        assert file.convert("RGB").getpixel((0, 0)) == (255, 0, 0)
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".jpeg", ".webp", ".avif"])
+def test_lossy_files_stay_close(tmp_path, suffix):
+    pixels = smooth_picture(64, 48)
+    utils.write(tmp_path / f"x{suffix}", pixels, {"icc_profile": SRGB})
+    read, metadata = utils.read(tmp_path / f"x{suffix}")
+    assert np.abs(read.astype(int) - pixels).mean() < 3
+    assert metadata == {"icc_profile": SRGB}
+
+
+def test_jpeg_is_written_at_quality_95_without_chroma_subsampling(tmp_path):
+    pixels = smooth_picture(64, 48)
+    utils.write(tmp_path / "x.jpg", pixels, {})
+    expected = io.BytesIO()
+    Image.fromarray(pixels).save(expected, "JPEG", quality=95, subsampling=0)
+    assert (tmp_path / "x.jpg").read_bytes() == expected.getvalue()
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_pictures_are_read_upright_and_written_without_a_turn(tmp_path, orientation, dtype):
+    exif = Image.Exif()
+    exif[utils.ORIENTATION] = orientation
+    exif[0x010F] = "Maker"
+    pixels = smooth_picture(5, 7, dtype=dtype)
+    utils.write(tmp_path / "turned.png", pixels, {"exif": exif.tobytes()})
+    read, metadata = utils.read(tmp_path / "turned.png")
+    with Image.open(tmp_path / "turned.png") as file:
+        upright = np.array(ImageOps.exif_transpose(file).convert("RGB"))
+    if dtype == np.uint16:
+        np.testing.assert_array_equal(read >> 8, upright)
+    else:
+        np.testing.assert_array_equal(read, upright)
+    utils.write(tmp_path / "upright.png", read, metadata)
+    with Image.open(tmp_path / "upright.png") as file:
+        assert dict(file.getexif()) == {0x010F: "Maker"}
+    np.testing.assert_array_equal(utils.read(tmp_path / "upright.png")[0], read)
+
+
+def save(tmp_path, mode, name="x.png", **options):
+    """Saves a small picture in a Pillow mode and returns its path."""
+    Image.fromarray(smooth_picture(8, 6)).convert(mode).save(tmp_path / name, **options)
+    return tmp_path / name
+
+
+@pytest.mark.parametrize(
+    ("mode", "name", "shape"),
+    [
+        ("1", "x.png", (8, 6)),
+        ("L", "x.jpg", (8, 6)),
+        ("P", "x.gif", (8, 6, 3)),
+        ("P", "x.png", (8, 6, 3)),
+        ("LA", "x.png", (8, 6, 2)),
+        ("RGBA", "x.png", (8, 6, 4)),
+        ("CMYK", "x.jpg", (8, 6, 3)),
+        ("RGB", "x.bmp", (8, 6, 3)),
+    ],
+)
+def test_modes(tmp_path, mode, name, shape):
+    pixels, _ = utils.read(save(tmp_path, mode, name))
+    assert pixels.shape == shape
+    assert pixels.dtype == np.uint8
+
+
+def test_palette_transparency_becomes_alpha(tmp_path):
+    palette = Image.new("P", (4, 4), 0)
+    palette.putpalette([255, 0, 0, 0, 255, 0])
+    palette.putpixel((1, 0), 1)
+    palette.save(tmp_path / "p.png", transparency=0)
+    pixels, _ = utils.read(tmp_path / "p.png")
+    assert pixels[0, 0].tolist() == [255, 0, 0, 0]
+    assert pixels[0, 1].tolist() == [0, 255, 0, 255]
+
+
+def test_cmyk_drops_the_profile_that_no_longer_fits(tmp_path):
+    Image.new("CMYK", (4, 4), (0, 255, 255, 0)).save(tmp_path / "x.jpg")
+    pixels, metadata = utils.read(tmp_path / "x.jpg")
+    assert np.abs(pixels.astype(int) - (255, 0, 0)).max() < 5
+    assert metadata == {}
+
+
+def test_read_rgb_makes_three_channels_of_everything(tmp_path):
+    for mode in "1", "L", "LA", "RGBA":
+        assert utils.read_rgb(save(tmp_path, mode)).shape == (8, 6, 3)
+    cv2.imwrite(str(tmp_path / "deep.png"), np.full((3, 4), 32768, np.uint16))
+    assert (utils.read_rgb(tmp_path / "deep.png") == 128).all()
+
+
+def whole_png():
+    file = io.BytesIO()
+    Image.fromarray(smooth_picture(40, 40)).save(file, "PNG")
+    return file.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"", "not a picture"),
+        (b"hello, this is text", "not a picture"),
+        (whole_png()[:-500], "truncated"),
+        (b"\x89PNG\r\n\x1a\n" + bytes(40), "."),
+    ],
+)
+def test_unreadable_files_are_refused_with_a_reason(tmp_path, content, reason):
+    (tmp_path / "x.png").write_bytes(content)
+    with pytest.raises(utils.UnreadablePicture, match=reason):
+        utils.read(tmp_path / "x.png")
+
+
+def test_what_is_no_regular_file_is_refused(tmp_path):
+    (tmp_path / "folder.png").mkdir()
+    (tmp_path / "link.png").symlink_to(tmp_path / "nowhere.png")
+    os.mkfifo(tmp_path / "pipe.png")
+    for name in "folder.png", "link.png", "pipe.png":
+        with pytest.raises(utils.UnreadablePicture, match="not a regular file"):
+            utils.read(tmp_path / name)
+
+
+def test_float_tiff_is_refused(tmp_path):
+    with pytest.raises(utils.UnreadablePicture, match="32 bits a channel"):
+        utils.read(save(tmp_path, "F", "x.tif"))
+
+
+def test_pixel_limit_is_checked_before_decoding(tmp_path, monkeypatch):
+    path = save(tmp_path, "RGB")
+    monkeypatch.setattr(utils, "MAX_PIXELS", 47)
+    with pytest.raises(utils.UnreadablePicture, match="6x8 pixels: expected at most 47 in all"):
+        utils.read(path)
+
+
+def test_replacing_leaves_the_old_file_after_an_error(tmp_path):
+    path = tmp_path / "x.txt"
+    path.write_text("old")
+
+    def fail_half_way():
+        with utils.replacing(path) as part:
+            part.write_text("half")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail_half_way()
+    assert path.read_text() == "old"
+    with utils.replacing(path) as part:
+        part.write_text("new")
+    assert path.read_text() == "new"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_16_bits_cannot_be_written_where_they_do_not_fit(tmp_path):
+    with pytest.raises(ValueError, match=r"\.jpg holds 8 bits a channel, not 16"):
+        utils.write(tmp_path / "x.jpg", np.zeros((2, 2, 3), np.uint16), {})
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "written"), [("a.jpg", "a.jpg"), ("a.GIF", "a.GIF.png"), ("b.tiff", "b.tiff")]
+)
+def test_formats_that_cannot_be_written_become_png(name, written):
+    assert utils.output_name(name) == written
