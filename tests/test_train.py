@@ -208,10 +208,19 @@ def test_score_in_the_log_is_that_of_the_saved_file(photographs):
 
 
 def test_network_learns_to_beat_bicubic(photographs):
-    for n in range(3):  # with sharp edges, which bicubic blurs
-        picture = smooth_picture(64, 64, seed=n)
-        utils.write(f"data/{n}.png", np.where(picture > 128, 220, 30).astype(np.uint8), {})
-    run(epochs=2, steps_per_epoch=60, global_skip=True, averaging=0.9, learning_rate="5e-3")
+    for n in range(8):  # with sharp edges, which bicubic blurs
+        shapes = np.where(smooth_picture(192, 192, seed=n) > 128, 220, 30).astype(np.uint8)
+        utils.write(f"data/{n}.png", utils.downscale(shapes, 2), {})
+    run(
+        residual_blocks=2,
+        residual_scaling=1,
+        num_filters=16,
+        global_skip=True,
+        epochs=2,
+        steps_per_epoch=200,
+        averaging=0.9,
+        learning_rate="3e-3",
+    )
     best = json.loads((photographs / "weights/tiny.json").read_text())["best"]
     assert best["psnr"] > best["bicubic_psnr"] + 1
 
