@@ -50,7 +50,7 @@ RESTART = False  # begin anew and overwrite an earlier run of the same NAME
 # ---------------------------------------------------------------------------------
 
 WEIGHTS_FOLDER = Path("weights")
-PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
+PRECISIONS = ("float32", "mixed_bfloat16")
 # A run may go on with these changed: they say where it happens, not what it computes.
 FREE_TO_CHANGE = {"data", "validation_data", "validation_crop", "precision", "restart"}
 
@@ -176,7 +176,7 @@ def training_model(model, *, learning_rate, clip_norm, averaging):
             ema_momentum=averaging,
         ),
         loss=mean_absolute_error,
-        jit_compile="auto" if backend.wants_xla() else False,
+        jit_compile=backend.wants_xla(),
     )
     return training
 
