@@ -27,8 +27,12 @@ def _quiet_libraries():
         os.close(kept)
 
 
-with _quiet_libraries():
-    import keras
+try:
+    with _quiet_libraries():
+        import keras
+except ImportError as error:
+    chosen = os.environ.get("KERAS_BACKEND", "tensorflow")
+    raise SystemExit(f"Keras cannot load its backend {chosen!r}, see README: {error}") from error
 
 
 def has_gpu():

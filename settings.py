@@ -48,6 +48,23 @@ def meanings(source):
     return found
 
 
+class _Parser(argparse.ArgumentParser):
+    def error(self, message):
+        """Ends the program with one line instead of the whole usage."""
+        self.exit(2, f"{self.prog}: {message}; --help lists the settings\n")
+
+
+def _number(text):
+    """Whole number or decimal: a setting that is 1 in the file may be 0.5 on the command line."""
+    try:
+        return int(text)
+    except ValueError:
+        return float(text)
+
+
+_number.__name__ = "number"  # argparse's word for it: invalid number value: 'x'
+
+
 def parse(modules, arguments=None, positional=()):
     """Reads the command line that the settings blocks of `modules` define.
 
@@ -62,7 +79,7 @@ def parse(modules, arguments=None, positional=()):
         A word that is no setting, or a value of the wrong type, ends the program with
         exit code 2 and one line that says what was expected.
     """
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         description=inspect.getdoc(modules[-1]),
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
@@ -81,9 +98,10 @@ def parse(modules, arguments=None, positional=()):
             }
             if isinstance(value, bool):
                 options["action"] = argparse.BooleanOptionalAction
+            elif isinstance(value, int | float):
+                options |= {"type": _number, "metavar": "NUMBER"}
             else:
-                options["type"] = type(value)
-                options["metavar"] = type(value).__name__.upper()
+                options |= {"type": str, "metavar": "TEXT"}
             parser.add_argument("--" + key.replace("_", "-"), **options)
             if name in positional:
                 parser.add_argument(

@@ -508,14 +508,24 @@ def centre(photograph, size):
 
 
 def main(arguments=None):
+    """Runs the command; returns its exit code."""
     chosen = settings.parse([network, sys.modules[__name__]], arguments)
     try:
         train(chosen)
-    except (ValueError, OSError, FloatingPointError) as error:
-        sys.exit(f"train.py: {error}")
+    except (ValueError, OSError) as error:
+        print(f"train.py: {error}", file=sys.stderr)
+        return 2
+    except FloatingPointError as error:
+        print(f"\ntrain.py: {error}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
-        sys.exit("\ntrain.py: stopped; the same command goes on after the last whole epoch")
+        print(
+            "\ntrain.py: stopped; the same command goes on after the last whole epoch",
+            file=sys.stderr,
+        )
+        return 130
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

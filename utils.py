@@ -49,20 +49,24 @@ class UnreadablePicture(ValueError):
 
 
 def find_pictures(folder):
-    """Pictures in `folder` and below, by their names' endings, sorted; hidden ones not.
+    """Pictures in `folder` and below, by their names' endings, sorted.
+
+    Links to folders are followed; hidden files and folders are left out.
 
     Raises:
         ValueError: there is no such folder.
     """
-    folder = Path(folder)
-    if not folder.is_dir():
+    if not Path(folder).is_dir():
         raise ValueError(f"{folder}: no such folder")
-    return sorted(
-        path
-        for path in folder.rglob("*")
-        if path.suffix.lower() in SUFFIXES
-        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
-    )
+    found, seen = [], set()
+    for place, folders, names in os.walk(folder, followlinks=True):
+        if os.path.realpath(place) in seen:  # a link to a folder above itself
+            folders.clear()
+            continue
+        seen.add(os.path.realpath(place))
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        found += [Path(place, name) for name in names if not name.startswith(".")]
+    return sorted(path for path in found if path.suffix.lower() in SUFFIXES)
 
 
 def read(path):
