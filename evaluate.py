@@ -31,6 +31,7 @@ import utils
 # ------------------------------------------------------------------- settings ----
 FOLDER = "evaluation/original"  # HR pictures, or HR/ and LR/x2/ with pictures of the same names
 WEIGHTS = ""  # .keras file, which also says the scale; empty: the best one in weights/
+TILE_SIZE = 512  # LR pixels a side computed at once; lower it when memory runs out
 # ---------------------------------------------------------------------------------
 
 RESULTS = Path("evaluation")
@@ -197,12 +198,13 @@ def side_by_side(panels, gap=6):
     return np.array(sheet)
 
 
-def evaluate(model, scale, pairs, results=RESULTS):
+def evaluate(model, scale, pairs, tile_size, results):
     """Scores a network, and bicubic enlargement through the same code; writes pictures.
 
     Args:
         model, scale: as `output.load` returns them.
         pairs: as `find_pairs` returns them.
+        tile_size: as for `output.enlarge`.
         results: folder; the restored pictures go to `output` in it, comparisons to
             `Combined`, each as PNG.
 
@@ -218,7 +220,7 @@ def evaluate(model, scale, pairs, results=RESULTS):
             except ValueError as error:
                 refused[hr_path] = str(error)
                 continue
-            sr = output.enlarge(model, lr, scale)
+            sr = output.enlarge(model, lr, scale, tile_size)
             bicubic = utils.upscale_bicubic(lr, scale)
             row = {
                 "name": name.as_posix(),
@@ -285,6 +287,7 @@ def main(arguments=None):
     """Runs the command; returns its exit code."""
     chosen = settings.parse([sys.modules[__name__]], arguments, positional=("FOLDER",))
     try:
+        settings.check_whole("tile_size", chosen.tile_size, 1)
         weights = Path(chosen.weights) if chosen.weights else output.best_weights()
         model, scale = output.load(weights)
         pairs = find_pairs(chosen.folder, scale)
@@ -293,7 +296,7 @@ def main(arguments=None):
         )
         print("PSNR (dB) and SSIM on Y, border of", scale, "pixels left out, LR by", end=" ")
         print("MATLAB's bicubic" if pairs[0][1] is None else f"{pairs[0][1].parent}")
-        rows, refused = evaluate(model, scale, pairs)
+        rows, refused = evaluate(model, scale, pairs, chosen.tile_size, RESULTS)
         for path, reason in refused.items():
             print(f"refused {path}: {reason}", file=sys.stderr)
         if not rows:

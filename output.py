@@ -72,7 +72,7 @@ def load(path):
     try:
         model = keras.models.load_model(path, compile=False, safe_mode=True)
     except Exception as error:  # Keras raises many kinds; each means the file is of no use
-        reason = str(error).strip().splitlines()[0]
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise ValueError(f"{path}: Keras cannot load it: {reason}") from error
     try:
         _, height, width, channels = model.compute_output_shape((1, 8, 8, 3))
@@ -90,15 +90,15 @@ def load(path):
 def receptive_radius(model):
     """Distance in LR pixels over which a pixel of the input can change the output.
 
-    The sum of how far each convolution reaches: exact for our networks, whose shortcuts
-    skip convolutions only, and too large rather than too small for others built alike.
+    The sum of how far each convolution reaches, at low resolution: at most two pixels too
+    large for our networks, never too small.
     """
     reach = [
         layer.kernel_size[0] // 2
         for layer in model.layers
         if isinstance(layer, keras.layers.Conv2D)
     ]
-    return max(1, sum(reach))  # the global skip's bilinear enlargement reaches 1
+    return sum(reach)
 
 
 def windows(length, tile_size, halo):
@@ -169,7 +169,7 @@ def enlarge_whole(model, lr):
     return np.concatenate([sr, sr_alpha], axis=2)
 
 
-def enlarge(model, picture, scale, tile_size=TILE_SIZE, on_tile=lambda: None):
+def enlarge(model, picture, scale, tile_size, on_tile=lambda: None):
     """Enlarges a picture, tile by tile, without seams.
 
     Each tile is computed together with all surroundings that the network looks at, so the

@@ -249,7 +249,7 @@ def plot(history, path):
     figure = Figure(figsize=(8, 8), layout="constrained")
     loss, psnr, rate = figure.subplots(3, sharex=True)
     loss.plot(steps, [row["loss"] for row in history], marker=".")
-    loss.set(ylabel="training loss (L1)", yscale="log")
+    loss.set(ylabel="training loss (L1)")
     psnr.plot(steps, [row["psnr"] for row in history], marker=".", label="network")
     psnr.axhline(history[0]["bicubic_psnr"], color="grey", linestyle="--", label="bicubic")
     psnr.set(ylabel="validation PSNR-Y (dB)")
@@ -314,7 +314,7 @@ class Journal(keras.callbacks.Callback):
         self.averaged.set_weights([round_to_half(w) for w in averaged_weights(self.model)])
         psnr = validation_psnr(
             self.validation,
-            lambda lr: output.enlarge(self.averaged, lr, chosen.scale),
+            lambda lr: output.enlarge(self.averaged, lr, chosen.scale, max(lr.shape)),
             chosen.scale,
         )
         is_best = all(psnr > row["psnr"] for row in history)

@@ -140,7 +140,7 @@ def test_published_pictures_of_rcan_score_as_in_its_paper(benchmarks, scale):
 def test_shipped_small_weights(benchmarks, tmp_path, name, least):
     model, scale = output.load(SHIPPED)
     pairs = evaluate.find_pairs(benchmarks / name, scale)
-    rows, refused = evaluate.evaluate(model, scale, pairs, tmp_path)
+    rows, refused = evaluate.evaluate(model, scale, pairs, 512, tmp_path)
     assert not refused
     assert evaluate.means(rows)["psnr"] >= least
 

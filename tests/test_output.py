@@ -220,7 +220,7 @@ def test_shape_and_dtype_are_kept(size, channels, dtype):
     if picture is None:
         picture = np.full((1, 1, channels), 77, dtype)
     picture = picture[..., 0] if channels == 1 else picture
-    enlarged = output.enlarge(small_network(), picture, 2)
+    enlarged = output.enlarge(small_network(), picture, 2, 8)
     assert enlarged.dtype == dtype
     assert enlarged.shape == (2 * size[0], 2 * size[1], *picture.shape[2:])
 
@@ -235,7 +235,7 @@ def bilinear_network():
 def test_hidden_colours_do_not_bleed_out_of_transparent_pixels():
     picture = np.zeros((12, 12, 4), np.uint8)
     picture[:, :6] = (200, 100, 50, 255)  # opaque; the right half is transparent black
-    enlarged = output.enlarge(bilinear_network(), picture, 2)
+    enlarged = output.enlarge(bilinear_network(), picture, 2, 5)
     visible = enlarged[enlarged[..., 3] > 0]
     assert 0 < visible[..., 3].min() < 255  # there is an edge to look at
     assert np.abs(visible[..., :3].astype(int) - (200, 100, 50)).max() <= 1
@@ -244,7 +244,7 @@ def test_hidden_colours_do_not_bleed_out_of_transparent_pixels():
 def test_grey_with_alpha_has_no_fringe_either():
     picture = np.zeros((8, 8, 2), np.uint8)
     picture[:4] = (180, 255)
-    enlarged = output.enlarge(bilinear_network(), picture, 2)
+    enlarged = output.enlarge(bilinear_network(), picture, 2, 5)
     assert np.abs(enlarged[enlarged[..., 1] > 0][:, 0].astype(int) - 180).max() <= 1
 
 
@@ -254,7 +254,7 @@ def test_shipped_weights_beat_bicubic_on_the_chart():
     model, scale = output.load(SHIPPED)
     hr = utils.crop_to_multiple(utils.read_rgb(ROOT / "evaluation/original/chart.png"), scale)
     lr = utils.downscale(hr, scale)
-    gain = evaluate.psnr(hr, output.enlarge(model, lr, scale), scale) - evaluate.psnr(
+    gain = evaluate.psnr(hr, output.enlarge(model, lr, scale, 512), scale) - evaluate.psnr(
         hr, utils.upscale_bicubic(lr, scale), scale
     )
     assert gain > 2
