@@ -30,7 +30,7 @@ def _quiet_libraries():
 try:
     with _quiet_libraries():
         import keras
-except ImportError as error:
+except (ImportError, ValueError) as error:  # not installed; no such backend
     chosen = os.environ.get("KERAS_BACKEND", "tensorflow")
     raise SystemExit(f"Keras cannot load its backend {chosen!r}, see README: {error}") from error
 

@@ -11,7 +11,7 @@ prediction rounded to uint8; scores on Y of YCbCr, not rounded; `scale` pixels s
 each border; the mean of the pictures' scores.
 
 Exit code 0: every picture is scored. 1: some were refused, each named with its reason.
-2: nothing could start.
+2: nothing could start. 130: stopped by Ctrl-C.
 """
 
 import json
@@ -188,12 +188,12 @@ def side_by_side(panels, gap=6):
     size = max(11, min(28, width // 16))
     font = ImageFont.load_default(size)
     longest = max(int(font.getlength(label)) for label, _ in panels)
-    step = max(width, longest) + gap
+    step = max(width, longest + 2 * gap) + gap
     strip = round(1.6 * size)
     sheet = Image.new("RGB", (len(panels) * step - gap, height + strip), "white")
     draw = ImageDraw.Draw(sheet)
     for n, (label, picture) in enumerate(panels):
-        draw.text((n * step, strip // 2), label, "black", font, anchor="lm")
+        draw.text((n * step + gap, strip // 2), label, "black", font, anchor="lm")
         sheet.paste(Image.fromarray(picture).convert("RGB"), (n * step, strip))
     return np.array(sheet)
 
@@ -285,8 +285,10 @@ def table(rows):
 
 def main(arguments=None):
     """Runs the command; returns its exit code."""
-    chosen = settings.parse([sys.modules[__name__]], arguments, positional=("FOLDER",))
     try:
+        chosen = settings.parse([sys.modules[__name__]], arguments, ("FOLDER",))
+        settings.check_text("folder", chosen.folder)
+        settings.check_text("weights", chosen.weights, may_be_empty=True)
         settings.check_whole("tile_size", chosen.tile_size, 1)
         weights = Path(chosen.weights) if chosen.weights else output.best_weights()
         model, scale = output.load(weights)
@@ -307,6 +309,9 @@ def main(arguments=None):
     except (ValueError, OSError) as error:
         print(f"evaluate.py: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("\nevaluate.py: stopped", file=sys.stderr)
+        return 130
     print(table(rows))
     print(f"Pictures in {RESULTS / 'output'} and {RESULTS / 'Combined'}")
     return 1 if refused else 0

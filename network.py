@@ -95,6 +95,7 @@ def edsr(
     settings.check_whole("num_filters", num_filters, 1)
     settings.check_whole("residual_blocks", residual_blocks, 1)
     settings.check_number("residual_scaling", residual_scaling, above=0, at_most=1)
+    settings.check_flag("global_skip", global_skip)
 
     lr = keras.Input((None, None, 3), dtype="float32", name="lr")
     head = keras.layers.Conv2D(num_filters, 3, padding="same", name="head")(lr)
@@ -120,8 +121,8 @@ def main(arguments=None):
     """Prints the summary and draws the two diagrams; returns the exit code."""
     import diagrams  # here, so that nobody who loads a network waits for matplotlib
 
-    chosen = settings.parse([sys.modules[__name__]], arguments)
     try:
+        chosen = settings.parse([sys.modules[__name__]], arguments)
         model = edsr(**vars(chosen))
     except ValueError as error:
         print(f"network.py: {error}", file=sys.stderr)

@@ -5,7 +5,7 @@ inference/output, under the same name and in the same format. `python output.py 
 TARGET` takes another file or folder. Pictures that are there already are skipped.
 
 Exit code 0: every picture is there. 1: some were refused, each named with its reason.
-2: nothing could start.
+2: nothing could start. 130: stopped by Ctrl-C or SIGTERM.
 """
 
 import signal
@@ -68,7 +68,7 @@ def load(path):
     if not path.is_file():
         raise ValueError(f"{path}: no such weights file")
     if not zipfile.is_zipfile(path):
-        raise ValueError(f"{path}: expected a .keras file, this one is damaged or no such file")
+        raise ValueError(f"{path}: expected a .keras file; this is none, or a damaged one")
     try:
         model = keras.models.load_model(path, compile=False, safe_mode=True)
     except Exception as error:  # Keras raises many kinds; each means the file is of no use
@@ -259,8 +259,13 @@ def enlarge_all(model, scale, pairs, tile_size, overwrite):
         reason.
     """
     done, there, refused = 0, 0, {}
+    outputs = {}
     with tqdm(pairs, "pictures", unit="picture") as bar:
         for source, target in bar:
+            if target in outputs:  # a.gif, which becomes a.gif.png, beside an a.gif.png
+                refused[source] = f"{target} is the output of {outputs[target]}"
+                continue
+            outputs[target] = source
             if target.exists() and not overwrite:
                 there += 1
                 continue
@@ -275,10 +280,14 @@ def enlarge_all(model, scale, pairs, tile_size, overwrite):
 
 def main(arguments=None):
     """Runs the command; returns its exit code."""
-    chosen = settings.parse([sys.modules[__name__]], arguments, positional=("SOURCE", "TARGET"))
     # A batch that is told to stop leaves by the same door as after Ctrl-C.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
+        chosen = settings.parse([sys.modules[__name__]], arguments, ("SOURCE", "TARGET"))
+        for name in ("source", "target"):
+            settings.check_text(name, getattr(chosen, name))
+        settings.check_text("weights", chosen.weights, may_be_empty=True)
+        settings.check_flag("overwrite", chosen.overwrite)
         settings.check_whole("tile_size", chosen.tile_size, 1)
         pairs = plan(chosen.source, chosen.target)
         weights = Path(chosen.weights) if chosen.weights else best_weights()

@@ -94,7 +94,7 @@ def parse(modules, arguments=None, positional=()):
                 "dest": key,
                 "default": argparse.SUPPRESS,
                 # argparse formats help texts with %.
-                "help": f"{meaning} (default: {value})".replace("%", "%%"),
+                "help": f"{meaning} (default: {value!r})".replace("%", "%%"),
             }
             if isinstance(value, bool):
                 options["action"] = argparse.BooleanOptionalAction
@@ -128,8 +128,20 @@ def check_number(name, value, above, at_most=math.inf):
         raise ValueError(f"{name.upper()} = {value!r}: expected a number above {above}{limit}")
 
 
+def check_text(name, value, may_be_empty=False):
+    """Raises ValueError unless `value` of `name` is text, such as a path."""
+    if not isinstance(value, str) or not (value or may_be_empty):
+        raise ValueError(f"{name.upper()} = {value!r}: expected text")
+
+
+def check_flag(name, value):
+    """Raises ValueError unless `value` of `name` is True or False."""
+    if not isinstance(value, bool):
+        raise ValueError(f"{name.upper()} = {value!r}: expected True or False")
+
+
 def check_choice(name, value, choices):
-    """Raises ValueError unless `value` of `name` is one of `choices`."""
-    if value not in choices:
+    """Raises ValueError unless `value` of `name` is one of `choices`, of the same type."""
+    if not any(type(value) is type(choice) and value == choice for choice in choices):
         expected = ", ".join(repr(choice) for choice in choices)
         raise ValueError(f"{name.upper()} = {value!r}: expected one of {expected}")

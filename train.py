@@ -6,10 +6,12 @@ averaged weights of the epoch that scored best on validation pictures, with its 
 after the last whole epoch.
 """
 
+import contextlib
 import csv
 import itertools
 import json
 import math
+import signal
 import sys
 import tempfile
 import time
@@ -34,7 +36,7 @@ from backend import keras
 # ------------------------------------------------------------------- settings ----
 DATA = "data"  # folder of HR photographs, searched recursively
 VALIDATION_DATA = ""  # folder of validation pictures; empty: hold out a few of DATA
-NAME = "edsr_x2"  # the weights are written to weights/<NAME>.keras
+NAME = ""  # the weights are written to weights/<NAME>.keras; empty: edsr_x<SCALE>
 CROP_SIZE = 64  # height and width of a training crop, in HR pixels
 BATCH_SIZE = 8  # crops a step
 EPOCHS = 1000  # times STEPS_PER_EPOCH; the learning rate reaches 0 at the end
@@ -44,15 +46,15 @@ WARMUP_STEPS = 500  # steps in which the learning rate rises from 0 to its peak
 CLIP_NORM = 1.0  # largest norm of the whole gradient; a bad batch cannot derail the run
 AVERAGING = 0.999  # decay of the averaged weights, which are validated and saved
 VALIDATION_CROP = 512  # side of the centre of a validation picture that is scored, HR pixels
-PRECISION = "float32"  # or mixed_bfloat16: faster where the hardware has bfloat16
+PRECISION = "float32"  # or "mixed_bfloat16": faster where the hardware has bfloat16
 SEED = 1  # of the first weights and of all crops
 RESTART = False  # begin anew and overwrite an earlier run of the same NAME
 # ---------------------------------------------------------------------------------
 
-WEIGHTS_FOLDER = Path("weights")
+WEIGHTS_FOLDER = output.WEIGHTS_FOLDER
 PRECISIONS = ("float32", "mixed_bfloat16")
-# A run may go on with these changed: they say where it happens, not what it computes.
-FREE_TO_CHANGE = {"data", "validation_data", "validation_crop", "precision", "restart"}
+# A run may go on with these changed: the pictures may have moved since.
+FREE_TO_CHANGE = {"data", "validation_data", "restart"}
 
 
 class Photograph(NamedTuple):
@@ -63,7 +65,7 @@ class Photograph(NamedTuple):
 
 
 def load_photographs(paths, *, scale, crop_size):
-    """Decodes photographs and makes their low-resolution halves, on all processors.
+    """Decodes photographs and makes their low-resolution pictures, on all processors.
 
     Args:
         paths: the files.
@@ -216,9 +218,15 @@ def load_state(path, training, chosen):
     """Puts the state at `path` into `training` and returns the history of its epochs.
 
     Raises:
-        ValueError: the state was made with other settings.
+        ValueError: the state is damaged or was made with other settings.
     """
-    with np.load(path, allow_pickle=False) as state:
+    try:
+        state = np.load(path, allow_pickle=False)
+    except (ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise ValueError(
+            f"{path}: damaged ({error}); begin anew with --restart, or put a copy of it there"
+        ) from error
+    with state:
         about = json.loads(str(state["about"]))
         for name, value in vars(chosen).items():
             before = about["settings"].get(name)
@@ -280,6 +288,7 @@ class Journal(keras.callbacks.Callback):
         self.validation = validation
         self.schedule = schedule
         self.history = history
+        self.interrupted = False
         self.bicubic_psnr = validation_psnr(
             validation, lambda lr: utils.upscale_bicubic(lr, chosen.scale), chosen.scale
         )
@@ -300,18 +309,21 @@ class Journal(keras.callbacks.Callback):
             shown["psnr"] = f"{self.history[-1]['psnr']:.2f}"
         self.bar.set_postfix(shown, refresh=False)
         self.bar.update(self.chosen.batch_size)
+        if self.interrupted:
+            raise KeyboardInterrupt
 
     def on_epoch_end(self, epoch, logs=None):
         chosen, history = self.chosen, self.history
         step = (epoch + 1) * chosen.steps_per_epoch
-        if not math.isfinite(logs["loss"]):
-            raise FloatingPointError(
-                f"the loss became {logs['loss']} in epoch {epoch + 1}, at a learning rate of "
-                f"{float(self.schedule(step)):.2g}; the state of epoch {epoch} is kept. "
-                "Lower LEARNING_RATE and begin anew with --restart"
-            )
         # Rounded before they are scored, so that the score is the saved file's own.
-        self.averaged.set_weights([round_to_half(w) for w in averaged_weights(self.model)])
+        weights = [round_to_half(array) for array in averaged_weights(self.model)]
+        if not all(np.isfinite(value).all() for value in (logs["loss"], *weights)):
+            raise FloatingPointError(
+                f"the loss, {logs['loss']}, or a weight is not finite in epoch {epoch + 1}, at a "
+                f"learning rate of {float(self.schedule(step)):.2g}; the state of epoch {epoch} is "
+                "kept. Lower LEARNING_RATE and begin anew with --restart"
+            )
+        self.averaged.set_weights(weights)
         psnr = validation_psnr(
             self.validation,
             lambda lr: output.enlarge(self.averaged, lr, chosen.scale, max(lr.shape)),
@@ -362,29 +374,70 @@ def state_path(name):
     return WEIGHTS_FOLDER / f"{name}.state.npz"
 
 
-def find_pictures(data, validation_data):
-    """Training and validation files.
+def report_skipped(skipped):
+    """Names each picture that is not used, once."""
+    for path, reason in skipped.items():
+        print(f"skipped {path}: {reason}")
 
-    Pictures below `validation_data` are never trained on, also where it lies in `data`.
-    Without it, every 50th picture of `data` is held out, 12 at most and 1 at least.
+
+def load_data(chosen):
+    """Reads the pictures to train on and the pictures to validate on.
+
+    Pictures below VALIDATION_DATA are never trained on, also where it lies in DATA. Without
+    it, every 50th usable picture of DATA is held out, 12 at most and 1 at least.
+
+    Returns:
+        Two lists of `Photograph`; of the second only what is scored, the centres.
 
     Raises:
-        ValueError: a folder is missing, or holds too few pictures.
+        ValueError: a folder is missing, or holds too few usable pictures.
     """
-    found = utils.find_pictures(data)
-    if validation_data:
-        validation = utils.find_pictures(validation_data)
-        if not validation:
-            raise ValueError(f"VALIDATION_DATA = {validation_data!r}: no pictures found in it")
-        held_out = {path.resolve() for path in validation}
-        return [path for path in found if path.resolve() not in held_out], validation
-    if len(found) < 2:
-        raise ValueError(
-            f"DATA = {data!r}: found {len(found)} pictures in it, expected at least 2 "
-            "(one to train on, one to validate)"
+    paths, validation_paths = utils.find_pictures(chosen.data), []
+    if chosen.validation_data:
+        validation_paths = utils.find_pictures(chosen.validation_data)
+        held_out = {path.resolve() for path in validation_paths}
+        paths = [path for path in paths if path.resolve() not in held_out]
+    photographs, skipped = load_photographs(paths, scale=chosen.scale, crop_size=chosen.crop_size)
+    report_skipped(skipped)
+    if chosen.validation_data:
+        # Something must be left of a picture inside the border that is not scored.
+        validation, skipped = load_photographs(
+            validation_paths, scale=chosen.scale, crop_size=4 * chosen.scale
         )
-    validation = found[:: max(50, math.ceil(len(found) / 12))]
-    return [path for path in found if path not in set(validation)], validation
+        report_skipped(skipped)
+    else:
+        every = max(50, math.ceil(len(photographs) / 12))
+        validation = photographs[::every]
+        photographs = [p for n, p in enumerate(photographs) if n % every]
+    # A flat picture is restored exactly by anything: its PSNR is infinite.
+    centres = [centre(photograph, chosen.validation_crop) for photograph in validation]
+    validation = [p for p in centres if np.ptp(p.hr) > 0]
+    if not photographs or not validation:
+        raise ValueError(
+            f"DATA = {chosen.data!r}, VALIDATION_DATA = {chosen.validation_data!r}: "
+            f"{len(photographs)} usable pictures to train on and {len(validation)} to validate "
+            f"among {len(paths) + len(validation_paths)} found; expected at least 1 of each"
+        )
+    return photographs, validation
+
+
+@contextlib.contextmanager
+def stopping_between_steps(journal):
+    """Lets Ctrl-C and SIGTERM end the training after a step; a second time, at once.
+
+    An interrupt that strikes inside of Keras or of its backend could be swallowed there.
+    """
+
+    def stop(number, frame):
+        journal.interrupted = True
+        signal.signal(number, signal.default_int_handler)
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def validate(chosen):
@@ -398,14 +451,21 @@ def validate(chosen):
     settings.check_number("averaging", chosen.averaging, above=0, at_most=0.999999)
     settings.check_choice("precision", chosen.precision, PRECISIONS)
     settings.check_choice("scale", chosen.scale, network.SHUFFLES)
-    if not chosen.name or Path(chosen.name).name != chosen.name:
+    for name in ("global_skip", "restart"):
+        settings.check_flag(name, getattr(chosen, name))
+    settings.check_text("data", chosen.data)
+    for name in ("validation_data", "name"):
+        settings.check_text(name, getattr(chosen, name), may_be_empty=True)
+    if chosen.name.startswith(".") or Path(chosen.name).name != chosen.name:
         raise ValueError(f"NAME = {chosen.name!r}: expected a file name without folder")
-    for name in ("crop_size", "validation_crop"):
-        size = getattr(chosen, name)
-        if size % chosen.scale:
-            raise ValueError(
-                f"{name.upper()} = {size}: expected a multiple of SCALE = {chosen.scale}"
-            )
+    if chosen.crop_size % chosen.scale:
+        raise ValueError(
+            f"CROP_SIZE = {chosen.crop_size}: expected a multiple of SCALE = {chosen.scale}"
+        )
+    if chosen.validation_crop < 4 * chosen.scale:
+        raise ValueError(
+            f"VALIDATION_CROP = {chosen.validation_crop}: expected at least {4 * chosen.scale}"
+        )
 
 
 def train(chosen):
@@ -419,7 +479,9 @@ def train(chosen):
         FloatingPointError: the loss is not finite; the state of the epoch before is kept.
     """
     validate(chosen)
-    training_paths, validation_paths = find_pictures(chosen.data, chosen.validation_data)
+    chosen.name = chosen.name or f"edsr_x{chosen.scale}"
+    if not Path(chosen.data).is_dir():  # before anything that takes long
+        raise ValueError(f"DATA = {chosen.data!r}: no such folder")
 
     keras.utils.set_random_seed(chosen.seed)
     shape = {
@@ -452,48 +514,38 @@ def train(chosen):
         history = load_state(state, training, chosen)
         print(f"going on after epoch {len(history)} of {chosen.epochs}, from {state}")
 
-    photographs, skipped = load_photographs(
-        training_paths, scale=chosen.scale, crop_size=chosen.crop_size
-    )
-    validation, skipped_validation = load_photographs(
-        validation_paths, scale=chosen.scale, crop_size=chosen.scale
-    )
-    for path, reason in (skipped | skipped_validation).items():
-        print(f"skipped {path}: {reason}")
-    if not photographs or not validation:
-        raise ValueError(
-            f"DATA = {chosen.data!r}: {len(photographs)} usable pictures to train on and "
-            f"{len(validation)} to validate; expected at least 1 of each"
-        )
+    photographs, validation = load_data(chosen)
     megapixels = sum(p.hr.shape[0] * p.hr.shape[1] for p in photographs) / 1e6
     print(
         f"{len(photographs)} photographs of {megapixels:.1f} megapixels in all, "
         f"{len(validation)} to validate, {model.count_params():,} parameters, "
         f"{backend.describe()}, {chosen.precision}"
     )
-    validation = [centre(p, chosen.validation_crop) for p in validation]
-
     first_step = len(history) * chosen.steps_per_epoch
-    training.fit(
-        stream(
-            lambda step: cut_batch(
-                photographs,
-                step,
-                crop_size=chosen.crop_size,
-                batch_size=chosen.batch_size,
-                seed=chosen.seed,
-            ),
-            first_step,
+    journal = Journal(chosen, averaged, validation, schedule, history)
+    batches = stream(
+        lambda step: cut_batch(
+            photographs,
+            step,
+            crop_size=chosen.crop_size,
+            batch_size=chosen.batch_size,
+            seed=chosen.seed,
         ),
-        initial_epoch=len(history),
-        epochs=chosen.epochs,
-        steps_per_epoch=chosen.steps_per_epoch,
-        callbacks=[Journal(chosen, averaged, validation, schedule, history)],
-        verbose=0,
+        first_step,
     )
+    with stopping_between_steps(journal):
+        training.fit(
+            batches,
+            initial_epoch=len(history),
+            epochs=chosen.epochs,
+            steps_per_epoch=chosen.steps_per_epoch,
+            callbacks=[journal],
+            shuffle=False,
+            verbose=0,
+        )
     best = max(history, key=lambda row: row["psnr"])
     print(
-        f"done: weights/{chosen.name}.keras is of epoch {best['epoch']}, "
+        f"done: {chosen.name}.keras is of epoch {best['epoch']}, "
         f"PSNR {best['psnr']:.3f} dB (bicubic {best['bicubic_psnr']:.3f})"
     )
 
@@ -509,9 +561,8 @@ def centre(photograph, size):
 
 def main(arguments=None):
     """Runs the command; returns its exit code."""
-    chosen = settings.parse([network, sys.modules[__name__]], arguments)
     try:
-        train(chosen)
+        train(settings.parse([network, sys.modules[__name__]], arguments))
     except (ValueError, OSError) as error:
         print(f"train.py: {error}", file=sys.stderr)
         return 2
@@ -520,7 +571,8 @@ def main(arguments=None):
         return 1
     except KeyboardInterrupt:
         print(
-            "\ntrain.py: stopped; the same command goes on after the last whole epoch",
+            "\ntrain.py: stopped; the same command, without --restart, goes on after the last "
+            "whole epoch",
             file=sys.stderr,
         )
         return 130

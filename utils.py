@@ -30,7 +30,8 @@ MAX_PIXELS = 2**28  # 268 megapixels: more is taken for a decompression bomb
 ORIENTATION = 0x0112  # the EXIF tag
 # EXIF tags that describe how the file's own pixels lie in it, so not in another file's.
 LAYOUT_TAGS = {254, 256, 257, 258, 259, 262, 266, 273, ORIENTATION, 277, 278, 279, 284, 317}
-LAYOUT_TAGS |= {320, 322, 323, 324, 325, 330, 338, 339, 347, 513, 514, 34675}
+LAYOUT_TAGS |= {320, 322, 323, 324, 325, 330, 338, 339, 347, 513, 514, 529, 530, 531, 532, 34675}
+EXIF_IFD, EXIF_SIZE_TAGS = 0x8769, (0xA002, 0xA003)  # where EXIF repeats width and height
 # For each EXIF orientation: whether to swap rows and columns, then flip rows, columns.
 UPRIGHT = {
     1: (False, False, False),
@@ -111,6 +112,9 @@ def read(path):
     pixels = pixels[:: -1 if flip_rows else 1, :: -1 if flip_columns else 1]
     for tag in LAYOUT_TAGS & set(exif):
         del exif[tag]
+    if EXIF_IFD in exif:
+        for tag in EXIF_SIZE_TAGS:
+            exif.get_ifd(EXIF_IFD).pop(tag, None)
     if exif:
         metadata["exif"] = exif.tobytes()
     metadata = {name: value for name, value in metadata.items() if value}
@@ -122,12 +126,13 @@ def _read_shallow(file, metadata):
     if file.mode in ("F", "I"):
         raise UnreadablePicture(f"32 bits a channel (mode {file.mode}): expected 8 or 16")
     if file.mode == "CMYK" and metadata["icc_profile"]:
-        profile = ImageCms.ImageCmsProfile(io.BytesIO(metadata.pop("icc_profile")))
-        srgb = ImageCms.createProfile("sRGB")
-        try:
-            return np.array(ImageCms.profileToProfile(file, profile, srgb, outputMode="RGB"))
-        except ImageCms.PyCMSError as error:
-            raise UnreadablePicture(f"its CMYK colour profile cannot be used: {error}") from None
+        # A profile that is damaged or not of CMYK leaves the conversion without one, below.
+        with contextlib.suppress(ImageCms.PyCMSError, OSError):
+            profile = ImageCms.ImageCmsProfile(io.BytesIO(metadata["icc_profile"]))
+            srgb = ImageCms.createProfile("sRGB")
+            converted = ImageCms.profileToProfile(file, profile, srgb, outputMode="RGB")
+            metadata.pop("icc_profile")
+            return np.array(converted)
     has_alpha = file.has_transparency_data
     if file.mode in ("1", "L", "LA", "La"):
         return np.array(file.convert("LA" if has_alpha else "L"))

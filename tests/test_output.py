@@ -92,6 +92,8 @@ def test_target_inside_the_source_is_not_enlarged_again(tmp_path, pictures, smal
         (["in/a.png", "in"], "TARGET = 'in': expected another folder than the input's"),
         (["in", "in/a.png"], "a.png"),
         (["in", "out", "--tile-size", "0"], "TILE_SIZE = 0: expected a whole number"),
+        (["", "out"], "SOURCE = '': expected text"),
+        (["in", ""], "TARGET = '': expected text"),
         (["in", "out", "--weights", "no.keras"], "no.keras: no such weights file"),
         (["in", "out", "--weights", "in/a.png"], "in/a.png: expected a .keras file"),
         (["in", "out", "--weights", "zip.keras"], "zip.keras: Keras cannot load it"),
@@ -120,7 +122,17 @@ def test_what_cannot_start_ends_with_exit_code_2_and_one_line(
     assert contents(pictures) == before
 
 
-def test_read_only_target_is_a_clear_refusal(tmp_path, pictures, small_weights, capsys):
+def test_two_inputs_of_one_output_are_not_mixed_up(tmp_path, small_weights, capsys):
+    (tmp_path / "in").mkdir()
+    Image.fromarray(smooth_picture(6, 6)).save(tmp_path / "in" / "a.gif")
+    utils.write(tmp_path / "in" / "a.gif.png", smooth_picture(7, 7), {})
+    assert run(tmp_path / "in", tmp_path / "out", "--weights", small_weights) == 1
+    printed = capsys.readouterr().out
+    assert "1 done, 0 already there, 1 refused" in printed
+    assert "a.gif.png is the output of" in printed
+
+
+def test_target_that_cannot_be_made_is_a_clear_refusal(tmp_path, pictures, small_weights, capsys):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "deeper").write_text("a file where a folder should be")
     assert run(pictures, tmp_path / "out", "--weights", small_weights) == 1

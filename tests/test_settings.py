@@ -98,6 +98,24 @@ def test_check_number_refuses(value):
         settings.check_number("n", value, above=0)
 
 
+@pytest.mark.parametrize("value", ["", None, 3])
+def test_check_text_refuses(value):
+    with pytest.raises(ValueError, match=r"N = .*: expected text"):
+        settings.check_text("n", value)
+
+
+@pytest.mark.parametrize("value", [0, None, "no"])
+def test_check_flag_refuses(value):
+    with pytest.raises(ValueError, match=r"N = .*: expected True or False"):
+        settings.check_flag("n", value)
+
+
+@pytest.mark.parametrize("value", [2.0, "2", [2], None])
+def test_check_choice_refuses(value):
+    with pytest.raises(ValueError, match=r"N = .*: expected one of 2, 3"):
+        settings.check_choice("n", value, (2, 3))
+
+
 def imports(script):
     """Names of the modules that a script of the project imports."""
     names = set()

@@ -1,5 +1,8 @@
 import csv
 import json
+import os
+import signal
+import types
 import zipfile
 
 import numpy as np
@@ -38,6 +41,7 @@ def run(**changed):
 def photographs(tmp_path, monkeypatch):
     """A working folder with data/ of four photographs, a small one and a damaged one."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(train, "WEIGHTS_FOLDER", tmp_path / "weights")
     (tmp_path / "data" / "deeper").mkdir(parents=True)
     for n in range(3):
         utils.write(tmp_path / "data" / f"{n}.png", smooth_picture(40, 51, seed=n), {})
@@ -165,14 +169,31 @@ def test_averaged_weights_follow_the_definition():
         np.testing.assert_array_equal(ours, theirs)
 
 
+def load(**changed):
+    """Sizes of the pictures that are trained on and validated on."""
+    values = {"data": "data", "validation_data": "", "scale": 2, "crop_size": 16}
+    chosen = types.SimpleNamespace(**values | {"validation_crop": 512} | changed)
+    return [[p.hr.shape[:2] for p in part] for part in train.load_data(chosen)]
+
+
 def test_validation_pictures_are_never_trained_on(photographs):
-    training, validation = train.find_pictures("data", "data/deeper")
-    assert [path.name for path in validation] == ["3.jpg"]
-    assert "3.jpg" not in [path.name for path in training]
-    training, validation = train.find_pictures("data", "")
-    assert len(validation) == 1
-    assert not set(training) & set(validation)
-    assert len(training) == 5
+    training, validation = load(validation_data="data/deeper")
+    assert training == [(40, 50)] * 3
+    assert validation == [(48, 40)]
+
+
+def test_some_usable_pictures_are_held_out_where_no_validation_data_is_named(photographs):
+    (photographs / "data" / "00.png").write_text("a damaged picture that sorts first")
+    assert load() == [[(40, 50), (40, 50), (48, 40)], [(40, 50)]]
+
+
+def test_validation_leaves_out_what_has_no_score(photographs, capsys):
+    (photographs / "valid").mkdir()
+    utils.write("valid/tiny.png", smooth_picture(4, 4), {})
+    utils.write("valid/flat.png", np.full((40, 40, 3), 9, np.uint8), {})
+    utils.write("valid/good.png", smooth_picture(40, 36), {})
+    assert load(validation_data="valid")[1] == [(40, 36)]
+    assert "skipped valid/tiny.png: 4x4 is smaller than" in capsys.readouterr().out
 
 
 # ---- the command ----
@@ -230,19 +251,20 @@ def final_state(folder):
         return {name: state[name] for name in state.files if name != "about"}
 
 
-def test_interrupted_training_ends_as_an_undisturbed_one(photographs, monkeypatch, capsys):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_interrupted_training_ends_as_an_undisturbed_one(photographs, monkeypatch, capsys, number):
     run()
     undisturbed = final_state(photographs)
     weights = (photographs / "weights/tiny.csv").read_text().splitlines()
 
     def stop(self, batch, logs=None):
         if self.history and batch == 2:
-            raise KeyboardInterrupt
+            os.kill(os.getpid(), number)
 
     with monkeypatch.context() as patched:
         patched.setattr(train.Journal, "on_train_batch_begin", stop, raising=False)
         assert run(restart=True) == 130
-    assert "the same command goes on after the last whole epoch" in capsys.readouterr().err
+    assert "without --restart, goes on after the last whole epoch" in capsys.readouterr().err
     assert len((photographs / "weights/tiny.csv").read_text().splitlines()) == 2
     run()
     assert "going on after epoch 1 of 3" in capsys.readouterr().out
@@ -271,6 +293,19 @@ def test_other_settings_do_not_go_on_from_a_state(photographs, capsys):
     assert run(epochs=1, batch_size=2, restart=True) == 0
 
 
+def test_damaged_state_is_named(photographs, capsys):
+    run(epochs=1)
+    state = photographs / "weights/tiny.state.npz"
+    state.write_bytes(state.read_bytes()[:5000])
+    assert run(epochs=1) == 2
+    assert "tiny.state.npz: damaged" in capsys.readouterr().err
+
+
+def test_name_follows_from_the_scale(photographs):
+    assert run(name="", scale=3, crop_size=18, epochs=1) == 0
+    assert output.load(photographs / "weights/edsr_x3.keras")[1] == 3
+
+
 def test_loss_that_is_not_finite_stops_with_the_last_state_kept(photographs, monkeypatch, capsys):
     run(epochs=1)
     before = (photographs / "weights/tiny.state.npz").read_bytes()
@@ -280,7 +315,7 @@ def test_loss_that_is_not_finite_stops_with_the_last_state_kept(photographs, mon
     )
     monkeypatch.setattr(train, "FREE_TO_CHANGE", train.FREE_TO_CHANGE | {"epochs"})
     assert run(epochs=2) == 1
-    assert "the loss became nan in epoch 2" in capsys.readouterr().err
+    assert "the loss, nan, or a weight is not finite in epoch 2" in capsys.readouterr().err
     assert (photographs / "weights/tiny.state.npz").read_bytes() == before
     assert (photographs / "weights/tiny.keras").read_bytes() == weights
 
@@ -297,10 +332,12 @@ def test_loss_that_is_not_finite_stops_with_the_last_state_kept(photographs, mon
         ({"averaging": 1}, "AVERAGING = 1: expected a number above 0 and at most"),
         ({"precision": "int8"}, "PRECISION = 'int8': expected one of 'float32'"),
         ({"name": "a/b"}, "NAME = 'a/b': expected a file name without folder"),
-        ({"data": "nowhere"}, "nowhere: no such folder"),
-        ({"data": "data/deeper"}, "found 1 pictures in it, expected at least 2"),
-        ({"validation_data": "weights"}, "VALIDATION_DATA = 'weights': no pictures found in it"),
-        ({"crop_size": 64}, "0 usable pictures to train on"),
+        ({"name": ".."}, "NAME = '..': expected a file name without folder"),
+        ({"validation_crop": 4}, "VALIDATION_CROP = 4: expected at least 8"),
+        ({"data": "nowhere"}, "DATA = 'nowhere': no such folder"),
+        ({"data": "data/deeper"}, "0 usable pictures to train on and 1 to validate among 1 found"),
+        ({"validation_data": "weights"}, "and 0 to validate among 6 found"),
+        ({"crop_size": 64}, "0 usable pictures to train on and 0 to validate among 6 found"),
     ],
 )
 def test_what_makes_no_sense_ends_in_one_line(photographs, capsys, changed, message):

@@ -177,6 +177,15 @@ def test_pictures_are_read_upright_and_written_without_a_turn(tmp_path, orientat
     np.testing.assert_array_equal(utils.read(tmp_path / "upright.png")[0], read)
 
 
+def test_exif_forgets_the_size_of_the_original(tmp_path):
+    exif = Image.Exif()
+    exif.get_ifd(utils.EXIF_IFD).update({0xA002: 6, 0xA003: 8, 0x829A: 0.5})
+    path = save(tmp_path, "RGB", "x.jpg", exif=exif)
+    kept = Image.Exif()
+    kept.load(utils.read(path)[1]["exif"])
+    assert dict(kept.get_ifd(utils.EXIF_IFD)) == {0x829A: 0.5}
+
+
 def save(tmp_path, mode, name="x.png", **options):
     """Saves a small picture in a Pillow mode and returns its path."""
     Image.fromarray(smooth_picture(8, 6)).convert(mode).save(tmp_path / name, **options)
@@ -212,8 +221,10 @@ def test_palette_transparency_becomes_alpha(tmp_path):
     assert pixels[0, 1].tolist() == [0, 255, 0, 255]
 
 
-def test_cmyk_drops_the_profile_that_no_longer_fits(tmp_path):
-    Image.new("CMYK", (4, 4), (0, 255, 255, 0)).save(tmp_path / "x.jpg")
+@pytest.mark.parametrize("profile", [b"", b"junk", SRGB])  # the last is not of CMYK
+def test_cmyk_drops_the_profile_that_no_longer_fits(tmp_path, profile):
+    red = Image.new("CMYK", (4, 4), (0, 255, 255, 0))
+    red.save(tmp_path / "x.jpg", icc_profile=profile)
     pixels, metadata = utils.read(tmp_path / "x.jpg")
     assert np.abs(pixels.astype(int) - (255, 0, 0)).max() < 5
     assert metadata == {}
@@ -238,7 +249,7 @@ def whole_png():
         (b"", "not a picture"),
         (b"hello, this is text", "not a picture"),
         (whole_png()[:-500], "truncated"),
-        (b"\x89PNG\r\n\x1a\n" + bytes(40), "."),
+        (b"\x89PNG\r\n\x1a\n" + bytes(40), "not a picture|broken PNG"),
     ],
 )
 def test_unreadable_files_are_refused_with_a_reason(tmp_path, content, reason):
