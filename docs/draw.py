@@ -66,7 +66,7 @@ def draw_badge(path):
     badge.reduce(FINE).save(path, optimize=True)
 
 
-def draw_result(path, left=160, top=60, size=100, zoom=3):
+def draw_result(path, left=235, top=336, size=100, zoom=3):
     """Details of the astronaut from `evaluate.py`, beside nearest and bicubic enlargement."""
     import evaluate
     import utils
