@@ -36,7 +36,7 @@ from backend import keras
 # ------------------------------------------------------------------- settings ----
 DATA = "data"  # folder of HR photographs, searched recursively
 VALIDATION_DATA = ""  # folder of validation pictures; empty: hold out a few of DATA
-NAME = ""  # the weights are written to weights/<NAME>.keras; empty: edsr_x<SCALE>
+NAME = ""  # the weights are written to weights/<NAME>.keras; empty: my_edsr_x<SCALE>
 CROP_SIZE = 64  # height and width of a training crop, in HR pixels
 BATCH_SIZE = 8  # crops a step
 EPOCHS = 1000  # times STEPS_PER_EPOCH; the learning rate reaches 0 at the end
@@ -479,9 +479,16 @@ def train(chosen):
         FloatingPointError: the loss is not finite; the state of the epoch before is kept.
     """
     validate(chosen)
-    chosen.name = chosen.name or f"edsr_x{chosen.scale}"
-    if not Path(chosen.data).is_dir():  # before anything that takes long
+    chosen.name = chosen.name or f"my_edsr_x{chosen.scale}"
+    # Before anything that takes long.
+    if not Path(chosen.data).is_dir():
         raise ValueError(f"DATA = {chosen.data!r}: no such folder")
+    state, weights = state_path(chosen.name), WEIGHTS_FOLDER / f"{chosen.name}.keras"
+    if weights.exists() and not state.exists() and not chosen.restart:
+        raise ValueError(
+            f"{weights}: is there, but no {state.name} to go on from; take another NAME, or "
+            "replace it with --restart"
+        )
 
     keras.utils.set_random_seed(chosen.seed)
     shape = {
@@ -508,7 +515,6 @@ def train(chosen):
         averaging=chosen.averaging,
     )
     WEIGHTS_FOLDER.mkdir(exist_ok=True)
-    state = state_path(chosen.name)
     history = []
     if state.exists() and not chosen.restart:
         history = load_state(state, training, chosen)
@@ -545,8 +551,8 @@ def train(chosen):
         )
     best = max(history, key=lambda row: row["psnr"])
     print(
-        f"done: {chosen.name}.keras is of epoch {best['epoch']}, "
-        f"PSNR {best['psnr']:.3f} dB (bicubic {best['bicubic_psnr']:.3f})"
+        f"done: {weights} is of epoch {best['epoch']}, PSNR {best['psnr']:.3f} dB "
+        f"(bicubic {best['bicubic_psnr']:.3f}); enlarge with python output.py --weights {weights}"
     )
 
 

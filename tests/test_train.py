@@ -293,6 +293,17 @@ def test_other_settings_do_not_go_on_from_a_state(photographs, capsys):
     assert run(epochs=1, batch_size=2, restart=True) == 0
 
 
+def test_weights_of_another_training_are_not_replaced(photographs, capsys):
+    weights = photographs / "weights" / "tiny.keras"
+    weights.parent.mkdir()
+    weights.write_text("of somebody")
+    assert run(epochs=1) == 2
+    assert "tiny.keras: is there, but no tiny.state.npz to go on from" in capsys.readouterr().err
+    assert weights.read_text() == "of somebody"
+    assert run(epochs=1, restart=True) == 0
+    assert zipfile.is_zipfile(weights)
+
+
 def test_damaged_state_is_named(photographs, capsys):
     run(epochs=1)
     state = photographs / "weights/tiny.state.npz"
@@ -303,7 +314,7 @@ def test_damaged_state_is_named(photographs, capsys):
 
 def test_name_follows_from_the_scale(photographs):
     assert run(name="", scale=3, crop_size=18, epochs=1) == 0
-    assert output.load(photographs / "weights/edsr_x3.keras")[1] == 3
+    assert output.load(photographs / "weights/my_edsr_x3.keras")[1] == 3
 
 
 def test_loss_that_is_not_finite_stops_with_the_last_state_kept(photographs, monkeypatch, capsys):
