@@ -8,6 +8,7 @@ Exit code 0: every picture is there. 1: some were refused, each named with its r
 2: nothing could start. 130: stopped by Ctrl-C or SIGTERM.
 """
 
+import math
 import signal
 import sys
 import zipfile
@@ -104,14 +105,16 @@ def receptive_radius(model):
 def windows(length, tile_size, halo):
     """Cuts a line of `length` pixels into tiles and widens each by its surroundings.
 
-    All windows have one size, so that the network is compiled once: at the ends of the
-    line they are moved inwards.
+    The tiles are made about equally long, at most `tile_size`, so that none is a small rest
+    in a large window. All windows have one size, so that the network is compiled once: at
+    the ends of the line they are moved inwards.
 
     Returns:
         List of (start, stop) of the window, (start, stop) of the tile in it; the tiles
         cover the line once, and only the ends of the line are nearer to a tile than `halo`
         without being in its window.
     """
+    tile_size = math.ceil(length / math.ceil(length / tile_size))
     size = min(tile_size + 2 * halo, length)
     starts = [min(max(first - halo, 0), length - size) for first in range(0, length, tile_size)]
     return [
