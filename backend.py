@@ -7,6 +7,7 @@ TF_CPP_MIN_LOG_LEVEL is set: `TF_CPP_MIN_LOG_LEVEL=0 python output.py` shows all
 
 import contextlib
 import os
+import sys
 
 
 @contextlib.contextmanager
@@ -32,7 +33,8 @@ try:
         import keras
 except (ImportError, ValueError) as error:  # not installed; no such backend
     chosen = os.environ.get("KERAS_BACKEND", "tensorflow")
-    raise SystemExit(f"Keras cannot load its backend {chosen!r}, see README: {error}") from error
+    print(f"Keras cannot load its backend {chosen!r}, see README: {error}", file=sys.stderr)
+    raise SystemExit(2) from error
 
 
 def has_gpu():
