@@ -244,9 +244,11 @@ def bilinear_network():
     return model
 
 
-def test_hidden_colours_do_not_bleed_out_of_transparent_pixels():
+@pytest.mark.parametrize("hidden", [(0, 0, 0), (0, 255, 0)])
+def test_hidden_colours_do_not_bleed_out_of_transparent_pixels(hidden):
     picture = np.zeros((12, 12, 4), np.uint8)
-    picture[:, :6] = (200, 100, 50, 255)  # opaque; the right half is transparent black
+    picture[:, 6:, :3] = hidden
+    picture[:, :6] = (200, 100, 50, 255)
     enlarged = output.enlarge(bilinear_network(), picture, 2, 5)
     visible = enlarged[enlarged[..., 3] > 0]
     assert 0 < visible[..., 3].min() < 255  # there is an edge to look at
@@ -254,7 +256,7 @@ def test_hidden_colours_do_not_bleed_out_of_transparent_pixels():
 
 
 def test_grey_with_alpha_has_no_fringe_either():
-    picture = np.zeros((8, 8, 2), np.uint8)
+    picture = np.full((8, 8, 2), (20, 0), np.uint8)
     picture[:4] = (180, 255)
     enlarged = output.enlarge(bilinear_network(), picture, 2, 5)
     assert np.abs(enlarged[enlarged[..., 1] > 0][:, 0].astype(int) - 180).max() <= 1
