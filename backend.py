@@ -31,6 +31,8 @@ def _quiet_libraries():
 try:
     with _quiet_libraries():
         import keras
+except KeyboardInterrupt:
+    raise SystemExit(130) from None
 except (ImportError, ValueError) as error:  # not installed; no such backend
     chosen = os.environ.get("KERAS_BACKEND", "tensorflow")
     print(f"Keras cannot load its backend {chosen!r}, see README: {error}", file=sys.stderr)

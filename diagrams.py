@@ -4,7 +4,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Circle, FancyBboxPatch
 
 BLUE, ORANGE, GREEN, GREY = "#cfe2f3", "#fce5cd", "#d9ead3", "#eeeeee"
-WIDTH, HEIGHT, GAP = 1.7, 1.0, 0.55  # of a box, and between two, in inches
+WIDTH, HEIGHT, GAP = 1.6, 1.1, 0.4  # of a box, and between two, in inches
 ADD = "+"  # a step drawn as a small circle where a shortcut ends
 
 
@@ -42,7 +42,7 @@ def draw_chain(steps, shortcuts, path):
                     edgecolor="black",
                 )
             )
-        axes.text(centre, 0, label, ha="center", va="center", fontsize=11)
+        axes.text(centre, 0, label, ha="center", va="center", fontsize=14)
         if left > 0:
             axes.annotate("", (left, 0), (left - GAP, 0), arrowprops=arrow)
     for start, end, label, height in shortcuts:
@@ -52,7 +52,7 @@ def draw_chain(steps, shortcuts, path):
         axes.plot([x_start, x_start, x_end], [0, height, height], color="black", linewidth=1.2)
         axes.annotate("", (x_end, edge), (x_end, height), arrowprops=arrow)
         middle = (x_start + x_end) / 2
-        axes.text(middle, height + 0.08, label, ha="center", va="bottom", fontsize=11)
+        axes.text(middle, height + 0.08, label, ha="center", va="bottom", fontsize=14)
     figure.savefig(path, dpi=110)
 
 
@@ -78,10 +78,14 @@ def draw_network(path, shuffles, num_filters, residual_blocks, global_skip):
         shuffles: factors of the pixel shuffles, one after the other.
         global_skip: whether the enlarged input is added at the end.
     """
+    noun = "block" if residual_blocks == 1 else "blocks"
     steps = [
         ("LR picture\nH × W × 3", GREY),
         (f"conv 3×3\n3 → {num_filters}", BLUE),
-        (f"{residual_blocks} residual\nblocks\n{num_filters} → {num_filters}", ORANGE),
+        (
+            f"{residual_blocks} residual\n{noun}\n{num_filters} → {num_filters}",
+            ORANGE,
+        ),
         (f"conv 3×3\n{num_filters} → {num_filters}", BLUE),
         (ADD, None),
     ]

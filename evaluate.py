@@ -130,6 +130,8 @@ def find_pairs(folder, scale):
         ValueError: no pictures, or an HR picture without its LR.
     """
     folder = Path(folder)
+    if not folder.is_dir():
+        raise ValueError(f"FOLDER = {str(folder)!r}: no such folder")
     hr_folder = folder / "HR" if (folder / "HR").is_dir() else folder
     lr_folder = folder / "LR" / f"x{scale}"
     given = hr_folder != folder and lr_folder.is_dir()

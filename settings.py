@@ -29,10 +29,13 @@ def meanings(source):
         dict of setting name -> its comment, in the order of the block.
 
     Raises:
-        ValueError: a setting of the block has no comment.
+        ValueError: there is no block, or a setting in it has no comment.
     """
     lines = source.splitlines()
-    first, last = [n for n, line in enumerate(lines) if line.startswith(RULE)][:2]
+    rules = [n for n, line in enumerate(lines) if line.startswith(RULE)]
+    if len(rules) < 2:
+        raise ValueError(f"expected the settings between two lines that begin with {RULE!r}")
+    first, last = rules[:2]
     block = "\n".join(lines[first + 1 : last]) + "\n"
     found = {}
     name = None

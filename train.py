@@ -16,6 +16,7 @@ import sys
 import tempfile
 import time
 import zipfile
+import zlib
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -221,24 +222,24 @@ def load_state(path, training, chosen):
         ValueError: the state is damaged or was made with other settings.
     """
     try:
-        state = np.load(path, allow_pickle=False)
-    except (ValueError, EOFError, zipfile.BadZipFile) as error:
+        with np.load(path, allow_pickle=False) as state:
+            arrays = {name: state[name] for name in state.files}
+        about = json.loads(str(arrays["about"]))
+    except (ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
         raise ValueError(
             f"{path}: damaged ({error}); begin anew with --restart, or put a copy of it there"
         ) from error
-    with state:
-        about = json.loads(str(state["about"]))
-        for name, value in vars(chosen).items():
-            before = about["settings"].get(name)
-            if name not in FREE_TO_CHANGE and value != before:
-                raise ValueError(
-                    f"{name.upper()} = {value!r}: expected {before!r}, as in the interrupted "
-                    f"run at {path}; set it so, take another NAME, or begin anew with --restart"
-                )
-        training.set_weights([state[f"model_{n}"] for n in range(len(training.weights))])
-        training.optimizer.build(training.trainable_variables)
-        for n, variable in enumerate(training.optimizer.variables):
-            variable.assign(state[f"optimizer_{n}"])
+    for name, value in vars(chosen).items():
+        before = about["settings"].get(name)
+        if name not in FREE_TO_CHANGE and value != before:
+            raise ValueError(
+                f"{name.upper()} = {value!r}: expected {before!r}, as in the interrupted "
+                f"run at {path}; set it so, take another NAME, or begin anew with --restart"
+            )
+    training.set_weights([arrays[f"model_{n}"] for n in range(len(training.weights))])
+    training.optimizer.build(training.trainable_variables)
+    for n, variable in enumerate(training.optimizer.variables):
+        variable.assign(arrays[f"optimizer_{n}"])
     return about["history"]
 
 
@@ -314,14 +315,15 @@ class Journal(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         chosen, history = self.chosen, self.history
-        step = (epoch + 1) * chosen.steps_per_epoch
+        steps = range(epoch * chosen.steps_per_epoch, (epoch + 1) * chosen.steps_per_epoch)
+        step = steps.stop
         # Rounded before they are scored, so that the score is the saved file's own.
         weights = [round_to_half(array) for array in averaged_weights(self.model)]
         if not all(np.isfinite(value).all() for value in (logs["loss"], *weights)):
             raise FloatingPointError(
                 f"the loss, {logs['loss']}, or a weight is not finite in epoch {epoch + 1}, at a "
-                f"learning rate of {float(self.schedule(step)):.2g}; the state of epoch {epoch} is "
-                "kept. Lower LEARNING_RATE and begin anew with --restart"
+                f"learning rate of up to {max(float(self.schedule(s)) for s in steps):.2g}; what "
+                "was saved before is kept. Lower LEARNING_RATE and begin anew with --restart"
             )
         self.averaged.set_weights(weights)
         psnr = validation_psnr(
@@ -359,9 +361,6 @@ class Journal(keras.callbacks.Callback):
             f"PSNR {psnr:.3f} dB (bicubic {self.bicubic_psnr:.3f})"
             + (f", best so far: {path}" if is_best else "")
         )
-
-    def on_train_end(self, logs=None):
-        self.bar.close()
 
 
 def validation_psnr(photographs, enlarge, scale):
@@ -411,7 +410,7 @@ def load_data(chosen):
         photographs = [p for n, p in enumerate(photographs) if n % every]
     # A flat picture is restored exactly by anything: its PSNR is infinite.
     centres = [centre(photograph, chosen.validation_crop) for photograph in validation]
-    validation = [p for p in centres if np.ptp(p.hr) > 0]
+    validation = [p for p in centres if np.ptp(p.hr, axis=(0, 1)).any()]
     if not photographs or not validation:
         raise ValueError(
             f"DATA = {chosen.data!r}, VALIDATION_DATA = {chosen.validation_data!r}: "
@@ -436,6 +435,7 @@ def stopping_between_steps(journal):
     try:
         yield
     finally:
+        journal.bar.close()
         for number, handler in before.items():
             signal.signal(number, handler)
 
@@ -462,6 +462,13 @@ def validate(chosen):
         raise ValueError(
             f"CROP_SIZE = {chosen.crop_size}: expected a multiple of SCALE = {chosen.scale}"
         )
+    total_steps = chosen.epochs * chosen.steps_per_epoch
+    if chosen.warmup_steps >= total_steps:
+        raise ValueError(
+            f"WARMUP_STEPS = {chosen.warmup_steps}: expected fewer than all {total_steps} steps"
+        )
+    if chosen.seed >= 2**32:
+        raise ValueError(f"SEED = {chosen.seed}: expected less than 2**32")
     if chosen.validation_crop < 4 * chosen.scale:
         raise ValueError(
             f"VALIDATION_CROP = {chosen.validation_crop}: expected at least {4 * chosen.scale}"
@@ -481,8 +488,9 @@ def train(chosen):
     validate(chosen)
     chosen.name = chosen.name or f"my_edsr_x{chosen.scale}"
     # Before anything that takes long.
-    if not Path(chosen.data).is_dir():
-        raise ValueError(f"DATA = {chosen.data!r}: no such folder")
+    for name, folder in ("DATA", chosen.data), ("VALIDATION_DATA", chosen.validation_data):
+        if folder and not Path(folder).is_dir():
+            raise ValueError(f"{name} = {folder!r}: no such folder")
     state, weights = state_path(chosen.name), WEIGHTS_FOLDER / f"{chosen.name}.keras"
     if weights.exists() and not state.exists() and not chosen.restart:
         raise ValueError(
@@ -504,7 +512,7 @@ def train(chosen):
     total_steps = chosen.epochs * chosen.steps_per_epoch
     schedule = keras.optimizers.schedules.CosineDecay(
         0.0,
-        decay_steps=max(1, total_steps - chosen.warmup_steps),
+        decay_steps=total_steps - chosen.warmup_steps,
         warmup_target=chosen.learning_rate,
         warmup_steps=chosen.warmup_steps,
     )
@@ -519,6 +527,9 @@ def train(chosen):
     if state.exists() and not chosen.restart:
         history = load_state(state, training, chosen)
         print(f"going on after epoch {len(history)} of {chosen.epochs}, from {state}")
+    if len(history) >= chosen.epochs:
+        print(f"{weights} is finished")
+        return
 
     photographs, validation = load_data(chosen)
     megapixels = sum(p.hr.shape[0] * p.hr.shape[1] for p in photographs) / 1e6
@@ -527,6 +538,8 @@ def train(chosen):
         f"{len(validation)} to validate, {model.count_params():,} parameters, "
         f"{backend.describe()}, {chosen.precision}"
     )
+    if chosen.restart:
+        state.unlink(missing_ok=True)
     first_step = len(history) * chosen.steps_per_epoch
     journal = Journal(chosen, averaged, validation, schedule, history)
     batches = stream(
@@ -562,13 +575,15 @@ def centre(photograph, size):
     height, width = (min(length, size // scale) for length in photograph.lr.shape[:2])
     top, left = (photograph.lr.shape[0] - height) // 2, (photograph.lr.shape[1] - width) // 2
     hr = photograph.hr[top * scale :, left * scale :][: height * scale, : width * scale]
-    return Photograph(photograph.lr[top:, left:][:height, :width], hr)
+    lr = photograph.lr[top:, left:][:height, :width]
+    return Photograph(lr.copy(), hr.copy())  # without the rest of the picture
 
 
 def main(arguments=None):
     """Runs the command; returns its exit code."""
     try:
-        train(settings.parse([network, sys.modules[__name__]], arguments))
+        chosen = settings.parse([network, sys.modules[__name__]], arguments)
+        train(chosen)
     except (ValueError, OSError) as error:
         print(f"train.py: {error}", file=sys.stderr)
         return 2
@@ -578,7 +593,9 @@ def main(arguments=None):
     except KeyboardInterrupt:
         print(
             "\ntrain.py: stopped; the same command, without --restart, goes on after the last "
-            "whole epoch",
+            "whole epoch"
+            if state_path(chosen.name).exists()
+            else "\ntrain.py: stopped before the first epoch was whole; nothing to go on from",
             file=sys.stderr,
         )
         return 130

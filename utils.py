@@ -4,7 +4,6 @@ import contextlib
 import io
 import math
 import os
-import struct
 from pathlib import Path
 
 import cv2
@@ -81,7 +80,8 @@ def read(path):
         The pixels: uint8 (or uint16 from a 16-bit PNG or TIFF), (H, W) grey, (H, W, 2)
         grey and alpha, (H, W, 3) RGB or (H, W, 4) RGB and alpha.
         What must go back into the output: a dict that `write` takes, with the colour
-        profile (`icc_profile`) and EXIF (`exif`), each as bytes, where there are any.
+        profile (`icc_profile`) and EXIF (`exif`), each as bytes, where there are any; damaged
+        EXIF is left out.
 
     Raises:
         UnreadablePicture: with the reason.
@@ -102,23 +102,31 @@ def read(path):
             pixels = _read_deep(path) if is_deep else _read_shallow(file, metadata)
     except UnreadablePicture:
         raise
-    # What Pillow raises on damaged files is not limited to OSError.
-    except (OSError, SyntaxError, ValueError, EOFError, TypeError, KeyError, struct.error) as error:
-        if isinstance(error, UnidentifiedImageError):
-            error = "not a picture, or damaged in its first bytes"
-        raise UnreadablePicture(str(error)) from None
-    swap, flip_rows, flip_columns = UPRIGHT.get(exif.get(ORIENTATION), UPRIGHT[1])
+    except UnidentifiedImageError:
+        raise UnreadablePicture("not a picture, or damaged in its first bytes") from None
+    except Exception as error:  # on damaged files the decoders raise errors of any kind
+        raise UnreadablePicture(str(error) or type(error).__name__) from None
+    orientation, metadata["exif"] = _take_exif(exif)
+    swap, flip_rows, flip_columns = UPRIGHT.get(orientation, UPRIGHT[1])
     pixels = pixels.swapaxes(0, 1) if swap else pixels
     pixels = pixels[:: -1 if flip_rows else 1, :: -1 if flip_columns else 1]
-    for tag in LAYOUT_TAGS & set(exif):
-        del exif[tag]
-    if EXIF_IFD in exif:
-        for tag in EXIF_SIZE_TAGS:
-            exif.get_ifd(EXIF_IFD).pop(tag, None)
-    if exif:
-        metadata["exif"] = exif.tobytes()
     metadata = {name: value for name, value in metadata.items() if value}
     return np.ascontiguousarray(pixels), metadata
+
+
+def _take_exif(exif):
+    """The orientation, and what of EXIF goes back into the output; `None` for damaged EXIF."""
+    orientation = 1
+    try:
+        orientation = int(exif.get(ORIENTATION, 1))
+        for tag in LAYOUT_TAGS & set(exif):
+            del exif[tag]
+        if EXIF_IFD in exif:
+            for tag in EXIF_SIZE_TAGS:
+                exif.get_ifd(EXIF_IFD).pop(tag, None)
+        return orientation, exif.tobytes() if exif else None
+    except Exception:  # Pillow raises errors of any kind; the picture itself is sound
+        return orientation, None
 
 
 def _read_shallow(file, metadata):

@@ -224,7 +224,7 @@ def test_command_writes_results_and_pictures(
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["nowhere"], "nowhere: no such folder"),
+        (["nowhere"], "FOLDER = 'nowhere': no such folder"),
         (["empty"], "FOLDER = 'empty': no pictures found in empty"),
         (["HR", "--weights", "none.keras"], "none.keras: no such weights file"),
         (["bad"], "FOLDER = 'bad': no picture in it could be scored"),

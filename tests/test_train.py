@@ -190,7 +190,7 @@ def test_some_usable_pictures_are_held_out_where_no_validation_data_is_named(pho
 def test_validation_leaves_out_what_has_no_score(photographs, capsys):
     (photographs / "valid").mkdir()
     utils.write("valid/tiny.png", smooth_picture(4, 4), {})
-    utils.write("valid/flat.png", np.full((40, 40, 3), 9, np.uint8), {})
+    utils.write("valid/flat.png", np.full((40, 40, 3), (9, 90, 30), np.uint8), {})
     utils.write("valid/good.png", smooth_picture(40, 36), {})
     assert load(validation_data="valid")[1] == [(40, 36)]
     assert "skipped valid/tiny.png: 4x4 is smaller than" in capsys.readouterr().out
@@ -281,7 +281,9 @@ def test_finished_training_is_not_done_again(photographs, capsys):
     run()
     before = final_state(photographs)
     run()
-    assert "going on after epoch 3 of 3" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "going on after epoch 3 of 3" in printed
+    assert "tiny.keras is finished" in printed
     for name, array in final_state(photographs).items():
         np.testing.assert_array_equal(before[name], array)
 
@@ -307,9 +309,28 @@ def test_weights_of_another_training_are_not_replaced(photographs, capsys):
 def test_damaged_state_is_named(photographs, capsys):
     run(epochs=1)
     state = photographs / "weights/tiny.state.npz"
-    state.write_bytes(state.read_bytes()[:5000])
+    whole = state.read_bytes()
+    for damaged in whole[:5000], b"", whole[:3000] + bytes(100) + whole[3100:]:
+        state.write_bytes(damaged)
+        assert run(epochs=1) == 2
+        assert "tiny.state.npz: damaged" in capsys.readouterr().err
+
+
+def test_restart_that_is_stopped_at_once_leaves_nothing_to_go_on_from(
+    photographs, monkeypatch, capsys
+):
+    run(epochs=1)
+    with monkeypatch.context() as patched:
+        patched.setattr(
+            train.Journal,
+            "on_train_batch_begin",
+            lambda self, batch, logs=None: os.kill(os.getpid(), signal.SIGINT),
+            raising=False,
+        )
+        assert run(epochs=1, restart=True) == 130
+    assert "stopped before the first epoch was whole" in capsys.readouterr().err
     assert run(epochs=1) == 2
-    assert "tiny.state.npz: damaged" in capsys.readouterr().err
+    assert "no tiny.state.npz to go on from" in capsys.readouterr().err
 
 
 def test_name_follows_from_the_scale(photographs):
@@ -343,6 +364,9 @@ def test_loss_that_is_not_finite_stops_with_the_last_state_kept(photographs, mon
         ({"averaging": 1}, "AVERAGING = 1: expected a number above 0 and at most"),
         ({"precision": "int8"}, "PRECISION = 'int8': expected one of 'float32'"),
         ({"name": "a/b"}, "NAME = 'a/b': expected a file name without folder"),
+        ({"warmup_steps": 15}, "WARMUP_STEPS = 15: expected fewer than all 15 steps"),
+        ({"seed": 2**32}, "SEED = 4294967296: expected less than 2**32"),
+        ({"validation_data": "nowhere"}, "VALIDATION_DATA = 'nowhere': no such folder"),
         ({"name": ".."}, "NAME = '..': expected a file name without folder"),
         ({"validation_crop": 4}, "VALIDATION_CROP = 4: expected at least 8"),
         ({"data": "nowhere"}, "DATA = 'nowhere': no such folder"),

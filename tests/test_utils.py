@@ -267,6 +267,38 @@ def test_what_is_no_regular_file_is_refused(tmp_path):
             utils.read(tmp_path / name)
 
 
+def test_error_of_any_kind_in_a_decoder_is_a_refusal(tmp_path, monkeypatch):
+    def fail(file, metadata):
+        raise RuntimeError("Failed to decode frame 0")
+
+    path = save(tmp_path, "RGB")
+    monkeypatch.setattr(utils, "_read_shallow", fail)
+    with pytest.raises(utils.UnreadablePicture, match="Failed to decode frame 0"):
+        utils.read(path)
+
+
+def test_damaged_avif_is_refused(tmp_path):
+    utils.write(tmp_path / "x.avif", smooth_picture(64, 64), {})
+    content = (tmp_path / "x.avif").read_bytes()
+    (tmp_path / "x.avif").write_bytes(content[: len(content) // 2])
+    with pytest.raises(utils.UnreadablePicture):
+        utils.read(tmp_path / "x.avif")
+
+
+def test_damaged_exif_does_not_cost_the_picture(tmp_path, monkeypatch):
+    exif = Image.Exif()
+    exif[utils.ORIENTATION] = 6
+    path = save(tmp_path, "RGB", "x.jpg", exif=exif)
+
+    def fail(self, offset=8):
+        raise TypeError
+
+    monkeypatch.setattr(Image.Exif, "tobytes", fail)
+    pixels, metadata = utils.read(path)
+    assert pixels.shape == (6, 8, 3)
+    assert metadata == {}
+
+
 def test_float_tiff_is_refused(tmp_path):
     with pytest.raises(utils.UnreadablePicture, match="32 bits a channel"):
         utils.read(save(tmp_path, "F", "x.tif"))
