@@ -147,21 +147,13 @@ def find_pairs(folder, scale):
     return pairs
 
 
-def read_8bit(path):
-    """Reads grey (H, W) or RGB (H, W, 3) as uint8, without transparency."""
-    picture = utils.without_alpha(utils.read(path)[0])
-    if picture.dtype == np.uint16:
-        picture = utils.to_pixels(utils.to_network(picture))
-    return picture
-
-
 def read_pair(hr_path, lr_path, scale):
     """The HR picture, cropped to a multiple of the scale, and its LR picture, read or made.
 
     Raises:
         ValueError: unreadable, too small to be scored, or sizes that do not belong together.
     """
-    hr = utils.crop_to_multiple(read_8bit(hr_path), scale)
+    hr = utils.crop_to_multiple(utils.read_8bit(hr_path), scale)
     smallest = 2 * (scale + SSIM_RADIUS) + 1
     if min(hr.shape[:2]) < smallest:
         raise ValueError(
@@ -169,7 +161,7 @@ def read_pair(hr_path, lr_path, scale):
         )
     if lr_path is None:
         return hr, utils.downscale(hr, scale)
-    lr = read_8bit(lr_path)
+    lr = utils.read_8bit(lr_path)
     expected = (hr.shape[0] // scale, hr.shape[1] // scale, *hr.shape[2:])
     if lr.shape != expected:
         raise ValueError(f"{lr_path} has shape {lr.shape}: expected {expected}")
@@ -241,9 +233,8 @@ def evaluate(model, scale, pairs, tile_size, results):
                 ]
             )
             for folder, picture in (("output", sr), ("Combined", combined)):
-                path = results / folder / name.with_name(name.name + ".png")
-                if name.suffix.lower() == ".png":
-                    path = path.with_name(name.name)
+                ending = "" if name.suffix.lower() == ".png" else ".png"
+                path = results / folder / name.with_name(name.name + ending)
                 path.parent.mkdir(parents=True, exist_ok=True)
                 utils.write(path, picture, {})
     return rows, refused

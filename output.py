@@ -296,15 +296,14 @@ def main(arguments=None):
         weights = Path(chosen.weights) if chosen.weights else best_weights()
         model, scale = load(weights)
         Path(chosen.target).mkdir(parents=True, exist_ok=True)
+        print(
+            f"{weights.name}: x{scale}, {model.count_params():,} parameters, "
+            f"{backend.describe()}, float32"
+        )
+        done, there, refused = enlarge_all(model, scale, pairs, chosen.tile_size, chosen.overwrite)
     except (ValueError, OSError) as error:
         print(f"output.py: {error}", file=sys.stderr)
         return 2
-    print(
-        f"{weights.name}: x{scale}, {model.count_params():,} parameters, "
-        f"{backend.describe()}, float32"
-    )
-    try:
-        done, there, refused = enlarge_all(model, scale, pairs, chosen.tile_size, chosen.overwrite)
     except KeyboardInterrupt:
         print("\noutput.py: stopped; the same command goes on with what is left", file=sys.stderr)
         return 130

@@ -441,7 +441,10 @@ def stopping_between_steps(journal):
 
 
 def validate(chosen):
-    """Raises ValueError at the first setting of training whose value makes no sense."""
+    """Raises ValueError at the first setting of training whose value makes no sense.
+
+    Those of the network are `network.edsr`'s to check.
+    """
     for name in ("crop_size", "batch_size", "epochs", "steps_per_epoch", "validation_crop"):
         settings.check_whole(name, getattr(chosen, name), 1)
     for name in ("warmup_steps", "seed"):
@@ -451,8 +454,7 @@ def validate(chosen):
     settings.check_number("averaging", chosen.averaging, above=0, at_most=0.999999)
     settings.check_choice("precision", chosen.precision, PRECISIONS)
     settings.check_choice("scale", chosen.scale, network.SHUFFLES)
-    for name in ("global_skip", "restart"):
-        settings.check_flag(name, getattr(chosen, name))
+    settings.check_flag("restart", chosen.restart)
     settings.check_text("data", chosen.data)
     for name in ("validation_data", "name"):
         settings.check_text(name, getattr(chosen, name), may_be_empty=True)

@@ -159,8 +159,8 @@ def _read_deep(path):
     return pixels
 
 
-def read_rgb(path):
-    """Reads a picture as uint8 (H, W, 3) RGB, upright, without its transparency.
+def read_8bit(path):
+    """Reads a picture as uint8, (H, W) grey or (H, W, 3) RGB, upright, without transparency.
 
     Raises:
         UnreadablePicture: with the reason.
@@ -168,15 +168,15 @@ def read_rgb(path):
     pixels, _ = read(path)
     if pixels.dtype == np.uint16:
         pixels = to_pixels(to_network(pixels))
-    pixels = without_alpha(pixels)
-    return pixels if pixels.ndim == 3 else np.repeat(pixels[..., None], 3, axis=2)
-
-
-def without_alpha(pixels):
-    """The (H, W) or (H, W, 3) colours of (H, W[, C]) pixels as `read` returns them."""
     if pixels.ndim == 3 and pixels.shape[2] == 2:
         return pixels[..., 0]
     return pixels[..., :3] if pixels.ndim == 3 else pixels
+
+
+def read_rgb(path):
+    """As `read_8bit`, but grey becomes RGB too: always (H, W, 3)."""
+    pixels = read_8bit(path)
+    return pixels if pixels.ndim == 3 else np.repeat(pixels[..., None], 3, axis=2)
 
 
 def output_name(name):

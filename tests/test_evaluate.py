@@ -130,7 +130,7 @@ def test_published_pictures_of_rcan_score_as_in_its_paper(benchmarks, scale):
     scores = []
     for hr_path, lr_path, name in evaluate.find_pairs(benchmarks / "Set5", scale):
         hr, _ = evaluate.read_pair(hr_path, lr_path, scale)
-        sr = evaluate.read_8bit(benchmarks / "Set5" / "RCAN" / f"x{scale}" / name)
+        sr = utils.read_8bit(benchmarks / "Set5" / "RCAN" / f"x{scale}" / name)
         scores.append((evaluate.psnr(hr, sr, scale), evaluate.ssim(hr, sr, scale)))
     psnr, ssim = np.mean(scores, axis=0)
     assert (round(psnr, 2), round(ssim, 4)) == RCAN[scale]

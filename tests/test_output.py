@@ -122,6 +122,18 @@ def test_what_cannot_start_ends_with_exit_code_2_and_one_line(
     assert contents(pictures) == before
 
 
+@pytest.mark.parametrize("place", ["load", "enlarge_file"])
+def test_ctrl_c_ends_with_exit_code_130(
+    tmp_path, pictures, small_weights, monkeypatch, capsys, place
+):
+    def interrupt(*arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(output, place, interrupt)
+    assert run(pictures, tmp_path / "out", "--weights", small_weights) == 130
+    assert "the same command goes on with what is left" in capsys.readouterr().err
+
+
 def test_two_inputs_of_one_output_are_not_mixed_up(tmp_path, small_weights, capsys):
     (tmp_path / "in").mkdir()
     Image.fromarray(smooth_picture(6, 6)).save(tmp_path / "in" / "a.gif")
