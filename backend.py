@@ -8,6 +8,11 @@ TF_CPP_MIN_LOG_LEVEL is set: `TF_CPP_MIN_LOG_LEVEL=0 python output.py` shows all
 import contextlib
 import os
 import sys
+from pathlib import Path
+
+import psutil
+
+GPU_MEMORY = 4 * 2**30  # bytes taken for free where TensorFlow cannot tell
 
 
 @contextlib.contextmanager
@@ -48,8 +53,13 @@ def has_gpu():
     return any(name.startswith("gpu") for name in keras.distribution.list_devices())
 
 
+def is_free_of_sizes():
+    """Whether one compiled function serves pictures of every size: not so in XLA, so in JAX."""
+    return keras.backend.backend() != "jax"
+
+
 def wants_xla():
-    """Whether compiling with XLA pays: with JAX always, with TensorFlow on a GPU only.
+    """Whether compiling a training step with XLA pays: with JAX, and with TensorFlow on a GPU.
 
     On a processor TensorFlow's own kernels take 0.26 s for a training step of the small
     network in bfloat16, and XLA's 0.58 s. PyTorch has no XLA; what Keras would do in its
@@ -57,6 +67,105 @@ def wants_xla():
     """
     name = keras.backend.backend()
     return name == "jax" or (name == "tensorflow" and has_gpu())
+
+
+def has_fast_bfloat16():
+    """Whether the network runs faster in bfloat16 than in float32 here.
+
+    GPUs have it since NVIDIA's Ampere, processors as AVX512-BF16 or AMX. Under JAX
+    processors gain nothing: XLA's convolutions compute in float32 there.
+    """
+    name = keras.backend.backend()
+    if not has_gpu():
+        flags = Path("/proc/cpuinfo")
+        found = set(flags.read_text().split()) if flags.exists() else set()
+        return name != "jax" and bool(found & {"avx512_bf16", "amx_bf16"})
+    if name == "torch":
+        import torch
+
+        return torch.cuda.is_bf16_supported()
+    if name == "jax":
+        import jax
+
+        return float(getattr(jax.devices()[0], "compute_capability", 0)) >= 8
+    import tensorflow as tf
+
+    gpu = tf.config.list_physical_devices("GPU")[0]
+    return tf.config.experimental.get_device_details(gpu).get("compute_capability", (0,))[0] >= 8
+
+
+def compiled(model):
+    """Compiles a model for inference.
+
+    Returns:
+        Function from float32 (N, H, W, 3) to float32, both NumPy arrays. TensorFlow
+        compiles it once for all sizes, JAX once for each size; PyTorch does not compile.
+        It follows when the model's weights are changed.
+    """
+    name = keras.backend.backend()
+    if name == "tensorflow":
+        import tensorflow as tf
+
+        signature = [tf.TensorSpec((None, None, None, 3), tf.float32)]
+        run = tf.function(lambda lr: model(lr, training=False), input_signature=signature)
+        return lambda lr: run(lr).numpy()
+    if name == "jax":
+        import jax
+        import numpy as np
+
+        run = jax.jit(lambda weights, rest, lr: model.stateless_call(weights, rest, lr)[0])
+
+        def call(lr):
+            weights = [variable.value for variable in model.trainable_variables]
+            rest = [variable.value for variable in model.non_trainable_variables]
+            return np.asarray(run(weights, rest, lr))
+
+        return call
+    import torch
+
+    def call(lr):
+        with torch.inference_mode():
+            return keras.ops.convert_to_numpy(model(lr, training=False))
+
+    return call
+
+
+def free_memory():
+    """Bytes of main memory that can be had without swapping, also inside a container."""
+    free = psutil.virtual_memory().available
+    group = Path("/sys/fs/cgroup")
+    with contextlib.suppress(OSError, ValueError):  # no cgroup, or one without a limit
+        limit = int((group / "memory.max").read_text())
+        statistics = dict(line.split() for line in (group / "memory.stat").open())
+        # Cached files count as used there, but give way.
+        used = int((group / "memory.current").read_text()) - int(statistics["inactive_file"])
+        free = min(free, limit - used)
+    return free
+
+
+def free_device_memory():
+    """Bytes that can be had on the device that computes: the GPU's, else main memory."""
+    name = keras.backend.backend()
+    if not has_gpu():
+        return free_memory()
+    if name == "torch":
+        import torch
+
+        return torch.cuda.mem_get_info()[0]
+    if name == "jax":
+        import jax
+
+        statistics = jax.devices()[0].memory_stats()
+        return statistics["bytes_limit"] - statistics["bytes_in_use"]
+    return GPU_MEMORY
+
+
+def is_out_of_memory(error):
+    """Whether an exception of any backend says that memory ran out."""
+    words = f"{type(error).__name__} {error}".lower()
+    return isinstance(error, MemoryError) or any(
+        sign in words for sign in ("resource_exhausted", "resourceexhausted", "out of memory")
+    )
 
 
 def describe():

@@ -23,15 +23,17 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 from tqdm import tqdm
 
-import backend
 import output
 import settings
 import utils
+from upscaler import PRECISIONS
 
 # ------------------------------------------------------------------- settings ----
 FOLDER = "evaluation/original"  # HR pictures, or HR/ and LR/x2/ with pictures of the same names
 WEIGHTS = ""  # .keras file, which also says the scale; empty: the best one in weights/
-TILE_SIZE = 512  # LR pixels a side computed at once; lower it when memory runs out
+SELF_ENSEMBLE = False  # average over eight flips and turns: a little better, 8 times slower
+PRECISION = "float32"  # or bfloat16, or auto: bfloat16 where the hardware has it
+TILE_SIZE = 0  # LR pixels a side computed at once; 0: by the memory that is free
 # ---------------------------------------------------------------------------------
 
 RESULTS = Path("evaluation")
@@ -192,13 +194,12 @@ def side_by_side(panels, gap=6):
     return np.array(sheet)
 
 
-def evaluate(model, scale, pairs, tile_size, results):
+def evaluate(upscaler, pairs, results):
     """Scores a network, and bicubic enlargement through the same code; writes pictures.
 
     Args:
-        model, scale: as `output.load` returns them.
+        upscaler: as `output.load` returns it.
         pairs: as `find_pairs` returns them.
-        tile_size: as for `output.enlarge`.
         results: folder; the restored pictures go to `output` in it, comparisons to
             `Combined`, each as PNG.
 
@@ -207,6 +208,7 @@ def evaluate(model, scale, pairs, tile_size, results):
         refused path -> reason.
     """
     rows, refused = [], {}
+    scale = upscaler.scale
     with tqdm(pairs, "scoring", unit="picture", leave=False) as bar:
         for hr_path, lr_path, name in bar:
             try:
@@ -214,7 +216,7 @@ def evaluate(model, scale, pairs, tile_size, results):
             except ValueError as error:
                 refused[hr_path] = str(error)
                 continue
-            sr = output.enlarge(model, lr, scale, tile_size)
+            sr = upscaler.enlarge(lr)
             bicubic = utils.upscale_bicubic(lr, scale)
             row = {
                 "name": name.as_posix(),
@@ -282,16 +284,22 @@ def main(arguments=None):
         chosen = settings.parse([sys.modules[__name__]], arguments, ("FOLDER",))
         settings.check_text("folder", chosen.folder)
         settings.check_text("weights", chosen.weights, may_be_empty=True)
-        settings.check_whole("tile_size", chosen.tile_size, 1)
+        settings.check_flag("self_ensemble", chosen.self_ensemble)
+        settings.check_choice("precision", chosen.precision, PRECISIONS)
+        settings.check_whole("tile_size", chosen.tile_size, 0)
         weights = Path(chosen.weights) if chosen.weights else output.best_weights()
-        model, scale = output.load(weights)
-        pairs = find_pairs(chosen.folder, scale)
-        print(
-            f"{weights.name}: x{scale}, {model.count_params():,} parameters, {backend.describe()}"
+        upscaler = output.load(
+            weights,
+            precision=chosen.precision,
+            tile_size=chosen.tile_size,
+            self_ensemble=chosen.self_ensemble,
         )
+        scale = upscaler.scale
+        pairs = find_pairs(chosen.folder, scale)
+        print(f"{weights.name}: {output.describe(upscaler)}")
         print("PSNR (dB) and SSIM on Y, border of", scale, "pixels left out, LR by", end=" ")
         print("MATLAB's bicubic" if pairs[0][1] is None else f"{pairs[0][1].parent}")
-        rows, refused = evaluate(model, scale, pairs, chosen.tile_size, RESULTS)
+        rows, refused = evaluate(upscaler, pairs, RESULTS)
         for path, reason in refused.items():
             print(f"refused {path}: {reason}", file=sys.stderr)
         if not rows:

@@ -8,13 +8,15 @@ Exit code 0: every picture is there. 1: some were refused, each named with its r
 2: nothing could start. 130: stopped by Ctrl-C or SIGTERM.
 """
 
-import math
+import errno
+import json
 import signal
 import sys
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
 from tqdm import tqdm
 
 import backend
@@ -22,45 +24,77 @@ import network
 import settings
 import utils
 from backend import keras
+from upscaler import PRECISIONS, Upscaler
 
 # ------------------------------------------------------------------- settings ----
 SOURCE = "inference/original"  # picture, or folder of pictures, searched recursively
 TARGET = "inference/output"  # folder for the enlarged pictures
+SCALE = 0  # enlargement of height and width: 2, 3 or 4; 0: that of the weights
 WEIGHTS = ""  # .keras file, which also says the scale; empty: the best one in weights/
-TILE_SIZE = 512  # LR pixels a side computed at once; lower it when memory runs out
 OVERWRITE = False  # make pictures again that are in TARGET already
+SELF_ENSEMBLE = False  # average over eight flips and turns: a little better, 8 times slower
+PRECISION = "auto"  # float32, bfloat16, or auto: bfloat16 where the hardware has it
+TILE_SIZE = 0  # LR pixels a side computed at once; 0: by the memory that is free
+MAX_MEGAPIXELS = 268  # larger pictures are refused: they may be decompression bombs
+VERBOSE = False  # print size, tiles and extra work of each picture
 # ---------------------------------------------------------------------------------
 
 WEIGHTS_FOLDER = Path(__file__).parent / "weights"
 BEST_FIRST = [f"edsr{size}_x{scale}.keras" for scale in network.SHUFFLES for size in ("", "_small")]
+# Pixels up to which the next picture is decoded, and the last one encoded, while one is
+# computed; larger ones have the memory for themselves.
+OVERLAPPED_PIXELS = 25_000_000
+# What ends a batch, because it would meet every picture that follows.
+NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
 
 
-def best_weights(folder=WEIGHTS_FOLDER):
+def best_weights(folder=WEIGHTS_FOLDER, scale=0):
     """The weights to use when none are named: the best that are in `folder`.
 
     The names that the project ships come first, large before small networks, then one's
     own, the newest first.
 
+    Args:
+        folder: where to look.
+        scale: 2, 3 or 4: only files whose name ends in `_x` and the scale; 0: any.
+
     Raises:
         ValueError: there are none.
     """
-    found = {path.name: path for path in Path(folder).glob("*.keras")}
-    for name in BEST_FIRST:
-        if name in found:
-            return found[name]
-    if not found:
+    there = {path.name: path for path in sorted(Path(folder).glob("*.keras"))}
+    fitting = {name: p for name, p in there.items() if not scale or p.stem.endswith(f"_x{scale}")}
+    if not there:
         raise ValueError(f"{folder}: no .keras file in it; train one with python train.py")
-    return max(found.values(), key=lambda path: path.stat().st_mtime)
+    if not fitting:
+        raise ValueError(
+            f"{folder}: no weights for x{scale} in it (*_x{scale}.keras), only {', '.join(there)}; "
+            f"train them with python train.py --scale {scale}"
+        )
+    for name in BEST_FIRST:
+        if name in fitting:
+            return fitting[name]
+    return max(fitting.values(), key=lambda path: path.stat().st_mtime)
 
 
-def load(path):
-    """Loads a trained network and its scale.
+def stored_halo(path):
+    """The halo that was measured for a weights file and stored in it; `None` without one."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            halo = json.loads(archive.read("metadata.json")).get("halo")
+    except (KeyError, ValueError, AttributeError):
+        return None
+    return halo if isinstance(halo, int) and halo >= 1 else None
+
+
+def load(path, **options):
+    """Loads a trained network.
 
     Args:
         path: `.keras` file; code hidden in it is not run (`safe_mode`).
+        options: `precision`, `tile_size` and `self_ensemble` of `Upscaler`.
 
     Returns:
-        The `keras.Model`, and by how much it enlarges height and width.
+        `Upscaler`, with the halo that is stored in the file.
 
     Raises:
         ValueError: no such file, not a Keras file, or not a network that enlarges RGB.
@@ -76,141 +110,18 @@ def load(path):
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise ValueError(f"{path}: Keras cannot load it: {reason}") from error
     try:
-        _, height, width, channels = model.compute_output_shape((1, 8, 8, 3))
-    except Exception as error:
-        raise ValueError(f"{path}: expected a network that takes (N, H, W, 3)") from error
-    if channels != 3 or height != width or height % 8 or height < 8:
-        raise ValueError(
-            f"{path}: expected a network that enlarges RGB pictures by a whole number; "
-            f"it makes (8, 8, 3) into ({height}, {width}, {channels})"
-        )
-    model.jit_compile = backend.wants_xla()
-    return model, height // 8
-
-
-def receptive_radius(model):
-    """Distance in LR pixels over which a pixel of the input can change the output.
-
-    The sum of how far each convolution reaches, at low resolution: at most two pixels too
-    large for our networks, never too small.
-    """
-    reach = [
-        layer.kernel_size[0] // 2
-        for layer in model.layers
-        if isinstance(layer, keras.layers.Conv2D)
-    ]
-    return sum(reach)
-
-
-def windows(length, tile_size, halo):
-    """Cuts a line of `length` pixels into tiles and widens each by its surroundings.
-
-    The tiles are made about equally long, at most `tile_size`, so that none is a small rest
-    in a large window. All windows have one size, so that the network is compiled once: at
-    the ends of the line they are moved inwards.
-
-    Returns:
-        List of (start, stop) of the window, (start, stop) of the tile in it; the tiles
-        cover the line once, and only the ends of the line are nearer to a tile than `halo`
-        without being in its window.
-    """
-    tile_size = math.ceil(length / math.ceil(length / tile_size))
-    size = min(tile_size + 2 * halo, length)
-    starts = [min(max(first - halo, 0), length - size) for first in range(0, length, tile_size)]
-    return [
-        ((start, start + size), (first, min(first + tile_size, length)))
-        for start, first in zip(starts, range(0, length, tile_size), strict=True)
-    ]
-
-
-def tiles(shape, tile_size, halo):
-    """Windows and tiles of a picture of `shape` (H, W, ...), row by row.
-
-    Returns:
-        List of two pairs of slices: where the window lies, and where the tile lies.
-    """
-    return [
-        (
-            (slice(*window_rows), slice(*window_columns)),
-            (slice(*rows), slice(*columns)),
-        )
-        for window_rows, rows in windows(shape[0], tile_size, halo)
-        for window_columns, columns in windows(shape[1], tile_size, halo)
-    ]
-
-
-def enlarge_whole(model, lr):
-    """Runs the network on grey, RGB or either with alpha.
-
-    The colours are multiplied by alpha before and divided by it after, so that what lies
-    hidden under transparent pixels does not bleed out of them as a fringe.
-
-    Args:
-        lr: float32 (H, W, C) in [0, 1] with C = 1, 2, 3 or 4.
-
-    Returns:
-        float32 (scale * H, scale * W, C), not clipped.
-    """
-
-    def run(colours):
-        colours = np.broadcast_to(colours, (*colours.shape[:2], 3))
-        return np.asarray(model.predict_on_batch(np.ascontiguousarray(colours)[None])[0])
-
-    channels = lr.shape[2]
-    grey = channels < 3
-    if channels in (1, 3):
-        sr = run(lr)
-        return sr.mean(axis=2, keepdims=True) if grey else sr
-    colours, alpha = lr[..., :-1], lr[..., -1:]
-    sr_alpha = np.clip(run(alpha).mean(axis=2, keepdims=True), 0, 1)
-    sr = run(colours * alpha)
-    sr = sr.mean(axis=2, keepdims=True) if grey else sr
-    scale = sr.shape[0] // lr.shape[0]
-    hidden = colours.repeat(scale, axis=0).repeat(scale, axis=1)
-    visible = sr_alpha > 1 / 512
-    sr = np.where(visible, sr / np.maximum(sr_alpha, 1 / 512), hidden)
-    return np.concatenate([sr, sr_alpha], axis=2)
-
-
-def enlarge(model, picture, scale, tile_size, on_tile=lambda: None):
-    """Enlarges a picture, tile by tile, without seams.
-
-    Each tile is computed together with all surroundings that the network looks at, so the
-    result is that of the whole picture at once, and memory beyond input and output depends
-    on `tile_size` alone.
-
-    Args:
-        model, scale: as `load` returns them.
-        picture: uint8 or uint16 (H, W) or (H, W, C) with C = 2, 3 or 4, as `utils.read`
-            returns it.
-        tile_size: LR pixels a side, at least 1.
-        on_tile: called after each tile.
-
-    Returns:
-        The enlarged picture: same dtype, same channels, (scale * H, scale * W[, C]).
-    """
-    lr = picture[..., None] if picture.ndim == 2 else picture
-    height, width, channels = lr.shape
-    sr = np.empty((height * scale, width * scale, channels), picture.dtype)
-    for window, tile in tiles(lr.shape, tile_size, receptive_radius(model)):
-        enlarged = enlarge_whole(model, utils.to_network(lr[window]))
-        # The tile as it lies in the enlarged picture, and in its enlarged window.
-        there = tuple(slice(t.start * scale, t.stop * scale) for t in tile)
-        here = tuple(
-            slice((t.start - w.start) * scale, (t.stop - w.start) * scale)
-            for t, w in zip(tile, window, strict=True)
-        )
-        sr[there] = utils.to_pixels(enlarged[here], picture.dtype)
-        on_tile()
-    return sr[..., 0] if picture.ndim == 2 else sr
+        return Upscaler(model, stored_halo(path), **options)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
 
 
 def plan(source, target):
     """Which pictures are made into which files.
 
     Returns:
-        List of (input, output) paths. A folder's pictures keep their places below `target`;
-        pictures that lie in `target` itself are not inputs.
+        List of (input, output) paths, how many other files there are, and a dict of folder
+        that cannot be read -> reason. A folder's pictures keep their places below `target`;
+        what lies in `target` itself is no input.
 
     Raises:
         ValueError: nothing to enlarge, or outputs would replace their inputs.
@@ -219,98 +130,249 @@ def plan(source, target):
     if source.is_file():
         if source.parent.resolve() == target.resolve():
             raise ValueError(f"TARGET = {str(target)!r}: expected another folder than the input's")
-        return [(source, target / utils.output_name(source.name))]
-    if not source.exists():
+        return [(source, target / utils.output_name(source.name))], 0, {}
+    if not source.is_dir():
         raise ValueError(f"SOURCE = {str(source)!r}: no such file or folder")
     if source.resolve() == target.resolve():
         raise ValueError(f"TARGET = {str(target)!r}: expected another folder than SOURCE")
+    unreadable = {}
+    files = utils.find_files(
+        source, lambda error: unreadable.update({Path(error.filename): error.strerror})
+    )
+    files = [path for path in files if not path.resolve().is_relative_to(target.resolve())]
     pairs = []
-    for path in utils.find_pictures(source):
-        if not path.resolve().is_relative_to(target.resolve()):
-            place = path.relative_to(source)
-            pairs.append((path, target / place.with_name(utils.output_name(place.name))))
-    if not pairs:
+    for path in filter(utils.is_picture, files):
+        place = path.relative_to(source)
+        pairs.append((path, target / place.with_name(utils.output_name(place.name))))
+    if not pairs and not unreadable:
         endings = " ".join(sorted(utils.SUFFIXES))
         raise ValueError(f"SOURCE = {str(source)!r}: no pictures found in it ({endings})")
-    return pairs
+    return pairs, len(files) - len(pairs), unreadable
 
 
-def enlarge_file(model, scale, source, target, tile_size):
-    """Enlarges one file into another, with a progress bar over its tiles.
+def shown(path):
+    """A path as it is printed: as it is, or quoted where it would tear the line."""
+    return str(path) if str(path).isprintable() else ascii(str(path))
 
-    Raises:
-        ValueError: the picture cannot be read, or not be stored in this format.
-        OSError: the output cannot be written.
+
+@dataclass
+class Tally:
+    """What became of a batch's pictures.
+
+    Attributes:
+        done, there: how many were made, and how many were there already.
+        refused: dict of input -> reason.
+        stopped: why the batch ended early, and how many pictures were not tried.
     """
-    picture, metadata = utils.read(source)
-    pieces = len(tiles(picture.shape, tile_size, receptive_radius(model)))
-    with tqdm(total=pieces, desc=source.name, unit="tile", leave=False, delay=1) as bar:
-        enlarged = enlarge(model, picture, scale, tile_size, on_tile=bar.update)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    utils.write(target, enlarged, metadata)
+
+    done: int = 0
+    there: int = 0
+    refused: dict = field(default_factory=dict)
+    stopped: str = ""
+
+    def __str__(self):
+        words = f"{self.done} done, {self.there} already there, {len(self.refused)} refused"
+        return words + (f", {self.stopped}" if self.stopped else "")
 
 
-def enlarge_all(model, scale, pairs, tile_size, overwrite):
-    """Enlarges many files; one that cannot be done is left out and the rest go on.
+def require_memory(upscaler, picture):
+    """Raises MemoryError if the enlarged picture and a tile do not fit into free memory."""
+    pixels = picture.shape[0] * picture.shape[1] * upscaler.scale**2
+    # Pillow stores RGB in four bytes.
+    item = {1: 1, 2: 4, 3: 4, 4: 4}[picture.shape[2] if picture.ndim == 3 else 1]
+    needed = pixels * item * picture.itemsize + upscaler.memory_for(*picture.shape[:2])
+    free = backend.free_memory()
+    if needed > free:
+        raise MemoryError(f"needs {needed / 2**30:.1f} GB of memory: {free / 2**30:.1f} are free")
+
+
+class Batch:
+    """Enlarges files into files: reads ahead, computes, and writes behind.
+
+    A picture that cannot be done is left out and the rest go on.
 
     Args:
-        pairs: (input, output) paths.
+        upscaler: as `load` returns it.
         overwrite: whether outputs that are there already are made again.
-
-    Returns:
-        How many were done, how many were there already, and a dict of refused input ->
-        reason.
+        max_pixels: larger pictures are refused.
+        verbose: whether to print size, tiles and extra work of each picture.
     """
-    done, there, refused = 0, 0, {}
-    outputs = {}
-    with tqdm(pairs, "pictures", unit="picture") as bar:
-        for source, target in bar:
-            if target in outputs:  # a.gif, which becomes a.gif.png, beside an a.gif.png
-                refused[source] = f"{target} is the output of {outputs[target]}"
+
+    def __init__(self, upscaler, overwrite=False, max_pixels=utils.MAX_PIXELS, verbose=False):
+        self.upscaler = upscaler
+        self.overwrite = overwrite
+        self.max_pixels = max_pixels
+        self.verbose = verbose
+        self.tally = Tally()
+        self._outputs = {}
+        self._writing = None  # (input, Future) of the picture that is being written
+
+    def _refuse(self, source, error):
+        self._bar.update()
+        reason = " ".join(str(error).split()) or type(error).__name__
+        self.tally.refused[source] = reason
+        self._bar.write(f"refused {shown(source)}: {reason}", file=sys.stderr)
+        if getattr(error, "errno", None) in NO_ROOM:
+            self.tally.stopped = f"stopped ({error.strerror})"
+
+    def _next(self, pairs):
+        """The next picture that is to be made, whose decoding begins."""
+        for source, target in pairs:
+            if target in self._outputs:  # a.gif, which becomes a.gif.png, beside an a.gif.png
+                self._refuse(source, f"{target} is the output of {self._outputs[target]}")
                 continue
-            outputs[target] = source
-            if target.exists() and not overwrite:
-                there += 1
-                continue
+            self._outputs[target] = source
             try:
-                enlarge_file(model, scale, source, target, tile_size)
-                done += 1
-            except (ValueError, OSError) as error:
-                refused[source] = " ".join(str(error).split())
-                bar.write(f"refused {source}: {refused[source]}", file=sys.stderr)
-    return done, there, refused
+                if self.overwrite or not target.exists():
+                    return source, target, self._reader.submit(utils.read, source, self.max_pixels)
+                self.tally.there += 1
+                self._bar.update()
+            except OSError as error:  # a name that is too long to ask for
+                self._refuse(source, error)
+        return None
+
+    def _finish_writing(self):
+        """Waits until the last picture is written."""
+        if self._writing:
+            (source, future), self._writing = self._writing, None
+            try:
+                future.result()
+                self.tally.done += 1
+                self._bar.update()
+            except (ValueError, OSError, MemoryError) as error:
+                self._refuse(source, error)
+
+    def _enlarge(self, source, picture):
+        """The enlarged picture, as `utils.assemble` returns it."""
+        require_memory(self.upscaler, picture)
+        height, width, *channels = picture.shape
+        rows, columns = self.upscaler.grid(height, width)
+        if self.verbose:
+            self._bar.write(
+                f"{shown(source)}: {width}x{height}, {len(rows) * len(columns)} tiles of "
+                f"{columns[0][1]}x{rows[0][1]}, halo {self.upscaler.halo}, extra work "
+                f"{self.upscaler.extra_work(height, width):.1%}",
+                file=sys.stdout,
+            )
+        with tqdm(
+            total=len(rows) * len(columns),
+            desc=shown(source.name),
+            unit="tile",
+            leave=False,
+            delay=1,
+        ) as bar:
+            scale = self.upscaler.scale
+            bands = self.upscaler.bands(picture, on_tile=bar.update)
+            return utils.assemble(
+                bands, (height * scale, width * scale, *channels), picture.dtype
+            )
+
+    def run(self, pairs):
+        """Makes all pictures.
+
+        Args:
+            pairs: list of (input, output) paths.
+
+        Returns:
+            `Tally`.
+        """
+        with (
+            ThreadPoolExecutor(1) as self._reader,
+            ThreadPoolExecutor(1) as writer,
+            tqdm(total=len(pairs), desc="pictures", unit="picture") as self._bar,
+        ):
+            remaining = iter(pairs)
+            upcoming = self._next(remaining)
+            while upcoming and not self.tally.stopped:
+                (source, target, reading), upcoming = upcoming, None
+                try:
+                    picture, metadata = reading.result()
+                    is_large = picture.shape[0] * picture.shape[1] > OVERLAPPED_PIXELS
+                    if is_large:
+                        self._finish_writing()
+                    else:
+                        upcoming = self._next(remaining)
+                    enlarged = self._enlarge(source, picture)
+                    for loss in metadata.get("lost", []):
+                        self._bar.write(f"note {shown(source)}: {loss} left out", file=sys.stderr)
+                    self._finish_writing()
+                    self._writing = source, writer.submit(save, target, enlarged, metadata)
+                    del picture, enlarged
+                    if is_large:
+                        self._finish_writing()
+                except (ValueError, OSError, MemoryError) as error:
+                    self._refuse(source, error)
+                upcoming = upcoming or self._next(remaining)
+            self._finish_writing()
+        return self.tally
+
+
+def save(target, enlarged, metadata):
+    """Writes an enlarged picture, and the folders that it lies in."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    utils.write(target, enlarged, metadata)
 
 
 def main(arguments=None):
     """Runs the command; returns its exit code."""
     # A batch that is told to stop leaves by the same door as after Ctrl-C.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for stream in (sys.stdout, sys.stderr):  # file names need not be valid text
+        stream.reconfigure(errors="backslashreplace")
     try:
         chosen = settings.parse([sys.modules[__name__]], arguments, ("SOURCE", "TARGET"))
         for name in ("source", "target"):
             settings.check_text(name, getattr(chosen, name))
         settings.check_text("weights", chosen.weights, may_be_empty=True)
-        settings.check_flag("overwrite", chosen.overwrite)
-        settings.check_whole("tile_size", chosen.tile_size, 1)
-        pairs = plan(chosen.source, chosen.target)
-        weights = Path(chosen.weights) if chosen.weights else best_weights()
-        model, scale = load(weights)
-        Path(chosen.target).mkdir(parents=True, exist_ok=True)
-        print(
-            f"{weights.name}: x{scale}, {model.count_params():,} parameters, "
-            f"{backend.describe()}, float32"
+        settings.check_choice("scale", chosen.scale, (0, *network.SHUFFLES))
+        settings.check_choice("precision", chosen.precision, PRECISIONS)
+        settings.check_whole("tile_size", chosen.tile_size, 0)
+        settings.check_number("max_megapixels", chosen.max_megapixels, above=0)
+        for name in ("overwrite", "self_ensemble", "verbose"):
+            settings.check_flag(name, getattr(chosen, name))
+        pairs, others, unreadable = plan(chosen.source, chosen.target)
+        weights = Path(chosen.weights) if chosen.weights else best_weights(scale=chosen.scale)
+        upscaler = load(
+            weights,
+            precision=chosen.precision,
+            tile_size=chosen.tile_size,
+            self_ensemble=chosen.self_ensemble,
         )
-        done, there, refused = enlarge_all(model, scale, pairs, chosen.tile_size, chosen.overwrite)
+        if chosen.scale not in (0, upscaler.scale):
+            raise ValueError(f"SCALE = {chosen.scale}: {weights} enlarges by {upscaler.scale}")
+        Path(chosen.target).mkdir(parents=True, exist_ok=True)
+        for folder in {target.parent for _, target in pairs} | {Path(chosen.target)}:
+            utils.remove_leftovers(folder)
+        print(f"{weights.name}: {describe(upscaler)}", flush=True)
+        batch = Batch(
+            upscaler,
+            chosen.overwrite,
+            max_pixels=int(1e6 * chosen.max_megapixels),
+            verbose=chosen.verbose,
+        )
+        batch.tally.refused.update(unreadable)
+        tally = batch.run(pairs)
     except (ValueError, OSError) as error:
         print(f"output.py: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("\noutput.py: stopped; the same command goes on with what is left", file=sys.stderr)
         return 130
-    print(f"{done} done, {there} already there, {len(refused)} refused, in {chosen.target}")
-    for path, reason in refused.items():
-        print(f"  {path}: {reason}")
-    return 1 if refused else 0
+    left_out = f"; {others} other files left out" if others else ""
+    print(f"{tally}, in {shown(chosen.target)}{left_out}")
+    for path, reason in tally.refused.items():
+        print(f"  {shown(path)}: {reason}")
+    return 1 if tally.refused else 0
+
+
+def describe(upscaler):
+    """The network and how it computes, in words, for the first line of a command's output."""
+    return (
+        f"x{upscaler.scale}, {upscaler.parameters:,} parameters, {backend.describe()}, "
+        f"{upscaler.precision}"
+        + (", self-ensemble" if upscaler.self_ensemble else "")
+        + f", halo {upscaler.halo}"
+    )
 
 
 if __name__ == "__main__":

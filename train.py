@@ -33,6 +33,7 @@ import output
 import settings
 import utils
 from backend import keras
+from upscaler import Upscaler
 
 # ------------------------------------------------------------------- settings ----
 DATA = "data"  # folder of HR photographs, searched recursively
@@ -53,6 +54,7 @@ RESTART = False  # begin anew and overwrite an earlier run of the same NAME
 # ---------------------------------------------------------------------------------
 
 WEIGHTS_FOLDER = output.WEIGHTS_FOLDER
+HALO_PICTURES = 6  # validation pictures on which the halo of new weights is measured
 PRECISIONS = ("float32", "mixed_bfloat16")
 # A run may go on with these changed: the pictures may have moved since.
 FREE_TO_CHANGE = {"data", "validation_data", "restart"}
@@ -190,19 +192,23 @@ def round_to_half(array):
     return np.ldexp(np.round(mantissa * 2**11) / 2**11, exponent).astype(np.float32)
 
 
-def export(model, path):
+def export(model, path, halo):
     """Saves `model` as a `.keras` file, packed tighter than Keras does.
 
     Of weights that `round_to_half` rounded, the low bits are zeros and pack away: the file
     has half the size of the float32 weights and is still an ordinary `.keras` file. A file
-    at `path` is replaced only when the new one is complete.
+    at `path` is replaced only when the new one is complete. `halo`, which `output.py` cuts
+    pictures into tiles with, is stored in it beside Keras's own metadata.
     """
     with tempfile.TemporaryDirectory() as folder, utils.replacing(path) as part:
         saved = Path(folder, "saved.keras")
         model.save(saved)
         with zipfile.ZipFile(saved) as old, zipfile.ZipFile(part, "w") as new:
             for name in old.namelist():
-                new.writestr(zipfile.ZipInfo(name), old.read(name), zipfile.ZIP_LZMA)
+                content = old.read(name)
+                if name == "metadata.json":
+                    content = json.dumps(json.loads(content) | {"halo": halo})
+                new.writestr(zipfile.ZipInfo(name), content, zipfile.ZIP_LZMA)
 
 
 def save_state(path, training, chosen, history):
@@ -286,6 +292,7 @@ class Journal(keras.callbacks.Callback):
         super().__init__()
         self.chosen = chosen
         self.averaged = averaged
+        self.upscaler = Upscaler(averaged, precision="float32", tile_size=chosen.validation_crop)
         self.validation = validation
         self.schedule = schedule
         self.history = history
@@ -326,11 +333,7 @@ class Journal(keras.callbacks.Callback):
                 "was saved before is kept. Lower LEARNING_RATE and begin anew with --restart"
             )
         self.averaged.set_weights(weights)
-        psnr = validation_psnr(
-            self.validation,
-            lambda lr: output.enlarge(self.averaged, lr, chosen.scale, max(lr.shape)),
-            chosen.scale,
-        )
+        psnr = validation_psnr(self.validation, self.upscaler.enlarge, chosen.scale)
         is_best = all(psnr > row["psnr"] for row in history)
         history.append(
             {
@@ -345,7 +348,8 @@ class Journal(keras.callbacks.Callback):
         )
         path = WEIGHTS_FOLDER / f"{chosen.name}.keras"
         if is_best:
-            export(self.averaged, path)
+            pictures = [utils.to_network(p.lr) for p in self.validation[:HALO_PICTURES]]
+            export(self.averaged, path, self.upscaler.measured_halo(pictures))
         with utils.replacing(path.with_suffix(".json")) as part:
             best = max(history, key=lambda row: row["psnr"])
             about = {"settings": vars(chosen), "best": best, "backend": keras.backend.backend()}
@@ -506,7 +510,6 @@ def train(chosen):
         for name in ("scale", "num_filters", "residual_blocks", "residual_scaling", "global_skip")
     }
     averaged = network.edsr(**shape)
-    averaged.jit_compile = backend.wants_xla()
     keras.config.set_dtype_policy(chosen.precision)
     model = network.edsr(**shape)
     keras.config.set_dtype_policy("float32")

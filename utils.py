@@ -4,11 +4,24 @@ import contextlib
 import io
 import math
 import os
+import secrets
+import struct
+import time
+import warnings
+import zlib
 from pathlib import Path
 
 import cv2
 import numpy as np
-from PIL import Image, ImageCms, UnidentifiedImageError
+from PIL import Image, ImageCms, TiffImagePlugin, TiffTags, UnidentifiedImageError
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
+
+# About oddities of files that do no harm, or that `read` names itself.
+warnings.filterwarnings("ignore", module=r"PIL\.")
 
 # Endings of the files that are taken for pictures.
 SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".avif"}
@@ -23,8 +36,11 @@ WRITE_OPTIONS = {
     ".tiff": {"compression": "tiff_adobe_deflate"},
     ".avif": {"quality": 90, "subsampling": "4:4:4"},
 }
-DEEP_SUFFIXES = {".png", ".tif", ".tiff"}  # formats that hold 16 bits a channel
+# The formats themselves, by Pillow's names: nothing else is opened, whatever a file is called.
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF", "AVIF")
 MAX_PIXELS = 2**28  # 268 megapixels: more is taken for a decompression bomb
+PART = ".unfinished-"  # how the names of half-written files begin
+NEW_PART_SECONDS = 60
 
 ORIENTATION = 0x0112  # the EXIF tag
 # EXIF tags that describe how the file's own pixels lie in it, so not in another file's.
@@ -48,40 +64,58 @@ class UnreadablePicture(ValueError):
     """A file that is no picture, a damaged one or one of an unsupported kind."""
 
 
-def find_pictures(folder):
-    """Pictures in `folder` and below, by their names' endings, sorted.
+def find_files(folder, on_error):
+    """All files in `folder` and below, sorted; folders whose name begins with a dot left out.
 
-    Links to folders are followed; hidden files and folders are left out.
-
-    Raises:
-        ValueError: there is no such folder.
+    Links to folders are followed, each folder once. `on_error` is called with the `OSError`
+    of each folder that cannot be read.
     """
-    if not Path(folder).is_dir():
-        raise ValueError(f"{folder}: no such folder")
     found, seen = [], set()
-    for place, folders, names in os.walk(folder, followlinks=True):
+    for place, folders, names in os.walk(folder, onerror=on_error, followlinks=True):
         if os.path.realpath(place) in seen:  # a link to a folder above itself
             folders.clear()
             continue
         seen.add(os.path.realpath(place))
         folders[:] = [name for name in folders if not name.startswith(".")]
-        found += [Path(place, name) for name in names if not name.startswith(".")]
-    return sorted(path for path in found if path.suffix.lower() in SUFFIXES)
+        found += [Path(place, name) for name in names]
+    return sorted(found)
 
 
-def read(path):
+def is_picture(path):
+    """Whether a file is taken for a picture, by its name: hidden files are not."""
+    return Path(path).suffix.lower() in SUFFIXES and not Path(path).name.startswith(".")
+
+
+def find_pictures(folder):
+    """Pictures in `folder` and below, as `is_picture` says, sorted.
+
+    Raises:
+        ValueError: there is no such folder.
+        OSError: it, or a folder in it, cannot be read.
+    """
+    if not Path(folder).is_dir():
+        raise ValueError(f"{folder}: no such folder")
+
+    def fail(error):
+        raise error
+
+    return [path for path in find_files(folder, fail) if is_picture(path)]
+
+
+def read(path, max_pixels=MAX_PIXELS):
     """Reads a picture file, upright.
 
     Args:
         path: file in one of the formats of `SUFFIXES`; of an animation or of several
             pages the first is read.
+        max_pixels: refuse larger pictures, before they are decoded.
 
     Returns:
         The pixels: uint8 (or uint16 from a 16-bit PNG or TIFF), (H, W) grey, (H, W, 2)
         grey and alpha, (H, W, 3) RGB or (H, W, 4) RGB and alpha.
-        What must go back into the output: a dict that `write` takes, with the colour
-        profile (`icc_profile`) and EXIF (`exif`), each as bytes, where there are any; damaged
-        EXIF is left out.
+        What must go back into the output: a dict that `write` takes, with what there is of
+        `icc_profile` and `exif` (bytes), `lossless` (True for such a WebP), and `lost`
+        (list of texts: what of the file is not in the pixels and this dict).
 
     Raises:
         UnreadablePicture: with the reason.
@@ -89,32 +123,63 @@ def read(path):
     try:
         if not Path(path).is_file():
             raise UnreadablePicture("not a regular file")
+        if not Path(path).stat().st_size:
+            raise UnreadablePicture("empty file")
+        Image.init()  # or Pillow would not know all of FORMATS
         Image.MAX_IMAGE_PIXELS = None  # our own limit stands in its place
-        with Image.open(path) as file:
-            if file.width * file.height > MAX_PIXELS:
-                raise UnreadablePicture(
-                    f"{file.width}x{file.height} pixels: expected at most {MAX_PIXELS:,} in all"
-                )
-            # Pillow would silently cut 16-bit RGB to 8 bits, so OpenCV reads it.
-            is_deep = any(";16" in str(tile.args) for tile in file.tile)
-            exif = file.getexif()
-            metadata = {"icc_profile": file.info.get("icc_profile")}
-            pixels = _read_deep(path) if is_deep else _read_shallow(file, metadata)
+        with Image.open(path, formats=FORMATS) as file:
+            return _read_open(file, path, max_pixels)
     except UnreadablePicture:
         raise
     except UnidentifiedImageError:
-        raise UnreadablePicture("not a picture, or damaged in its first bytes") from None
+        raise UnreadablePicture(
+            f"not a picture ({' '.join(FORMATS)}), or damaged in its first bytes"
+        ) from None
     except Exception as error:  # on damaged files the decoders raise errors of any kind
         raise UnreadablePicture(str(error) or type(error).__name__) from None
-    orientation, metadata["exif"] = _take_exif(exif)
+
+
+def _read_open(file, path, max_pixels):
+    """`read` for a file that Pillow has opened but not decoded."""
+    if file.width * file.height > max_pixels:
+        raise UnreadablePicture(
+            f"{file.width}x{file.height} pixels: expected at most {max_pixels:,} in all"
+        )
+    metadata = {"icc_profile": file.info.get("icc_profile"), "lost": []}
+    if getattr(file, "is_animated", False) and file.format != "MPO":
+        metadata["lost"].append("all pictures but the first")
+    if file.format == "WEBP":
+        metadata["lossless"] = _is_lossless_webp(path)
+    # Of an I;16 the raw mode may also be I;12, or signed. Gone once Pillow has decoded, which
+    # it does to find a PNG's EXIF.
+    raw_modes = " ".join(str(tile.args) for tile in file.tile)
+    exif = file.getexif()
+    is_deep = ";16" in raw_modes or file.mode.startswith("I;16")
+    if is_deep and file.mode == "CMYK":
+        metadata["lost"].append("8 of its 16 bits a channel, in the conversion from CMYK")
+        is_deep = False
+    pixels = _read_deep(path, raw_modes) if is_deep else _read_shallow(file, metadata)
+    # Now, because Pillow has turned a TIFF's pixels itself and changed the tag.
+    orientation, metadata["exif"] = _take_exif(exif, metadata)
     swap, flip_rows, flip_columns = UPRIGHT.get(orientation, UPRIGHT[1])
     pixels = pixels.swapaxes(0, 1) if swap else pixels
     pixels = pixels[:: -1 if flip_rows else 1, :: -1 if flip_columns else 1]
-    metadata = {name: value for name, value in metadata.items() if value}
-    return np.ascontiguousarray(pixels), metadata
+    return np.ascontiguousarray(pixels), {key: value for key, value in metadata.items() if value}
 
 
-def _take_exif(exif):
+def _is_lossless_webp(path):
+    """Whether a WebP file is a still picture that is stored without loss."""
+    with open(path, "rb") as file:
+        file.seek(12)  # behind RIFF, the size and WEBP
+        while len(head := file.read(8)) == 8:
+            kind, size = struct.unpack("<4sL", head)
+            if kind in (b"VP8 ", b"VP8L"):
+                return kind == b"VP8L"
+            file.seek(size + size % 2, os.SEEK_CUR)
+    return False
+
+
+def _take_exif(exif, metadata):
     """The orientation, and what of EXIF goes back into the output; `None` for damaged EXIF."""
     orientation = 1
     try:
@@ -126,6 +191,7 @@ def _take_exif(exif):
                 exif.get_ifd(EXIF_IFD).pop(tag, None)
         return orientation, exif.tobytes() if exif else None
     except Exception:  # Pillow raises errors of any kind; the picture itself is sound
+        metadata["lost"].append("its EXIF, which is damaged")
         return orientation, None
 
 
@@ -149,13 +215,22 @@ def _read_shallow(file, metadata):
     return np.array(file.convert("RGBA" if has_alpha else "RGB"))
 
 
-def _read_deep(path):
-    """Pixels of a 16-bit PNG or TIFF file as `read` returns them, not yet upright."""
+def _read_deep(path, raw_modes):
+    """Pixels of a 16-bit PNG or TIFF file as `read` returns them, not yet upright.
+
+    Pillow would silently cut them to 8 bits, so OpenCV reads them. But OpenCV takes a
+    damaged file for a whole one, so Pillow decodes it first, and raises what there is.
+    """
+    with Image.open(path, formats=FORMATS) as whole:
+        whole.load()
     pixels = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED)
-    if pixels is None or pixels.dtype != np.uint16:
-        raise UnreadablePicture("damaged, or a kind of 16-bit picture that is not supported")
+    if pixels is None or pixels.dtype != np.uint16 or ";16S" in raw_modes or ";12" in raw_modes:
+        raise UnreadablePicture("a kind of deep picture that is not supported: expected 16 bits")
     if pixels.ndim == 3 and pixels.shape[2] >= 3:
         pixels[..., :3] = pixels[..., 2::-1].copy()  # OpenCV's BGR
+    if "RGBa" in raw_modes:  # a TIFF whose colours are multiplied by alpha
+        alpha = np.maximum(pixels[..., 3:], 1).astype(np.uint32)
+        pixels[..., :3] = np.minimum(pixels[..., :3] * np.uint32(65535) // alpha, 65535)
     return pixels
 
 
@@ -184,14 +259,41 @@ def output_name(name):
     return name if Path(name).suffix.lower() in WRITE_OPTIONS else name + ".png"
 
 
-def write(path, pixels, metadata):
+def assemble(bands, shape, dtype):
+    """Puts a picture together from its bands without holding it twice.
+
+    Args:
+        bands: arrays of (rows, W) or (rows, W, C), from top to bottom.
+        shape: of the picture, (H, W) or (H, W, C) with C = 2, 3 or 4.
+        dtype: uint8 or uint16.
+
+    Returns:
+        For uint8 a `PIL.Image.Image`, for uint16 an array: what `write` takes.
+    """
+    height, width = shape[:2]
+    channels = shape[2] if len(shape) == 3 else 1
+    if dtype == np.uint8:
+        picture = Image.new({1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}[channels], (width, height))
+    else:
+        picture = np.empty(shape, dtype)
+    done = 0
+    for band in bands:
+        if dtype == np.uint8:
+            picture.paste(Image.fromarray(band), (0, done))
+        else:
+            picture[done : done + len(band)] = band
+        done += len(band)
+    return picture
+
+
+def write(path, picture, metadata):
     """Writes a picture, in the format that the name's ending says.
 
     The file appears under its name when it is whole, and replaces an older one then.
 
     Args:
         path: file with one of the endings of `WRITE_OPTIONS`, in an existing folder.
-        pixels: as `read` returns them.
+        picture: array as `read` returns it, or what `assemble` returns.
         metadata: as `read` returns it.
 
     Raises:
@@ -199,50 +301,144 @@ def write(path, pixels, metadata):
         OSError: the file cannot be written.
     """
     suffix = Path(path).suffix.lower()
+    kept = {key: value for key, value in metadata.items() if key in ("icc_profile", "exif")}
     with replacing(path) as part:
-        if pixels.dtype == np.uint8:
-            options = WRITE_OPTIONS[suffix] | metadata
-            Image.fromarray(pixels).save(part, **options)
-        elif suffix in DEEP_SUFFIXES:
-            part.write_bytes(_encode_deep(suffix, pixels, metadata))
-        else:
-            raise ValueError(f"{suffix} holds 8 bits a channel, not 16")
+        if getattr(picture, "dtype", np.uint8) == np.uint16:
+            if suffix == ".png":
+                part.write_bytes(_deep_png(picture, kept))
+            elif suffix in (".tif", ".tiff"):
+                _write_deep_tiff(part, picture, kept)
+            else:
+                raise ValueError(f"16 bits a channel: a {suffix} file holds 8")
+            return
+        image = picture if isinstance(picture, Image.Image) else Image.fromarray(picture)
+        has_alpha = image.mode in ("LA", "RGBA")
+        if suffix in (".jpg", ".jpeg") and has_alpha:
+            raise ValueError(f"transparency: a {suffix} file holds none")
+        if suffix == ".bmp" and has_alpha:  # Pillow would leave the alpha out
+            pixels = np.asarray(image.convert("RGBA"))[..., [2, 1, 0, 3]]
+            part.write_bytes(cv2.imencode(suffix, pixels)[1].tobytes())
+            return
+        options = WRITE_OPTIONS[suffix]
+        if suffix == ".webp" and metadata.get("lossless"):
+            options = {"lossless": True, "exact": True}  # exact: also what alpha hides
+        image.save(part, **options, **kept)
 
 
-def _encode_deep(suffix, pixels, metadata):
-    """Bytes of a 16-bit PNG or TIFF file."""
-    if pixels.ndim == 3 and pixels.shape[2] == 2:  # OpenCV knows no grey with alpha
-        pixels = pixels[..., [0, 0, 0, 1]]
-    if pixels.ndim == 3:
-        pixels = pixels[..., [2, 1, 0, 3][: pixels.shape[2]]]  # OpenCV's BGR
+def _deep_png(pixels, kept):
+    """Bytes of a 16-bit PNG file."""
+    if pixels.ndim == 3:  # OpenCV's BGR; it knows no grey with alpha
+        order = [0, 0, 0, 1] if pixels.shape[2] == 2 else [2, 1, 0, 3][: pixels.shape[2]]
+        pixels = pixels[..., order]
     kinds = {"icc_profile": cv2.IMAGE_METADATA_ICCP, "exif": cv2.IMAGE_METADATA_EXIF}
-    # OpenCV takes metadata into PNG only.
-    kept = metadata if suffix == ".png" else {}
     written, encoded = cv2.imencodeWithMetadata(
-        suffix,
+        ".png",
         np.ascontiguousarray(pixels),
         [kinds[name] for name in kept],
         [np.frombuffer(value.removeprefix(b"Exif\0\0"), np.uint8) for value in kept.values()],
     )
     if not written:
-        raise ValueError(f"a 16-bit picture of shape {pixels.shape} cannot be stored as {suffix}")
+        raise ValueError(f"a 16-bit picture of shape {pixels.shape} cannot be stored as PNG")
     return encoded.tobytes()
+
+
+def _write_deep_tiff(path, pixels, kept):
+    """Writes a 16-bit TIFF file, which Pillow cannot in colour, nor OpenCV with metadata.
+
+    The directory is Pillow's; the strips behind it are deflated differences between
+    neighbours (compression 8, predictor 2).
+    """
+    pixels = pixels[..., None] if pixels.ndim == 2 else pixels
+    height, width, channels = pixels.shape
+    rows = max(1, 2**20 // (2 * width * channels))  # of a strip
+    firsts = range(0, height, rows)
+    exif = Image.Exif()
+    exif.load(kept.get("exif"))
+    tags = TiffImagePlugin.ImageFileDirectory_v2(prefix=b"II")
+    for tag in exif:
+        tags[tag] = exif.get_ifd(tag) if tag in TiffTags.TAGS_V2_GROUPS else exif[tag]
+    tags[TiffImagePlugin.IMAGEWIDTH], tags[TiffImagePlugin.IMAGELENGTH] = width, height
+    tags[TiffImagePlugin.BITSPERSAMPLE] = (16,) * channels
+    tags[TiffImagePlugin.SAMPLESPERPIXEL] = channels
+    tags[TiffImagePlugin.PHOTOMETRIC_INTERPRETATION] = 1 if channels < 3 else 2
+    tags[TiffImagePlugin.COMPRESSION], tags[TiffImagePlugin.PREDICTOR] = 8, 2
+    tags[TiffImagePlugin.PLANAR_CONFIGURATION] = 1
+    tags[TiffImagePlugin.ROWSPERSTRIP] = rows
+    if channels in (2, 4):
+        tags[TiffImagePlugin.EXTRASAMPLES] = 2  # alpha, not multiplied into the colours
+    if "icc_profile" in kept:
+        tags[TiffImagePlugin.ICCPROFILE] = kept["icc_profile"]
+
+    def directory(offsets, sizes):
+        # As numbers of 32 bits, so that its length is known before they are.
+        for tag, numbers in (
+            (TiffImagePlugin.STRIPOFFSETS, offsets),
+            (TiffImagePlugin.STRIPBYTECOUNTS, sizes),
+        ):
+            tags.tagtype[tag] = TiffTags.LONG
+            tags[tag] = tuple(numbers)
+        return tags.tobytes(8)
+
+    with open(path, "r+b") as file:
+        file.write(struct.pack("<2sHL", b"II", 42, 8))
+        start = file.seek(8 + len(directory([0] * len(firsts), [0] * len(firsts))))
+        offsets, sizes = [], []
+        for first in firsts:
+            strip = pixels[first : first + rows].copy()
+            strip[:, 1:] -= pixels[first : first + rows, :-1]
+            offsets.append(file.tell() - start)  # Pillow adds the length of the directory
+            sizes.append(file.write(zlib.compress(strip.astype("<u2").tobytes())))
+        if file.tell() >= 2**32:
+            raise ValueError(f"{file.tell():,} bytes: a TIFF file holds less than 4 GB")
+        file.seek(8)
+        file.write(directory(offsets, sizes))
 
 
 @contextlib.contextmanager
 def replacing(path):
     """Gives a path beside `path` to write to, and moves it to `path` when all went well.
 
-    So a file under its final name is always whole. After an error, or if nothing was
-    written, nothing is left and an older file at `path` is as it was.
+    So a file under its final name is always whole, also after a power cut. After an error
+    nothing is left, and an older file at `path` is as it was. Only a process that is killed
+    leaves its part behind: `remove_leftovers`.
+
+    Raises:
+        OSError: it cannot be written there.
     """
     path = Path(path)
-    part = path.with_name(f".{os.getpid()}-{path.stem[:40]}.part{path.suffix}")
+    part = path.with_name(f"{PART}{secrets.token_hex(4)}{path.suffix}")
     try:
-        yield part
-        os.replace(part, path)
+        with open(part, "xb") as held:
+            _lock(held)
+            yield part
+            os.fsync(held.fileno())
+            if os.name != "nt":
+                os.replace(part, path)
+        if os.name == "nt":  # where an open file cannot be moved
+            os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def _lock(file):
+    """Marks an open file as in use, as far as the file system can; tells whether it was free."""
+    if fcntl is None:
+        return False
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
+
+
+def remove_leftovers(folder):
+    """Removes the parts that killed processes left in `folder`, and none that is in use."""
+    for part in Path(folder).glob(f"{PART}*"):
+        with contextlib.suppress(OSError), open(part, "rb") as file:
+            # Between its creation and its lock a part looks as if nobody used it.
+            is_new = time.time() - part.stat().st_mtime < NEW_PART_SECONDS
+            if not is_new and _lock(file):
+                part.unlink()
 
 
 def to_network(picture):

@@ -138,9 +138,9 @@ def test_published_pictures_of_rcan_score_as_in_its_paper(benchmarks, scale):
 
 @pytest.mark.parametrize(("name", "least"), [("Set5", 37.5), ("Set14", 32.9)])
 def test_shipped_small_weights(benchmarks, tmp_path, name, least):
-    model, scale = output.load(SHIPPED)
-    pairs = evaluate.find_pairs(benchmarks / name, scale)
-    rows, refused = evaluate.evaluate(model, scale, pairs, 512, tmp_path)
+    upscaler = output.load(SHIPPED, precision="float32")
+    pairs = evaluate.find_pairs(benchmarks / name, upscaler.scale)
+    rows, refused = evaluate.evaluate(upscaler, pairs, tmp_path)
     assert not refused
     assert evaluate.means(rows)["psnr"] >= least
 

@@ -91,7 +91,11 @@ def test_target_inside_the_source_is_not_enlarged_again(tmp_path, pictures, smal
         (["in", "in"], "TARGET = 'in': expected another folder than SOURCE"),
         (["in/a.png", "in"], "TARGET = 'in': expected another folder than the input's"),
         (["in", "in/a.png"], "a.png"),
-        (["in", "out", "--tile-size", "0"], "TILE_SIZE = 0: expected a whole number"),
+        (["in", "out", "--tile-size", "-1"], "TILE_SIZE = -1: expected a whole number"),
+        (["in", "out", "--precision", "half"], "PRECISION = 'half': expected one of"),
+        (["in", "out", "--max-megapixels", "0"], "MAX_MEGAPIXELS = 0: expected a number"),
+        (["in", "out", "--scale", "5"], "SCALE = 5: expected one of 0, 2, 3, 4"),
+        (["in", "out", "--scale", "3"], "small.keras enlarges by 2"),
         (["", "out"], "SOURCE = '': expected text"),
         (["in", ""], "TARGET = '': expected text"),
         (["in", "out", "--weights", "no.keras"], "no.keras: no such weights file"),
@@ -122,11 +126,11 @@ def test_what_cannot_start_ends_with_exit_code_2_and_one_line(
     assert contents(pictures) == before
 
 
-@pytest.mark.parametrize("place", ["load", "enlarge_file"])
+@pytest.mark.parametrize("place", ["load", "save", "require_memory"])
 def test_ctrl_c_ends_with_exit_code_130(
     tmp_path, pictures, small_weights, monkeypatch, capsys, place
 ):
-    def interrupt(*arguments):
+    def interrupt(*arguments, **options):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(output, place, interrupt)
@@ -178,109 +182,19 @@ def test_best_weights_come_first(tmp_path):
         assert output.best_weights(tmp_path).stem == name
 
 
+def test_best_weights_of_a_scale(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(output, "WEIGHTS_FOLDER", tmp_path)
+    for name in ["edsr_x2", "mine_x4", "edsr_small_x4"]:
+        (tmp_path / f"{name}.keras").touch()
+    assert output.best_weights(tmp_path, 2).stem == "edsr_x2"
+    assert output.best_weights(tmp_path, 4).stem == "edsr_small_x4"
+    (tmp_path / "edsr_small_x4.keras").unlink()
+    assert output.best_weights(tmp_path, 4).stem == "mine_x4"
+    with pytest.raises(ValueError, match=r"no weights for x3 .* only edsr_x2.keras, mine_x4.keras"):
+        output.best_weights(tmp_path, 3)
+
+
 @pytest.mark.parametrize("scale", [2, 3, 4])
 def test_scale_is_learned_from_the_file(tmp_path, scale):
     network.edsr(scale, 4, 1).save(tmp_path / "any.keras")
-    assert output.load(tmp_path / "any.keras")[1] == scale
-
-
-# ---- enlarging ----
-
-
-@pytest.mark.parametrize("length", [1, 5, 48, 49, 100])
-@pytest.mark.parametrize("tile_size", [1, 7, 48, 200])
-def test_windows_cover_a_line_once_with_their_surroundings(length, tile_size):
-    halo = 6
-    windows = output.windows(length, tile_size, halo)
-    assert [n for _, tile in windows for n in range(*tile)] == list(range(length))
-    assert len({stop - start for (start, stop), _ in windows}) == 1
-    for (start, stop), (first, last) in windows:
-        assert start <= max(0, first - halo)
-        assert stop >= min(length, last + halo)
-
-
-@pytest.mark.parametrize("tile_size", [5, 16, 33])
-@pytest.mark.parametrize("scale", [2, 3])
-def test_tiled_equals_whole(tile_size, scale):
-    model = small_network(scale, global_skip=True)
-    picture = smooth_picture(45, 37, dtype=np.uint16)
-    count = []
-    tiled = output.enlarge(model, picture, scale, tile_size, on_tile=lambda: count.append(1))
-    whole = output.enlarge(model, picture, scale, 1000)
-    # Sums in another order may round a 16-bit value, 1/257 of a grey level, differently.
-    assert np.abs(tiled.astype(int) - whole).max() <= 1
-    assert len(count) == -(-45 // tile_size) * -(-37 // tile_size)
-
-
-def test_too_small_a_halo_would_be_seen(monkeypatch):
-    model = small_network(global_skip=True)
-    picture = smooth_picture(45, 37, dtype=np.uint16)
-    whole = output.enlarge(model, picture, 2, 1000)
-    monkeypatch.setattr(output, "receptive_radius", lambda model: 2)
-    tiled = output.enlarge(model, picture, 2, 16)
-    assert np.abs(tiled.astype(int) - whole).max() > 1
-
-
-def test_receptive_radius_is_that_of_the_network():
-    """A changed pixel changes the output as far as the radius says, and no further."""
-    model = small_network()
-    radius = output.receptive_radius(model)
-    assert radius == 8  # head, two blocks of two, body, upscale and tail
-    lr = np.full((41, 41, 3), 0.5, np.float32)
-    changed = lr.copy()
-    changed[20, 20] = 1
-    difference = output.enlarge_whole(model, changed) != output.enlarge_whole(model, lr)
-    rows = np.flatnonzero(difference.any(axis=(1, 2))) // 2
-    # The tail convolves enlarged pixels, so on one side it reaches half an LR pixel less.
-    assert 20 - radius <= rows.min() <= 20 - radius + 1
-    assert 20 + radius - 1 <= rows.max() <= 20 + radius
-
-
-@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
-@pytest.mark.parametrize("channels", [1, 2, 3, 4])
-@pytest.mark.parametrize("size", [(1, 1), (1, 9), (13, 8)])
-def test_shape_and_dtype_are_kept(size, channels, dtype):
-    picture = smooth_picture(*size, channels, dtype=dtype) if size != (1, 1) else None
-    if picture is None:
-        picture = np.full((1, 1, channels), 77, dtype)
-    picture = picture[..., 0] if channels == 1 else picture
-    enlarged = output.enlarge(small_network(), picture, 2, 8)
-    assert enlarged.dtype == dtype
-    assert enlarged.shape == (2 * size[0], 2 * size[1], *picture.shape[2:])
-
-
-def bilinear_network():
-    """A network that enlarges bilinearly, whatever its other weights would do."""
-    model = network.edsr(2, 4, 1, global_skip=True)
-    model.get_layer("tail").set_weights([np.zeros((3, 3, 4, 3)), np.zeros(3)])
-    return model
-
-
-@pytest.mark.parametrize("hidden", [(0, 0, 0), (0, 255, 0)])
-def test_hidden_colours_do_not_bleed_out_of_transparent_pixels(hidden):
-    picture = np.zeros((12, 12, 4), np.uint8)
-    picture[:, 6:, :3] = hidden
-    picture[:, :6] = (200, 100, 50, 255)
-    enlarged = output.enlarge(bilinear_network(), picture, 2, 5)
-    visible = enlarged[enlarged[..., 3] > 0]
-    assert 0 < visible[..., 3].min() < 255  # there is an edge to look at
-    assert np.abs(visible[..., :3].astype(int) - (200, 100, 50)).max() <= 1
-
-
-def test_grey_with_alpha_has_no_fringe_either():
-    picture = np.full((8, 8, 2), (20, 0), np.uint8)
-    picture[:4] = (180, 255)
-    enlarged = output.enlarge(bilinear_network(), picture, 2, 5)
-    assert np.abs(enlarged[enlarged[..., 1] > 0][:, 0].astype(int) - 180).max() <= 1
-
-
-def test_shipped_weights_beat_bicubic_on_the_chart():
-    import evaluate
-
-    model, scale = output.load(SHIPPED)
-    hr = utils.crop_to_multiple(utils.read_rgb(ROOT / "evaluation/original/chart.png"), scale)
-    lr = utils.downscale(hr, scale)
-    gain = evaluate.psnr(hr, output.enlarge(model, lr, scale, 512), scale) - evaluate.psnr(
-        hr, utils.upscale_bicubic(lr, scale), scale
-    )
-    assert gain > 2
+    assert output.load(tmp_path / "any.keras").scale == scale

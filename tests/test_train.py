@@ -136,13 +136,15 @@ def test_rounding_to_half_keeps_11_significant_bits():
 def test_exported_file_is_half_the_size_and_loads_the_same(tmp_path):
     model = network.edsr(2, 32, 2)
     model.set_weights([train.round_to_half(weight) for weight in model.get_weights()])
-    train.export(model, tmp_path / "packed.keras")
+    train.export(model, tmp_path / "packed.keras", 3)
     model.save(tmp_path / "plain.keras")
     plain, packed = ((tmp_path / f"{name}.keras").stat().st_size for name in ("plain", "packed"))
     assert packed < 0.55 * plain
     assert sorted(path.name for path in tmp_path.iterdir()) == ["packed.keras", "plain.keras"]
-    loaded, scale = output.load(tmp_path / "packed.keras")
-    assert scale == 2
+    assert output.load(tmp_path / "packed.keras").scale == 2
+    assert output.stored_halo(tmp_path / "packed.keras") == 3
+    assert output.stored_halo(tmp_path / "plain.keras") is None
+    loaded = keras.models.load_model(tmp_path / "packed.keras")
     for ours, theirs in zip(model.get_weights(), loaded.get_weights(), strict=True):
         np.testing.assert_array_equal(ours, theirs)
 
@@ -219,11 +221,12 @@ def test_trains_and_writes_weights_settings_log_and_plot(photographs, capsys):
 
 def test_score_in_the_log_is_that_of_the_saved_file(photographs):
     run(validation_data="data/deeper", precision="mixed_bfloat16")
-    model, scale = output.load("weights/tiny.keras")
+    model = keras.models.load_model("weights/tiny.keras")
     assert {layer.compute_dtype for layer in model.layers} == {"float32"}
+    upscaler = output.load("weights/tiny.keras", precision="float32")
     hr = utils.read_rgb("data/deeper/3.jpg")[8:40, 4:36]
     whole = utils.downscale(utils.read_rgb("data/deeper/3.jpg"), 2)
-    sr = output.enlarge(model, whole[4:20, 2:18], scale, 16)
+    sr = upscaler.enlarge(whole[4:20, 2:18])
     best = json.loads((photographs / "weights/tiny.json").read_text())["best"]
     assert best["psnr"] == pytest.approx(evaluate.psnr(hr, sr, 2), abs=1e-3)
 
@@ -335,7 +338,7 @@ def test_restart_that_is_stopped_at_once_leaves_nothing_to_go_on_from(
 
 def test_name_follows_from_the_scale(photographs):
     assert run(name="", scale=3, crop_size=18, epochs=1) == 0
-    assert output.load(photographs / "weights/my_edsr_x3.keras")[1] == 3
+    assert output.load(photographs / "weights/my_edsr_x3.keras").scale == 3
 
 
 def test_loss_that_is_not_finite_stops_with_the_last_state_kept(photographs, monkeypatch, capsys):
