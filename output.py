@@ -10,6 +10,8 @@ Exit code 0: every picture is there. 1: some were refused, each named with its r
 
 import errno
 import json
+import math
+import os
 import signal
 import sys
 import zipfile
@@ -42,7 +44,7 @@ VERBOSE = False  # print size, tiles and extra work of each picture
 WEIGHTS_FOLDER = Path(__file__).parent / "weights"
 BEST_FIRST = [f"edsr{size}_x{scale}.keras" for scale in network.SHUFFLES for size in ("", "_small")]
 # Pixels up to which the next picture is decoded, and the last one encoded, while one is
-# computed; larger ones have the memory for themselves.
+# computed. Larger ones have the memory for themselves, and are encoded tile by tile.
 OVERLAPPED_PIXELS = 25_000_000
 # What ends a batch, because it would meet every picture that follows.
 NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
@@ -139,7 +141,8 @@ def plan(source, target):
     files = utils.find_files(
         source, lambda error: unreadable.update({Path(error.filename): error.strerror})
     )
-    files = [path for path in files if not path.resolve().is_relative_to(target.resolve())]
+    inside = os.path.realpath(target)  # unlike resolve(), it does not fail on a link to itself
+    files = [path for path in files if not Path(os.path.realpath(path)).is_relative_to(inside)]
     pairs = []
     for path in filter(utils.is_picture, files):
         place = path.relative_to(source)
@@ -155,6 +158,15 @@ def shown(path):
     return str(path) if str(path).isprintable() else ascii(str(path))
 
 
+def is_there(path):
+    """Whether there is such a file; unlike `Path.exists`, raises OSError where it cannot be."""
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return True
+
+
 @dataclass
 class Tally:
     """What became of a batch's pictures.
@@ -162,25 +174,34 @@ class Tally:
     Attributes:
         done, there: how many were made, and how many were there already.
         refused: dict of input -> reason.
-        stopped: why the batch ended early, and how many pictures were not tried.
+        stopped: why the batch ended early; empty when it did not.
+        untried: how many pictures were not reached then.
     """
 
     done: int = 0
     there: int = 0
     refused: dict = field(default_factory=dict)
     stopped: str = ""
+    untried: int = 0
 
     def __str__(self):
         words = f"{self.done} done, {self.there} already there, {len(self.refused)} refused"
-        return words + (f", {self.stopped}" if self.stopped else "")
+        return words + (f", {self.stopped}, {self.untried} not tried" if self.stopped else "")
 
 
-def require_memory(upscaler, picture):
-    """Raises MemoryError if the enlarged picture and a tile do not fit into free memory."""
-    pixels = picture.shape[0] * picture.shape[1] * upscaler.scale**2
-    # Pillow stores RGB in four bytes.
-    item = {1: 1, 2: 4, 3: 4, 4: 4}[picture.shape[2] if picture.ndim == 3 else 1]
-    needed = pixels * item * picture.itemsize + upscaler.memory_for(*picture.shape[:2])
+def require_memory(upscaler, target, shape, dtype, is_large):
+    """Raises MemoryError if a picture's output and one tile do not fit into free memory.
+
+    Args:
+        shape, dtype: of the output.
+        is_large: whether it is written while it is computed, and not after.
+    """
+    pixels = shape[0] * shape[1]
+    needed = upscaler.memory_for(*(length // upscaler.scale for length in shape[:2]))
+    if not is_large:
+        needed += math.prod(shape) * dtype.itemsize
+    if target.suffix.lower() not in utils.STREAMED:
+        needed += 4 * pixels  # Pillow stores RGB so
     free = backend.free_memory()
     if needed > free:
         raise MemoryError(f"needs {needed / 2**30:.1f} GB of memory: {free / 2**30:.1f} are free")
@@ -223,7 +244,7 @@ class Batch:
                 continue
             self._outputs[target] = source
             try:
-                if self.overwrite or not target.exists():
+                if self.overwrite or not is_there(target):
                     return source, target, self._reader.submit(utils.read, source, self.max_pixels)
                 self.tally.there += 1
                 self._bar.update()
@@ -242,30 +263,37 @@ class Batch:
             except (ValueError, OSError, MemoryError) as error:
                 self._refuse(source, error)
 
-    def _enlarge(self, source, picture):
-        """The enlarged picture, as `utils.assemble` returns it."""
-        require_memory(self.upscaler, picture)
+    def _enlarge(self, source, target, picture, metadata):
+        """Computes a picture and writes it, or has it written."""
         height, width, *channels = picture.shape
+        scale = self.upscaler.scale
+        shape = (scale * height, scale * width, *channels)
+        is_large = height * width > OVERLAPPED_PIXELS
+        utils.check_storable(target, shape, picture.dtype)
+        require_memory(self.upscaler, target, shape, picture.dtype, is_large)
         rows, columns = self.upscaler.grid(height, width)
+        count = len(rows) * len(columns)
         if self.verbose:
             self._bar.write(
-                f"{shown(source)}: {width}x{height}, {len(rows) * len(columns)} tiles of "
+                f"{shown(source)}: {width}x{height}, {count} tiles of "
                 f"{columns[0][1]}x{rows[0][1]}, halo {self.upscaler.halo}, extra work "
                 f"{self.upscaler.extra_work(height, width):.1%}",
                 file=sys.stdout,
             )
-        with tqdm(
-            total=len(rows) * len(columns),
-            desc=shown(source.name),
-            unit="tile",
-            leave=False,
-            delay=1,
-        ) as bar:
-            scale = self.upscaler.scale
-            bands = self.upscaler.bands(picture, on_tile=bar.update)
-            return utils.assemble(
-                bands, (height * scale, width * scale, *channels), picture.dtype
-            )
+        for loss in metadata.get("lost", []):
+            self._bar.write(f"note {shown(source)}: {loss} left out", file=sys.stderr)
+        with tqdm(total=count, desc=shown(source.name), unit="tile", leave=False, delay=1) as bar:
+            if is_large:
+                self._finish_writing()
+                target.parent.mkdir(parents=True, exist_ok=True)
+                bands = self.upscaler.bands(picture, on_tile=bar.update)
+                utils.write_bands(target, bands, shape, picture.dtype, metadata)
+                self.tally.done += 1
+                self._bar.update()
+            else:
+                enlarged = self.upscaler.enlarge(picture, on_tile=bar.update)
+                self._finish_writing()
+                self._writing = source, self._writer.submit(save, target, enlarged, metadata)
 
     def run(self, pairs):
         """Makes all pictures.
@@ -278,7 +306,7 @@ class Batch:
         """
         with (
             ThreadPoolExecutor(1) as self._reader,
-            ThreadPoolExecutor(1) as writer,
+            ThreadPoolExecutor(1) as self._writer,
             tqdm(total=len(pairs), desc="pictures", unit="picture") as self._bar,
         ):
             remaining = iter(pairs)
@@ -287,24 +315,17 @@ class Batch:
                 (source, target, reading), upcoming = upcoming, None
                 try:
                     picture, metadata = reading.result()
-                    is_large = picture.shape[0] * picture.shape[1] > OVERLAPPED_PIXELS
-                    if is_large:
-                        self._finish_writing()
-                    else:
+                    if picture.shape[0] * picture.shape[1] <= OVERLAPPED_PIXELS:
                         upcoming = self._next(remaining)
-                    enlarged = self._enlarge(source, picture)
-                    for loss in metadata.get("lost", []):
-                        self._bar.write(f"note {shown(source)}: {loss} left out", file=sys.stderr)
-                    self._finish_writing()
-                    self._writing = source, writer.submit(save, target, enlarged, metadata)
-                    del picture, enlarged
-                    if is_large:
-                        self._finish_writing()
+                    self._enlarge(source, target, picture, metadata)
                 except (ValueError, OSError, MemoryError) as error:
                     self._refuse(source, error)
+                picture = reading = None  # before the next one is decoded
                 upcoming = upcoming or self._next(remaining)
             self._finish_writing()
-        return self.tally
+            tally = self.tally
+            tally.untried = len(pairs) - tally.done - tally.there - len(tally.refused)
+        return tally
 
 
 def save(target, enlarged, metadata):
@@ -350,8 +371,8 @@ def main(arguments=None):
             max_pixels=int(1e6 * chosen.max_megapixels),
             verbose=chosen.verbose,
         )
-        batch.tally.refused.update(unreadable)
         tally = batch.run(pairs)
+        tally.refused |= unreadable
     except (ValueError, OSError) as error:
         print(f"output.py: {error}", file=sys.stderr)
         return 2

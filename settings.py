@@ -112,7 +112,7 @@ def parse(modules, arguments=None, positional=()):
                 )
     # A positional and its option share one name, and argparse would let the default of
     # the one overwrite the value of the other: hence SUPPRESS, and the defaults here.
-    return argparse.Namespace(**{**defaults, **vars(parser.parse_args(arguments))})
+    return argparse.Namespace(**{**defaults, **vars(parser.parse_intermixed_args(arguments))})
 
 
 def check_whole(name, value, minimum):

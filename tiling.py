@@ -6,6 +6,7 @@ out as it would from the whole picture. How wide the halo must be is bounded by 
 `measured_halo`.
 """
 
+import itertools
 import math
 
 import numpy as np
@@ -13,12 +14,13 @@ import numpy as np
 from backend import keras
 
 # Operations and layers that make each output pixel from the input pixel of the same place.
-POINTWISE = frozenset(
-    """
-    Activation Add Average BatchNormalization Cast Clip Concatenate Dropout ELU Identity
-    LeakyReLU Maximum Minimum Multiply PReLU ReLU Relu Rescaling Subtract
-    """.split()
-)
+# fmt: off
+POINTWISE = {
+    "Activation", "Add", "Average", "BatchNormalization", "Cast", "Clip", "Concatenate",
+    "Dropout", "ELU", "Identity", "LeakyReLU", "Maximum", "Minimum", "Multiply", "PReLU",
+    "ReLU", "Relu", "Rescaling", "Subtract",
+}
+# fmt: on
 ITEM_BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
 # Memory that the kernels take beside the feature maps themselves (copies in another layout
 # and the like), as a factor; measured under TensorFlow on a CPU.
@@ -191,7 +193,7 @@ def cuts(length, tile_size, halo, step=1):
     if count == 1 and length % step and _up(math.ceil(length / 2) + halo, step) <= length:
         count = 2
     ends = [length * n // count for n in range(count + 1)]
-    return list(zip(ends[:-1], ends[1:], strict=True))
+    return list(itertools.pairwise(ends))
 
 
 def _up(length, step):

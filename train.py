@@ -11,6 +11,7 @@ import csv
 import itertools
 import json
 import math
+import os
 import signal
 import sys
 import tempfile
@@ -398,8 +399,8 @@ def load_data(chosen):
     paths, validation_paths = utils.find_pictures(chosen.data), []
     if chosen.validation_data:
         validation_paths = utils.find_pictures(chosen.validation_data)
-        held_out = {path.resolve() for path in validation_paths}
-        paths = [path for path in paths if path.resolve() not in held_out]
+        held_out = {os.path.realpath(path) for path in validation_paths}
+        paths = [path for path in paths if os.path.realpath(path) not in held_out]
     photographs, skipped = load_photographs(paths, scale=chosen.scale, crop_size=chosen.crop_size)
     report_skipped(skipped)
     if chosen.validation_data:

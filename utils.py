@@ -27,15 +27,18 @@ warnings.filterwarnings("ignore", module=r"PIL\.")
 SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".avif"}
 # How Pillow writes each of them; a format that is missing here is written as PNG.
 WRITE_OPTIONS = {
-    ".png": {},
+    ".png": {},  # and TIFF: written here, see `write_bands`
     ".jpg": {"quality": 95, "subsampling": "4:4:4"},
     ".jpeg": {"quality": 95, "subsampling": "4:4:4"},
     ".webp": {"quality": 95, "method": 6},
     ".bmp": {},
-    ".tif": {"compression": "tiff_adobe_deflate"},
-    ".tiff": {"compression": "tiff_adobe_deflate"},
+    ".tif": {},
+    ".tiff": {},
     ".avif": {"quality": 90, "subsampling": "4:4:4"},
 }
+STREAMED = {".png", ".tif", ".tiff"}  # written band by band, with 8 or 16 bits a channel
+MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}  # Pillow's, by the number of channels
+LONGEST_SIDE = {".jpg": 65_535, ".jpeg": 65_535, ".webp": 16_383, ".avif": 65_535}  # pixels
 # The formats themselves, by Pillow's names: nothing else is opened, whatever a file is called.
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF", "AVIF")
 MAX_PIXELS = 2**28  # 268 megapixels: more is taken for a decompression bomb
@@ -133,7 +136,8 @@ def read(path, max_pixels=MAX_PIXELS):
         raise
     except UnidentifiedImageError:
         raise UnreadablePicture(
-            f"not a picture ({' '.join(FORMATS)}), or damaged in its first bytes"
+            f"not a picture of a kind that is known ({' '.join(FORMATS)}), or damaged in its "
+            "first bytes"
         ) from None
     except Exception as error:  # on damaged files the decoders raise errors of any kind
         raise UnreadablePicture(str(error) or type(error).__name__) from None
@@ -159,8 +163,9 @@ def _read_open(file, path, max_pixels):
         metadata["lost"].append("8 of its 16 bits a channel, in the conversion from CMYK")
         is_deep = False
     pixels = _read_deep(path, raw_modes) if is_deep else _read_shallow(file, metadata)
-    # Now, because Pillow has turned a TIFF's pixels itself and changed the tag.
+    # Now, because Pillow has turned a TIFF's pixels itself and changed the tag. So has OpenCV.
     orientation, metadata["exif"] = _take_exif(exif, metadata)
+    orientation = 1 if is_deep and file.format == "TIFF" else orientation
     swap, flip_rows, flip_columns = UPRIGHT.get(orientation, UPRIGHT[1])
     pixels = pixels.swapaxes(0, 1) if swap else pixels
     pixels = pixels[:: -1 if flip_rows else 1, :: -1 if flip_columns else 1]
@@ -208,7 +213,9 @@ def _read_shallow(file, metadata):
             metadata.pop("icc_profile")
             return np.array(converted)
     has_alpha = file.has_transparency_data
-    if file.mode in ("1", "L", "LA", "La"):
+    colours = file.getpalette() if file.mode in ("P", "PA") else None
+    is_grey = colours and colours[::3] == colours[1::3] == colours[2::3]
+    if is_grey or file.mode in ("1", "L", "LA", "La"):
         return np.array(file.convert("LA" if has_alpha else "L"))
     if file.mode not in ("P", "PA", "RGB", "RGBA", "RGBa", "RGBX"):
         metadata.pop("icc_profile")  # it describes channels that are converted here
@@ -259,31 +266,26 @@ def output_name(name):
     return name if Path(name).suffix.lower() in WRITE_OPTIONS else name + ".png"
 
 
-def assemble(bands, shape, dtype):
-    """Puts a picture together from its bands without holding it twice.
+def check_storable(path, shape, dtype):
+    """Checks that the format that a file's name says can hold a picture.
 
     Args:
-        bands: arrays of (rows, W) or (rows, W, C), from top to bottom.
-        shape: of the picture, (H, W) or (H, W, C) with C = 2, 3 or 4.
-        dtype: uint8 or uint16.
+        path: file with one of the endings of `WRITE_OPTIONS`.
+        shape, dtype: of the picture, as `read` returns it.
 
-    Returns:
-        For uint8 a `PIL.Image.Image`, for uint16 an array: what `write` takes.
+    Raises:
+        ValueError: it cannot, with the reason.
     """
-    height, width = shape[:2]
-    channels = shape[2] if len(shape) == 3 else 1
-    if dtype == np.uint8:
-        picture = Image.new({1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}[channels], (width, height))
-    else:
-        picture = np.empty(shape, dtype)
-    done = 0
-    for band in bands:
-        if dtype == np.uint8:
-            picture.paste(Image.fromarray(band), (0, done))
-        else:
-            picture[done : done + len(band)] = band
-        done += len(band)
-    return picture
+    suffix = Path(path).suffix.lower()
+    longest = LONGEST_SIDE.get(suffix)
+    if longest and max(shape[:2]) > longest:
+        raise ValueError(
+            f"{shape[1]}x{shape[0]} pixels: a {suffix} file holds at most {longest:,} a side"
+        )
+    if suffix in (".jpg", ".jpeg") and shape[2:] in ((2,), (4,)):
+        raise ValueError(f"transparency: a {suffix} file holds none")
+    if dtype == np.uint16 and suffix not in STREAMED:
+        raise ValueError(f"16 bits a channel: a {suffix} file holds 8")
 
 
 def write(path, picture, metadata):
@@ -293,72 +295,117 @@ def write(path, picture, metadata):
 
     Args:
         path: file with one of the endings of `WRITE_OPTIONS`, in an existing folder.
-        picture: array as `read` returns it, or what `assemble` returns.
+        picture: array as `read` returns it.
         metadata: as `read` returns it.
 
     Raises:
-        ValueError: the format cannot hold such pixels.
+        ValueError: the format cannot hold such a picture.
         OSError: the file cannot be written.
     """
+    write_bands(path, [picture], picture.shape, picture.dtype, metadata)
+
+
+def write_bands(path, bands, shape, dtype, metadata):
+    """As `write`, but takes the picture in bands from top to bottom.
+
+    PNG and TIFF are written band by band, so that the picture is never in memory as a
+    whole; for the other formats Pillow holds it once.
+
+    Args:
+        bands: iterable of arrays (rows, W) or (rows, W, C).
+        shape, dtype: of the picture that they make up.
+    """
+    check_storable(path, shape, dtype)
     suffix = Path(path).suffix.lower()
     kept = {key: value for key, value in metadata.items() if key in ("icc_profile", "exif")}
     with replacing(path) as part:
-        if getattr(picture, "dtype", np.uint8) == np.uint16:
-            if suffix == ".png":
-                part.write_bytes(_deep_png(picture, kept))
-            elif suffix in (".tif", ".tiff"):
-                _write_deep_tiff(part, picture, kept)
-            else:
-                raise ValueError(f"16 bits a channel: a {suffix} file holds 8")
+        if suffix in STREAMED:
+            rows = max(1, 2**20 // (np.dtype(dtype).itemsize * math.prod(shape[1:])))
+            encode = _encode_png if suffix == ".png" else _encode_tiff
+            with open(part, "r+b") as file:
+                encode(file, _strips(bands, rows), rows, shape, np.dtype(dtype), kept)
             return
-        image = picture if isinstance(picture, Image.Image) else Image.fromarray(picture)
-        has_alpha = image.mode in ("LA", "RGBA")
-        if suffix in (".jpg", ".jpeg") and has_alpha:
-            raise ValueError(f"transparency: a {suffix} file holds none")
-        if suffix == ".bmp" and has_alpha:  # Pillow would leave the alpha out
-            pixels = np.asarray(image.convert("RGBA"))[..., [2, 1, 0, 3]]
-            part.write_bytes(cv2.imencode(suffix, pixels)[1].tobytes())
-            return
+        image = Image.new(MODES[shape[2] if len(shape) == 3 else 1], (shape[1], shape[0]))
+        done = 0
+        for band in bands:
+            image.paste(Image.fromarray(band), (0, done))
+            done += len(band)
         options = WRITE_OPTIONS[suffix]
         if suffix == ".webp" and metadata.get("lossless"):
             options = {"lossless": True, "exact": True}  # exact: also what alpha hides
-        image.save(part, **options, **kept)
+        try:
+            if suffix == ".bmp" and image.mode in ("LA", "RGBA"):  # Pillow would drop the alpha
+                pixels = np.asarray(image.convert("RGBA"))[..., [2, 1, 0, 3]]
+                part.write_bytes(cv2.imencode(suffix, pixels)[1].tobytes())
+            else:
+                image.save(part, **options, **kept)
+        except (ValueError, OSError):
+            raise
+        except Exception as error:  # encoders raise errors of any kind
+            raise ValueError(f"cannot be stored as {suffix}: {error}") from error
 
 
-def _deep_png(pixels, kept):
-    """Bytes of a 16-bit PNG file."""
-    if pixels.ndim == 3:  # OpenCV's BGR; it knows no grey with alpha
-        order = [0, 0, 0, 1] if pixels.shape[2] == 2 else [2, 1, 0, 3][: pixels.shape[2]]
-        pixels = pixels[..., order]
-    kinds = {"icc_profile": cv2.IMAGE_METADATA_ICCP, "exif": cv2.IMAGE_METADATA_EXIF}
-    written, encoded = cv2.imencodeWithMetadata(
-        ".png",
-        np.ascontiguousarray(pixels),
-        [kinds[name] for name in kept],
-        [np.frombuffer(value.removeprefix(b"Exif\0\0"), np.uint8) for value in kept.values()],
-    )
-    if not written:
-        raise ValueError(f"a 16-bit picture of shape {pixels.shape} cannot be stored as PNG")
-    return encoded.tobytes()
+def _strips(bands, rows):
+    """The bands of a picture, cut anew: all of `rows` rows but the last."""
+    rest = None
+    for band in bands:
+        band = band if rest is None else np.concatenate([rest, band])
+        whole = len(band) - len(band) % rows
+        yield from (band[first : first + rows] for first in range(0, whole, rows))
+        rest = band[whole:]
+    if len(rest):
+        yield rest
 
 
-def _write_deep_tiff(path, pixels, kept):
-    """Writes a 16-bit TIFF file, which Pillow cannot in colour, nor OpenCV with metadata.
+def _encode_png(file, strips, rows, shape, dtype, kept):
+    """Writes a PNG file of any depth from its strips.
 
-    The directory is Pillow's; the strips behind it are deflated differences between
-    neighbours (compression 8, predictor 2).
+    Pillow writes 8 bits only, and both it and OpenCV need the whole picture in memory.
+    Every row is stored as its difference to the one above (filter 2): on enlarged
+    photographs that is as small as choosing among PNG's five filters for each.
     """
-    pixels = pixels[..., None] if pixels.ndim == 2 else pixels
-    height, width, channels = pixels.shape
-    rows = max(1, 2**20 // (2 * width * channels))  # of a strip
-    firsts = range(0, height, rows)
+
+    def chunk(kind, data):
+        file.write(struct.pack(">L", len(data)) + kind + data)
+        file.write(struct.pack(">L", zlib.crc32(data, zlib.crc32(kind))))
+
+    height, width, *channels = shape
+    kind = {(): 0, (2,): 4, (3,): 2, (4,): 6}[tuple(channels)]
+    file.write(b"\x89PNG\r\n\x1a\n")
+    chunk(b"IHDR", struct.pack(">2L5B", width, height, 8 * dtype.itemsize, kind, 0, 0, 0))
+    if "icc_profile" in kept:
+        chunk(b"iCCP", b"ICC profile\0\0" + zlib.compress(kept["icc_profile"]))
+    if "exif" in kept:
+        chunk(b"eXIf", kept["exif"].removeprefix(b"Exif\0\0"))
+    deflate = zlib.compressobj()
+    above = 0
+    for strip in strips:
+        lines = strip.astype(dtype.newbyteorder(">")).reshape(len(strip), -1).view(np.uint8)
+        filtered = np.full((len(lines), lines.shape[1] + 1), 2, np.uint8)
+        filtered[0, 1:] = lines[0] - above
+        filtered[1:, 1:] = lines[1:] - lines[:-1]
+        above = lines[-1]
+        if packed := deflate.compress(filtered):
+            chunk(b"IDAT", packed)
+    chunk(b"IDAT", deflate.flush())
+    chunk(b"IEND", b"")
+
+
+def _encode_tiff(file, strips, rows, shape, dtype, kept):
+    """Writes a TIFF file of any depth from its strips of `rows` rows.
+
+    Pillow cannot write 16 bits in colour, nor OpenCV metadata, and libtiff, through Pillow,
+    fails at EXIF. So the directory alone is Pillow's; the strips behind it are deflated
+    differences between neighbours (compression 8, predictor 2).
+    """
+    height, width, channels = (*shape, 1)[:3]
     exif = Image.Exif()
     exif.load(kept.get("exif"))
     tags = TiffImagePlugin.ImageFileDirectory_v2(prefix=b"II")
     for tag in exif:
         tags[tag] = exif.get_ifd(tag) if tag in TiffTags.TAGS_V2_GROUPS else exif[tag]
     tags[TiffImagePlugin.IMAGEWIDTH], tags[TiffImagePlugin.IMAGELENGTH] = width, height
-    tags[TiffImagePlugin.BITSPERSAMPLE] = (16,) * channels
+    tags[TiffImagePlugin.BITSPERSAMPLE] = (8 * dtype.itemsize,) * channels
     tags[TiffImagePlugin.SAMPLESPERPIXEL] = channels
     tags[TiffImagePlugin.PHOTOMETRIC_INTERPRETATION] = 1 if channels < 3 else 2
     tags[TiffImagePlugin.COMPRESSION], tags[TiffImagePlugin.PREDICTOR] = 8, 2
@@ -379,19 +426,19 @@ def _write_deep_tiff(path, pixels, kept):
             tags[tag] = tuple(numbers)
         return tags.tobytes(8)
 
-    with open(path, "r+b") as file:
-        file.write(struct.pack("<2sHL", b"II", 42, 8))
-        start = file.seek(8 + len(directory([0] * len(firsts), [0] * len(firsts))))
-        offsets, sizes = [], []
-        for first in firsts:
-            strip = pixels[first : first + rows].copy()
-            strip[:, 1:] -= pixels[first : first + rows, :-1]
-            offsets.append(file.tell() - start)  # Pillow adds the length of the directory
-            sizes.append(file.write(zlib.compress(strip.astype("<u2").tobytes())))
+    count = math.ceil(height / rows)
+    file.write(struct.pack("<2sHL", b"II", 42, 8))
+    start = file.seek(8 + len(directory([0] * count, [0] * count)))
+    offsets, sizes = [], []
+    for strip in strips:
+        differences = strip.astype(dtype.newbyteorder("<"))
+        differences[:, 1:] -= strip[:, :-1]
+        offsets.append(file.tell() - start)  # Pillow adds the length of the directory
+        sizes.append(file.write(zlib.compress(differences)))
         if file.tell() >= 2**32:
-            raise ValueError(f"{file.tell():,} bytes: a TIFF file holds less than 4 GB")
-        file.seek(8)
-        file.write(directory(offsets, sizes))
+            raise ValueError("more than 4 GB: a TIFF file holds less")
+    file.seek(8)
+    file.write(directory(offsets, sizes))
 
 
 @contextlib.contextmanager

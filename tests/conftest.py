@@ -51,6 +51,13 @@ def small_network(scale=2, seed=0, **options):
     return model
 
 
+def bilinear_network():
+    """A network that enlarges bilinearly, whatever its other weights would do."""
+    model = network.edsr(2, 4, 1, global_skip=True)
+    model.get_layer("tail").set_weights([np.zeros((3, 3, 4, 3)), np.zeros(3)])
+    return model
+
+
 @pytest.fixture
 def small_weights(tmp_path):
     """A weights file of a small untrained network for x2."""

@@ -1,13 +1,18 @@
+import errno
 import hashlib
+import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
-from conftest import ROOT, small_network, smooth_picture
+from conftest import ROOT, smooth_picture
 from PIL import Image
 
+import backend
 import network
 import output
 import utils
@@ -153,6 +158,143 @@ def test_target_that_cannot_be_made_is_a_clear_refusal(tmp_path, pictures, small
     (tmp_path / "out" / "deeper").write_text("a file where a folder should be")
     assert run(pictures, tmp_path / "out", "--weights", small_weights) == 1
     assert "1 done, 0 already there, 2 refused" in capsys.readouterr().out
+
+
+def test_full_disk_stops_the_batch_and_says_so(
+    tmp_path, pictures, small_weights, monkeypatch, capsys
+):
+    def full(*arguments):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    (pictures / "cut.jpg").unlink()
+    utils.write(pictures / "b.png", smooth_picture(9, 9), {})
+    monkeypatch.setattr(utils, "_encode_png", full)
+    assert run(pictures, tmp_path / "out", "--weights", small_weights) == 1
+    printed = capsys.readouterr().out
+    assert "stopped (No space left on device), 1 not tried" in printed
+    assert not contents(tmp_path / "out")
+
+
+def test_file_that_grows_too_large_for_the_system_is_refused(tmp_path, small_weights):
+    """An error of the operating system in the middle of a file leaves nothing."""
+    resource = pytest.importorskip("resource")
+    noise = np.random.default_rng(0).integers(0, 256, (200, 200, 3), np.uint8)
+    utils.write(tmp_path / "in.png", noise, {})
+    done = subprocess.run(
+        [sys.executable, ROOT / "output.py", "in.png", "out", "--weights", small_weights],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000)),
+    )
+    assert done.returncode == 1
+    assert "File too large" in done.stdout
+    assert not contents(tmp_path / "out")
+
+
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
+def test_stopped_batch_leaves_whole_files_and_goes_on(tmp_path, small_weights, stop):
+    source, target = tmp_path / "in", tmp_path / "out"
+    source.mkdir()
+    for n in range(30):
+        utils.write(source / f"{n}.png", smooth_picture(200, 200, seed=n), {})
+    words = [sys.executable, ROOT / "output.py", source, target, "--weights", small_weights]
+    with subprocess.Popen(
+        words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        process.stdout.readline()
+        while not list(target.glob("*.png")):
+            time.sleep(0.01)
+        process.send_signal(stop)
+        _, error = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert error.endswith("stopped; the same command goes on with what is left\n")
+    there = contents(target)
+    assert 0 < len(there) < 30
+    assert not any(name.startswith(utils.PART) for name in there)
+    done = subprocess.run(words, capture_output=True, text=True, check=True)
+    assert f"{30 - len(there)} done, {len(there)} already there, 0 refused" in done.stdout
+    assert there.items() <= contents(target).items()
+
+
+def test_two_runs_at_once_do_not_harm_each_other(tmp_path, small_weights):
+    source = tmp_path / "in"
+    source.mkdir()
+    for n in range(12):
+        utils.write(source / f"{n}.png", smooth_picture(100, 120, seed=n), {})
+    words = [sys.executable, ROOT / "output.py", source, "--weights", small_weights, "--overwrite"]
+    subprocess.run([*words, tmp_path / "alone"], check=True, capture_output=True)
+    both = [
+        subprocess.Popen([*words, tmp_path / "out"], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        for _ in range(2)
+    ]
+    for process in both:
+        printed, error = process.communicate(timeout=120)
+        assert process.returncode == 0, error
+        assert b"12 done, 0 already there, 0 refused" in printed
+    assert contents(tmp_path / "out") == contents(tmp_path / "alone")
+
+
+def test_pixel_limit(tmp_path, pictures, small_weights, capsys):
+    words = [pictures / "a.png", tmp_path / "out", "--weights", small_weights]
+    assert run(*words, "--max-megapixels", "0.0001") == 1
+    assert "17x11 pixels: expected at most 100 in all" in capsys.readouterr().out
+    assert run(*words, "--max-megapixels", "0.001") == 0
+
+
+def test_picture_that_does_not_fit_into_memory_is_refused(
+    tmp_path, pictures, small_weights, monkeypatch, capsys
+):
+    monkeypatch.setattr(backend, "free_memory", lambda: 1000)
+    assert run(pictures / "a.png", tmp_path / "out", "--weights", small_weights) == 1
+    assert "GB of memory: 0.0 are free" in capsys.readouterr().out
+
+
+def test_large_pictures_are_done_one_by_one(tmp_path, pictures, small_weights, monkeypatch):
+    """Without reading ahead or writing behind, the outputs are the same."""
+    run(pictures, tmp_path / "out", "--weights", small_weights)
+    monkeypatch.setattr(output, "OVERLAPPED_PIXELS", 0)
+    run(pictures, tmp_path / "one", "--weights", small_weights)
+    assert contents(tmp_path / "one") == contents(tmp_path / "out")
+
+
+def test_the_first_line_says_how_it_computes_and_verbose_what_it_costs(
+    tmp_path, pictures, small_weights, capsys
+):
+    words = [pictures / "a.png", tmp_path / "out", "--weights", small_weights]
+    options = ["--verbose", "--precision", "float32", "--tile-size", "10", "--self-ensemble"]
+    assert run(*words, *options) == 0
+    first, second, *_ = capsys.readouterr().out.splitlines()
+    assert first.startswith("small.keras: x2, ")
+    assert first.endswith(", float32, self-ensemble, halo 8")
+    if backend.is_free_of_sizes():
+        assert second.endswith("a.png: 17x11, 4 tiles of 8x5, halo 8, extra work 288.2%")
+    assert run(*words, "--overwrite", "--precision", "bfloat16") == 0
+    assert ", bfloat16, halo 8" in capsys.readouterr().out
+
+
+def test_other_files_are_counted(tmp_path, pictures, small_weights, capsys):
+    for name in "notes.txt", ".DS_Store", "deeper/._a.png":
+        (pictures / name).touch()
+    run(pictures, tmp_path / "out", "--weights", small_weights)
+    printed = capsys.readouterr().out
+    assert "2 done, 0 already there, 1 refused" in printed
+    assert "; 3 other files left out" in printed
+
+
+def test_folder_that_cannot_be_read_is_named(
+    tmp_path, pictures, small_weights, monkeypatch, capsys
+):
+    scandir = os.scandir
+
+    def deny(place):
+        if str(place).endswith("deeper"):
+            raise PermissionError(errno.EACCES, "Permission denied", str(place))
+        return scandir(place)
+
+    monkeypatch.setattr(os, "scandir", deny)
+    assert run(pictures, tmp_path / "out", "--weights", small_weights) == 1
+    assert "deeper: Permission denied" in capsys.readouterr().out
 
 
 def test_first_command_of_the_readme(tmp_path):

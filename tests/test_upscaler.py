@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from conftest import ROOT, small_network, smooth_picture
+from conftest import ROOT, bilinear_network, small_network, smooth_picture
 
 import backend
 import network
@@ -243,13 +243,6 @@ def test_shape_and_dtype_are_kept(size, channels, dtype):
     enlarged = upscaler_of(small_network(), tile_size=8).enlarge(picture)
     assert enlarged.dtype == dtype
     assert enlarged.shape == (2 * size[0], 2 * size[1], *picture.shape[2:])
-
-
-def bilinear_network():
-    """A network that enlarges bilinearly, whatever its other weights would do."""
-    model = network.edsr(2, 4, 1, global_skip=True)
-    model.get_layer("tail").set_weights([np.zeros((3, 3, 4, 3)), np.zeros(3)])
-    return model
 
 
 @pytest.mark.parametrize("hidden", [(0, 0, 0), (0, 255, 0)])

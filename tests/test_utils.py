@@ -1,5 +1,7 @@
 import io
+import itertools
 import os
+import struct
 
 import cv2
 import numpy as np
@@ -308,6 +310,103 @@ def test_pixel_limit_is_checked_before_decoding(tmp_path):
     path = save(tmp_path, "RGB")
     with pytest.raises(utils.UnreadablePicture, match="6x8 pixels: expected at most 47 in all"):
         utils.read(path, max_pixels=47)
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "dtype", "reason"),
+    [
+        ("x.jpg", (9, 9, 4), np.uint8, r"transparency: a \.jpg file holds none"),
+        ("x.JPEG", (9, 9, 2), np.uint8, r"transparency: a \.jpeg file holds none"),
+        ("x.webp", (9, 9, 3), np.uint16, r"16 bits a channel: a \.webp file holds 8"),
+        ("x.webp", (9, 16_384, 3), np.uint8, "16384x9 pixels: .* at most 16,383 a side"),
+        ("x.jpg", (65_536, 9), np.uint8, "9x65536 pixels: .* at most 65,535 a side"),
+    ],
+)
+def test_what_a_format_cannot_hold_is_known_before_it_is_computed(name, shape, dtype, reason):
+    with pytest.raises(ValueError, match=reason):
+        utils.check_storable(name, shape, dtype)
+    utils.check_storable("x.png", shape, dtype)
+
+
+@pytest.mark.parametrize("lossless", [False, True])
+def test_lossless_webp_stays_lossless(tmp_path, lossless):
+    pixels = smooth_picture(30, 40, 4)
+    Image.fromarray(pixels).save(tmp_path / "x.webp", lossless=lossless, exact=True)
+    read, metadata = utils.read(tmp_path / "x.webp")
+    assert metadata.get("lossless", False) == lossless
+    utils.write(tmp_path / "y.webp", read, metadata)
+    again, _ = utils.read(tmp_path / "y.webp")
+    assert (again == read).all() == lossless
+
+
+def test_premultiplied_16_bit_tiff(tmp_path):
+    pixels = np.full((4, 6, 4), (40_000, 20_000, 10_000, 32_768), np.uint16)
+    utils.write(tmp_path / "x.tif", pixels, {})
+    content = (tmp_path / "x.tif").read_bytes()
+    tag = struct.pack("<HHLH", 338, 3, 1, 2)  # ExtraSamples: alpha beside the colours
+    assert content.count(tag) == 1
+    premultiplied = content.replace(tag, struct.pack("<HHLH", 338, 3, 1, 1))
+    (tmp_path / "x.tif").write_bytes(premultiplied)
+    read, _ = utils.read(tmp_path / "x.tif")
+    assert np.abs(read[0, 0].astype(int) - (65535, 40_000, 20_000, 32_768)).max() <= 2
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif", ".bmp"])
+@pytest.mark.parametrize("heights", [[9], [4, 5], [1, 1, 6, 1]])
+def test_bands_become_a_picture(tmp_path, suffix, heights):
+    pixels = smooth_picture(9, 5)
+    edges = np.cumsum([0, *heights])
+    bands = [pixels[first:last] for first, last in itertools.pairwise(edges)]
+    utils.write_bands(tmp_path / f"x{suffix}", bands, pixels.shape, pixels.dtype, {})
+    np.testing.assert_array_equal(utils.read(tmp_path / f"x{suffix}")[0], pixels)
+
+
+def test_strips_are_all_of_one_height_but_the_last():
+    pixels = np.arange(23)
+    strips = list(utils._strips([pixels[:3], pixels[3:4], pixels[4:20], pixels[20:]], 5))
+    assert [len(strip) for strip in strips] == [5, 5, 5, 5, 3]
+    assert np.concatenate(strips).tolist() == pixels.tolist()
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
+def test_other_libraries_read_what_is_written_strip_by_strip(tmp_path, suffix, dtype):
+    """1.5 million pixels: several strips."""
+    pixels = smooth_picture(1200, 1250, dtype=dtype)
+    utils.write(tmp_path / f"x{suffix}", pixels, {})
+    read = cv2.imread(str(tmp_path / f"x{suffix}"), cv2.IMREAD_UNCHANGED)
+    np.testing.assert_array_equal(read[..., ::-1], pixels)
+    with Image.open(tmp_path / f"x{suffix}") as file:
+        np.testing.assert_array_equal(np.asarray(file), pixels >> 8 * (pixels.itemsize - 1))
+
+
+def test_error_of_any_kind_in_an_encoder_names_the_format(tmp_path, monkeypatch):
+    def fail(self, path, **options):
+        raise RuntimeError("Error setting from dictionary")
+
+    monkeypatch.setattr(Image.Image, "save", fail)
+    with pytest.raises(ValueError, match=r"stored as \.jpg: Error setting from dictionary"):
+        utils.write(tmp_path / "x.jpg", smooth_picture(4, 4), {})
+    assert not list(tmp_path.iterdir())
+
+
+def test_leftovers_of_killed_runs_are_removed_and_others_kept(tmp_path):
+    (tmp_path / "mine.png").write_bytes(b"")
+    names = [tmp_path / f"{utils.PART}{name}.png" for name in ("old", "new")]
+    for name in names:
+        name.write_bytes(b"half")
+    os.utime(names[0], (0, 0))
+    with utils.replacing(tmp_path / "busy.png") as part:
+        part.write_bytes(b"half")
+        os.utime(part, (0, 0))
+        utils.remove_leftovers(tmp_path)
+        assert part.exists()
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        f"{utils.PART}new.png",
+        "busy.png",
+        "mine.png",
+    ]
+    utils.remove_leftovers(tmp_path / "nowhere")
 
 
 def test_replacing_leaves_the_old_file_after_an_error(tmp_path):
