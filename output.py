@@ -282,7 +282,9 @@ class Batch:
             )
         for loss in metadata.get("lost", []):
             self._bar.write(f"note {shown(source)}: {loss} left out", file=sys.stderr)
-        with tqdm(total=count, desc=shown(source.name), unit="tile", leave=False, delay=1) as bar:
+        with tqdm(
+            total=count, desc=shown(source.name), unit="tile", leave=False, delay=1, disable=None
+        ) as bar:
             if is_large:
                 self._finish_writing()
                 target.parent.mkdir(parents=True, exist_ok=True)
@@ -307,7 +309,7 @@ class Batch:
         with (
             ThreadPoolExecutor(1) as self._reader,
             ThreadPoolExecutor(1) as self._writer,
-            tqdm(total=len(pairs), desc="pictures", unit="picture") as self._bar,
+            tqdm(total=len(pairs), desc="pictures", unit="picture", disable=None) as self._bar,
         ):
             remaining = iter(pairs)
             upcoming = self._next(remaining)
