@@ -24,7 +24,7 @@ POINTWISE = {
 ITEM_BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
 # Memory that the kernels take beside the feature maps themselves (copies in another layout
 # and the like), as a factor; measured under TensorFlow on a CPU.
-KERNEL_OVERHEAD = 1.6
+KERNEL_OVERHEAD = 1.8
 HALO_TOLERANCE = 0.001  # grey levels by which a measured halo may change the result
 MEASURED_SIDE = 64  # LR pixels of a picture that a halo is measured on
 
@@ -124,7 +124,13 @@ def bytes_per_pixel(model):
     held, most = {}, 0
     for n, (operation, _) in enumerate(order):
         held[id(operation.output)] = size[id(operation.output)]
-        most = max(most, sum(held.values()))
+        computed = getattr(operation, "compute_dtype", None)  # layers have one
+        casts = sum(
+            size[id(tensor)] // ITEM_BYTES[tensor.dtype] * ITEM_BYTES[computed]
+            for tensor in _inputs(operation)
+            if computed and tensor.dtype != computed
+        )
+        most = max(most, sum(held.values()) + casts)
         held = {key: value for key, value in held.items() if last_use.get(key, n) > n}
     return math.ceil(KERNEL_OVERHEAD * most)
 

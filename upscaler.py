@@ -74,6 +74,7 @@ class Upscaler:
     Attributes:
         scale, radius, halo, precision, self_ensemble: as they came out.
         largest_tile: LR pixels a side; becomes less when memory runs out.
+        model: the network in its precision.
         parameters: number of weights.
         step: what the windows' sides are multiples of.
 
@@ -91,14 +92,14 @@ class Upscaler:
         self.self_ensemble = self_ensemble
         self.parameters = model.count_params()
         self.step = 1 if backend.is_free_of_sizes() else WINDOW_STEP
-        self._network = in_precision(model, precision)
-        self._run = backend.compiled(self._network)
+        self.model = in_precision(model, precision)
+        self._run = backend.compiled(self.model)
         self._is_fixed = tile_size > 0
         self.largest_tile = tile_size or self._fitting_tile()
 
     def _fitting_tile(self):
         """The largest tile that memory allows."""
-        pixels = MEMORY_SHARE * backend.free_device_memory() / tiling.bytes_per_pixel(self._network)
+        pixels = MEMORY_SHARE * backend.free_device_memory() / tiling.bytes_per_pixel(self.model)
         return max(1, min(math.isqrt(int(pixels)) - 2 * self.halo, LARGEST_TILE))
 
     def tile_for(self, height, width):
@@ -125,7 +126,7 @@ class Upscaler:
         """Bytes that one tile of a picture takes while it is computed."""
         size = self.tile_for(height, width)
         pixels = math.prod(min(size + 2 * self.halo, length) for length in (height, width))
-        return pixels * tiling.bytes_per_pixel(self._network)
+        return pixels * tiling.bytes_per_pixel(self.model)
 
     def measured_halo(self, pictures):
         """`tiling.measured_halo` of this network, which must be in float32."""
