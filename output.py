@@ -14,6 +14,7 @@ import math
 import os
 import signal
 import sys
+import traceback
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -189,22 +190,19 @@ class Tally:
         return words + (f", {self.stopped}, {self.untried} not tried" if self.stopped else "")
 
 
-def require_memory(upscaler, target, shape, dtype, is_large):
-    """Raises MemoryError if a picture's output and one tile do not fit into free memory.
+def needed_memory(upscaler, target, shape, dtype, is_large):
+    """Bytes that a picture's output and one tile take, the picture itself not counted.
 
     Args:
         shape, dtype: of the output.
         is_large: whether it is written while it is computed, and not after.
     """
-    pixels = shape[0] * shape[1]
     needed = upscaler.memory_for(*(length // upscaler.scale for length in shape[:2]))
     if not is_large:
         needed += math.prod(shape) * dtype.itemsize
     if target.suffix.lower() not in utils.STREAMED:
-        needed += 4 * pixels  # Pillow stores RGB so
-    free = backend.free_memory()
-    if needed > free:
-        raise MemoryError(f"needs {needed / 2**30:.1f} GB of memory: {free / 2**30:.1f} are free")
+        needed += 4 * shape[0] * shape[1]  # Pillow stores RGB so
+    return needed
 
 
 class Batch:
@@ -229,6 +227,8 @@ class Batch:
         self._writing = None  # (input, Future) of the picture that is being written
 
     def _refuse(self, source, error):
+        if not isinstance(error, ValueError | OSError | MemoryError):
+            traceback.print_exception(error)  # a fault of ours, which need not end the batch
         self._bar.update()
         reason = " ".join(str(error).split()) or type(error).__name__
         self.tally.refused[source] = reason
@@ -240,7 +240,8 @@ class Batch:
         """The next picture that is to be made, whose decoding begins."""
         for source, target in pairs:
             if target in self._outputs:  # a.gif, which becomes a.gif.png, beside an a.gif.png
-                self._refuse(source, f"{target} is the output of {self._outputs[target]}")
+                before = shown(self._outputs[target])
+                self._refuse(source, ValueError(f"{shown(target)} is the output of {before}"))
                 continue
             self._outputs[target] = source
             try:
@@ -260,8 +261,18 @@ class Batch:
                 future.result()
                 self.tally.done += 1
                 self._bar.update()
-            except (ValueError, OSError, MemoryError) as error:
+            except Exception as error:
                 self._refuse(source, error)
+
+    def _require_memory(self, needed):
+        """Raises MemoryError if `needed` bytes are not free: the system might kill the run."""
+        if needed > backend.free_memory():
+            self._finish_writing()
+        free = backend.free_memory()
+        if needed > free:
+            raise MemoryError(
+                f"needs {needed / 2**30:.1f} GB of memory: {free / 2**30:.1f} are free"
+            )
 
     def _enlarge(self, source, target, picture, metadata):
         """Computes a picture and writes it, or has it written."""
@@ -270,7 +281,7 @@ class Batch:
         shape = (scale * height, scale * width, *channels)
         is_large = height * width > OVERLAPPED_PIXELS
         utils.check_storable(target, shape, picture.dtype)
-        require_memory(self.upscaler, target, shape, picture.dtype, is_large)
+        self._require_memory(needed_memory(self.upscaler, target, shape, picture.dtype, is_large))
         rows, columns = self.upscaler.grid(height, width)
         count = len(rows) * len(columns)
         if self.verbose:
@@ -320,7 +331,7 @@ class Batch:
                     if picture.shape[0] * picture.shape[1] <= OVERLAPPED_PIXELS:
                         upcoming = self._next(remaining)
                     self._enlarge(source, target, picture, metadata)
-                except (ValueError, OSError, MemoryError) as error:
+                except Exception as error:
                     self._refuse(source, error)
                 picture = reading = None  # before the next one is decoded
                 upcoming = upcoming or self._next(remaining)
@@ -338,6 +349,7 @@ def save(target, enlarged, metadata):
 
 def main(arguments=None):
     """Runs the command; returns its exit code."""
+    batch = None
     # A batch that is told to stop leaves by the same door as after Ctrl-C.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     for stream in (sys.stdout, sys.stderr):  # file names need not be valid text
@@ -379,7 +391,11 @@ def main(arguments=None):
         print(f"output.py: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("\noutput.py: stopped; the same command goes on with what is left", file=sys.stderr)
+        after = f" after {batch.tally.done} pictures" if batch else ""
+        print(
+            f"\noutput.py: stopped{after}; the same command goes on with what is left",
+            file=sys.stderr,
+        )
         return 130
     left_out = f"; {others} other files left out" if others else ""
     print(f"{tally}, in {shown(chosen.target)}{left_out}")

@@ -37,6 +37,7 @@ WRITE_OPTIONS = {
     ".avif": {"quality": 90, "subsampling": "4:4:4"},
 }
 STREAMED = {".png", ".tif", ".tiff"}  # written band by band, with 8 or 16 bits a channel
+PNG_COLOURS = ("srgb", "gamma", "chromaticity")  # Pillow's names for chunks of a PNG
 MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}  # Pillow's, by the number of channels
 LONGEST_SIDE = {".jpg": 65_535, ".jpeg": 65_535, ".webp": 16_383, ".avif": 65_535}  # pixels
 # The formats themselves, by Pillow's names: nothing else is opened, whatever a file is called.
@@ -117,8 +118,9 @@ def read(path, max_pixels=MAX_PIXELS):
         The pixels: uint8 (or uint16 from a 16-bit PNG or TIFF), (H, W) grey, (H, W, 2)
         grey and alpha, (H, W, 3) RGB or (H, W, 4) RGB and alpha.
         What must go back into the output: a dict that `write` takes, with what there is of
-        `icc_profile` and `exif` (bytes), `lossless` (True for such a WebP), and `lost`
-        (list of texts: what of the file is not in the pixels and this dict).
+        `icc_profile` and `exif` (bytes), of a PNG `srgb`, `gamma` and `chromaticity` (what
+        Pillow makes of its chunks), `lossless` (True for such a WebP), and `lost` (list of
+        texts: what of the file is neither in the pixels nor here).
 
     Raises:
         UnreadablePicture: with the reason.
@@ -152,6 +154,8 @@ def _read_open(file, path, max_pixels):
     metadata = {"icc_profile": file.info.get("icc_profile"), "lost": []}
     if getattr(file, "is_animated", False) and file.format != "MPO":
         metadata["lost"].append("all pictures but the first")
+    if file.format == "PNG":  # what its colours are, where there is no profile
+        metadata |= {key: file.info[key] for key in PNG_COLOURS if key in file.info}
     if file.format == "WEBP":
         metadata["lossless"] = _is_lossless_webp(path)
     # Of an I;16 the raw mode may also be I;12, or signed. Gone once Pillow has decoded, which
@@ -169,7 +173,7 @@ def _read_open(file, path, max_pixels):
     swap, flip_rows, flip_columns = UPRIGHT.get(orientation, UPRIGHT[1])
     pixels = pixels.swapaxes(0, 1) if swap else pixels
     pixels = pixels[:: -1 if flip_rows else 1, :: -1 if flip_columns else 1]
-    return np.ascontiguousarray(pixels), {key: value for key, value in metadata.items() if value}
+    return np.ascontiguousarray(pixels), {k: v for k, v in metadata.items() if v or k == "srgb"}
 
 
 def _is_lossless_webp(path):
@@ -318,12 +322,16 @@ def write_bands(path, bands, shape, dtype, metadata):
     check_storable(path, shape, dtype)
     suffix = Path(path).suffix.lower()
     kept = {key: value for key, value in metadata.items() if key in ("icc_profile", "exif")}
+    colours = {key: value for key, value in metadata.items() if key in PNG_COLOURS}
     with replacing(path) as part:
         if suffix in STREAMED:
             rows = max(1, 2**20 // (np.dtype(dtype).itemsize * math.prod(shape[1:])))
-            encode = _encode_png if suffix == ".png" else _encode_tiff
+            strips = _strips(bands, rows)
             with open(part, "r+b") as file:
-                encode(file, _strips(bands, rows), rows, shape, np.dtype(dtype), kept)
+                if suffix == ".png":
+                    _encode_png(file, strips, shape, np.dtype(dtype), kept | colours)
+                else:
+                    _encode_tiff(file, strips, rows, shape, np.dtype(dtype), kept)
             return
         image = Image.new(MODES[shape[2] if len(shape) == 3 else 1], (shape[1], shape[0]))
         done = 0
@@ -357,7 +365,7 @@ def _strips(bands, rows):
         yield rest
 
 
-def _encode_png(file, strips, rows, shape, dtype, kept):
+def _encode_png(file, strips, shape, dtype, kept):
     """Writes a PNG file of any depth from its strips.
 
     Pillow writes 8 bits only, and both it and OpenCV need the whole picture in memory.
@@ -373,6 +381,12 @@ def _encode_png(file, strips, rows, shape, dtype, kept):
     kind = {(): 0, (2,): 4, (3,): 2, (4,): 6}[tuple(channels)]
     file.write(b"\x89PNG\r\n\x1a\n")
     chunk(b"IHDR", struct.pack(">2L5B", width, height, 8 * dtype.itemsize, kind, 0, 0, 0))
+    if "srgb" in kept:
+        chunk(b"sRGB", bytes([kept["srgb"]]))
+    if "gamma" in kept:
+        chunk(b"gAMA", struct.pack(">L", round(1e5 * kept["gamma"])))
+    if "chromaticity" in kept:
+        chunk(b"cHRM", struct.pack(">8L", *(round(1e5 * v) for v in kept["chromaticity"])))
     if "icc_profile" in kept:
         chunk(b"iCCP", b"ICC profile\0\0" + zlib.compress(kept["icc_profile"]))
     if "exif" in kept:

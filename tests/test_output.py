@@ -1,6 +1,7 @@
 import errno
 import hashlib
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -131,7 +132,7 @@ def test_what_cannot_start_ends_with_exit_code_2_and_one_line(
     assert contents(pictures) == before
 
 
-@pytest.mark.parametrize("place", ["load", "save", "require_memory"])
+@pytest.mark.parametrize("place", ["load", "save", "needed_memory"])
 def test_ctrl_c_ends_with_exit_code_130(
     tmp_path, pictures, small_weights, monkeypatch, capsys, place
 ):
@@ -208,7 +209,9 @@ def test_stopped_batch_leaves_whole_files_and_goes_on(tmp_path, small_weights, s
         process.send_signal(stop)
         _, error = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert error.endswith("stopped; the same command goes on with what is left\n")
+    assert re.search(
+        r"stopped after \d+ pictures; the same command goes on with what is left$", error
+    )
     there = contents(target)
     assert 0 < len(there) < 30
     assert not any(name.startswith(utils.PART) for name in there)
@@ -248,6 +251,23 @@ def test_picture_that_does_not_fit_into_memory_is_refused(
     monkeypatch.setattr(backend, "free_memory", lambda: 1000)
     assert run(pictures / "a.png", tmp_path / "out", "--weights", small_weights) == 1
     assert "GB of memory: 0.0 are free" in capsys.readouterr().out
+
+
+def test_a_fault_of_ours_is_shown_and_does_not_end_the_batch(
+    tmp_path, pictures, small_weights, monkeypatch, capsys
+):
+    needed = output.needed_memory
+
+    def fail_once(*arguments):
+        monkeypatch.setattr(output, "needed_memory", needed)
+        raise ZeroDivisionError("ours")
+
+    monkeypatch.setattr(output, "needed_memory", fail_once)
+    assert run(pictures, tmp_path / "out", "--weights", small_weights) == 1
+    captured = capsys.readouterr()
+    assert "1 done, 0 already there, 2 refused" in captured.out
+    assert "a.png: ours" in captured.out
+    assert "Traceback" in captured.err
 
 
 def test_large_pictures_are_done_one_by_one(tmp_path, pictures, small_weights, monkeypatch):

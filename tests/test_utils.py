@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import pytest
 from conftest import smooth_picture
-from PIL import Image, ImageCms, ImageOps
+from PIL import Image, ImageCms, ImageOps, PngImagePlugin
 
 import utils
 
@@ -326,6 +326,20 @@ def test_what_a_format_cannot_hold_is_known_before_it_is_computed(name, shape, d
     with pytest.raises(ValueError, match=reason):
         utils.check_storable(name, shape, dtype)
     utils.check_storable("x.png", shape, dtype)
+
+
+def test_colours_of_a_png_without_a_profile_are_kept(tmp_path):
+    chunks = PngImagePlugin.PngInfo()
+    chunks.add(b"gAMA", struct.pack(">L", 100_000))
+    chunks.add(b"cHRM", struct.pack(">8L", *range(10_000, 90_000, 10_000)))
+    chunks.add(b"sRGB", b"\0")
+    Image.fromarray(smooth_picture(4, 4)).save(tmp_path / "x.png", pnginfo=chunks)
+    pixels, metadata = utils.read(tmp_path / "x.png")
+    utils.write(tmp_path / "y.png", pixels, metadata)
+    with Image.open(tmp_path / "y.png") as file:
+        assert file.info["gamma"] == 1
+        assert file.info["chromaticity"] == tuple(n / 10 for n in range(1, 9))
+        assert file.info["srgb"] == 0
 
 
 @pytest.mark.parametrize("lossless", [False, True])
