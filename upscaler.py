@@ -17,8 +17,6 @@ MEMORY_SHARE = 0.5  # of the free memory, for one tile's feature maps
 # 1024 nothing is gained, and some GPU kernels can no longer count in 32 bits.
 USUAL_TILE, LARGEST_TILE = 256, 1024
 WINDOW_STEP = 64  # under JAX, which compiles each size anew, windows are multiples of it
-# Below this much alpha, rounding makes the quotient of colour and alpha unreliable.
-FAINT = 0.25
 
 
 def in_precision(model, precision):
@@ -153,7 +151,9 @@ class Upscaler:
 
         Colours are multiplied by alpha before and divided by it after, so that what lies
         hidden under transparent pixels does not bleed out of them as a fringe. Alpha stays
-        in the range of the LR pixels around it, so what is opaque or empty remains so.
+        in the range of the LR pixels around it, so what is opaque or empty remains so. So do
+        the colours where alpha changes: there the two overshoot differently, which their
+        quotient would show as a line.
 
         Args:
             lr: float32 (H, W, C) in [0, 1]: grey, grey and alpha, RGB, or RGB and alpha.
@@ -170,20 +170,19 @@ class Upscaler:
         if not visible.any():
             return np.concatenate([hidden, self._nearest(alpha)], axis=2)
         sr_alpha = self._nearest(alpha) if np.ptp(alpha) == 0 else self._grey(alpha)
-        sr_alpha = np.clip(sr_alpha, *self._range(alpha, alpha))
-        faint = sr_alpha < FAINT
+        sr_alpha = np.clip(sr_alpha, *self._range(alpha, alpha, 3))
         sr = enlarge(colours * alpha) / np.maximum(sr_alpha, 1e-3)
-        if faint.any():
-            low, high = self._range(np.where(visible, colours, 1), np.where(visible, colours, 0))
-            sr = np.where(faint & (low <= high), np.clip(sr, low, high), sr)
+        least, most = self._range(alpha, alpha, 5)
+        low, high = self._range(np.where(visible, colours, 1), np.where(visible, colours, 0), 3)
+        sr = np.where((least < most) & (low <= high), np.clip(sr, low, high), sr)
         return np.concatenate([np.where(sr_alpha > 0, sr, hidden), sr_alpha], axis=2)
 
     def _nearest(self, lr):
         return lr.repeat(self.scale, axis=0).repeat(self.scale, axis=1)
 
-    def _range(self, for_low, for_high):
-        """Smallest and largest value among 3x3 LR pixels, enlarged."""
-        window = np.ones((3, 3), np.uint8)
+    def _range(self, for_low, for_high, size):
+        """Smallest and largest value among `size` x `size` LR pixels, enlarged."""
+        window = np.ones((size, size), np.uint8)
         extremes = cv2.erode(for_low, window), cv2.dilate(for_high, window)
         return [self._nearest(extreme.reshape(for_low.shape)) for extreme in extremes]
 

@@ -263,17 +263,17 @@ def test_grey_with_alpha_has_no_fringe_either():
     assert np.abs(enlarged[enlarged[..., 1] > 0][:, 0].astype(int) - 180).max() <= 1
 
 
-def test_faint_pixels_keep_the_hue_of_their_neighbours():
-    """Also where the network overshoots: a red disc with a soft edge stays red everywhere."""
+def test_soft_edge_of_one_colour_keeps_it():
+    """Also where the network overshoots: a red disc with a soft edge is red everywhere."""
     y, x = np.mgrid[:40, :40]
     alpha = np.clip(16 - np.hypot(y - 19.5, x - 19.5), 0, 1)
     picture = np.zeros((40, 40, 4), np.uint8)
     picture[..., 3] = np.round(255 * alpha)
     picture[picture[..., 3] > 0, :3] = (220, 40, 30)
     enlarged = output.load(SHIPPED, precision="float32").enlarge(picture).astype(int)
-    faint = enlarged[(enlarged[..., 3] > 0) & (enlarged[..., 3] < 60)]
-    assert len(faint) > 50
-    assert np.abs(faint[:, :3] - (220, 40, 30)).max() <= 1
+    visible = enlarged[enlarged[..., 3] > 0]
+    assert (visible[:, 3] < 60).sum() > 50
+    assert np.abs(visible[:, :3] - (220, 40, 30)).max() <= 2
 
 
 def test_opaque_stays_opaque_and_empty_stays_empty():
