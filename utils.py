@@ -39,7 +39,9 @@ WRITE_OPTIONS = {
 STREAMED = {".png", ".tif", ".tiff"}  # written band by band, with 8 or 16 bits a channel
 PNG_COLOURS = ("srgb", "gamma", "chromaticity")  # Pillow's names for chunks of a PNG
 MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}  # Pillow's, by the number of channels
-LONGEST_SIDE = {".jpg": 65_535, ".jpeg": 65_535, ".webp": 16_383, ".avif": 65_535}  # pixels
+# Pixels a side that the formats' libraries write, or read again; and of AVIF in all.
+LONGEST_SIDE = {".jpg": 65_500, ".jpeg": 65_500, ".webp": 16_383, ".avif": 32_768}
+LARGEST_AVIF = 2**28
 # The formats themselves, by Pillow's names: nothing else is opened, whatever a file is called.
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF", "AVIF")
 MAX_PIXELS = 2**28  # 268 megapixels: more is taken for a decompression bomb
@@ -285,6 +287,10 @@ def check_storable(path, shape, dtype):
     if longest and max(shape[:2]) > longest:
         raise ValueError(
             f"{shape[1]}x{shape[0]} pixels: a {suffix} file holds at most {longest:,} a side"
+        )
+    if suffix == ".avif" and shape[0] * shape[1] > LARGEST_AVIF:
+        raise ValueError(
+            f"{shape[1]}x{shape[0]} pixels: an .avif file holds at most {LARGEST_AVIF:,}"
         )
     if suffix in (".jpg", ".jpeg") and shape[2:] in ((2,), (4,)):
         raise ValueError(f"transparency: a {suffix} file holds none")

@@ -319,7 +319,9 @@ def test_pixel_limit_is_checked_before_decoding(tmp_path):
         ("x.JPEG", (9, 9, 2), np.uint8, r"transparency: a \.jpeg file holds none"),
         ("x.webp", (9, 9, 3), np.uint16, r"16 bits a channel: a \.webp file holds 8"),
         ("x.webp", (9, 16_384, 3), np.uint8, "16384x9 pixels: .* at most 16,383 a side"),
-        ("x.jpg", (65_536, 9), np.uint8, "9x65536 pixels: .* at most 65,535 a side"),
+        ("x.jpg", (65_501, 9), np.uint8, "9x65501 pixels: .* at most 65,500 a side"),
+        ("x.avif", (32_769, 9), np.uint8, "9x32769 pixels: .* at most 32,768 a side"),
+        ("x.avif", (20_000, 20_000), np.uint8, "20000x20000 pixels: .* at most 268,435,456"),
     ],
 )
 def test_what_a_format_cannot_hold_is_known_before_it_is_computed(name, shape, dtype, reason):
@@ -340,6 +342,13 @@ def test_colours_of_a_png_without_a_profile_are_kept(tmp_path):
         assert file.info["gamma"] == 1
         assert file.info["chromaticity"] == tuple(n / 10 for n in range(1, 9))
         assert file.info["srgb"] == 0
+
+
+@pytest.mark.parametrize("suffix", utils.LONGEST_SIDE)
+def test_the_longest_side_can_be_written_and_read(tmp_path, suffix):
+    pixels = np.full((utils.LONGEST_SIDE[suffix], 16, 3), 100, np.uint8)
+    utils.write(tmp_path / f"x{suffix}", pixels, {})
+    assert utils.read(tmp_path / f"x{suffix}")[0].shape == pixels.shape
 
 
 @pytest.mark.parametrize("lossless", [False, True])
