@@ -241,6 +241,8 @@ def _read_deep(path, raw_modes):
         raise UnreadablePicture("a kind of deep picture that is not supported: expected 16 bits")
     if pixels.ndim == 3 and pixels.shape[2] >= 3:
         pixels[..., :3] = pixels[..., 2::-1].copy()  # OpenCV's BGR
+    if "LA;16" in raw_modes:  # which OpenCV makes BGRA of
+        pixels = pixels[..., [0, 3]]
     if "RGBa" in raw_modes:  # a TIFF whose colours are multiplied by alpha
         alpha = np.maximum(pixels[..., 3:], 1).astype(np.uint32)
         pixels[..., :3] = np.minimum(pixels[..., :3] * np.uint32(65535) // alpha, 65535)
