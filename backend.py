@@ -134,7 +134,7 @@ def free_memory():
     """Bytes of main memory that can be had without swapping, also inside a container."""
     free = psutil.virtual_memory().available
     group = Path("/sys/fs/cgroup")
-    with contextlib.suppress(OSError, ValueError):  # no cgroup, or one without a limit
+    with contextlib.suppress(OSError, ValueError, KeyError):  # no cgroup, or one without limit
         limit = int((group / "memory.max").read_text())
         statistics = dict(line.split() for line in (group / "memory.stat").open())
         # Cached files count as used there, but give way.

@@ -1,5 +1,8 @@
+import functools
 import json
 import math
+import tempfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -136,13 +139,26 @@ def test_published_pictures_of_rcan_score_as_in_its_paper(benchmarks, scale):
     assert (round(psnr, 2), round(ssim, 4)) == RCAN[scale]
 
 
-@pytest.mark.parametrize(("name", "least"), [("Set5", 37.5), ("Set14", 32.9)])
-def test_shipped_small_weights(benchmarks, tmp_path, name, least):
-    upscaler = output.load(SHIPPED, precision="float32")
-    pairs = evaluate.find_pairs(benchmarks / name, upscaler.scale)
-    rows, refused = evaluate.evaluate(upscaler, pairs, tmp_path)
+@functools.cache
+def shipped_score(folder, precision):
+    """Mean PSNR of the shipped weights on a benchmark's folder."""
+    upscaler = output.load(SHIPPED, precision=precision)
+    with tempfile.TemporaryDirectory() as results:
+        pairs = evaluate.find_pairs(folder, upscaler.scale)
+        rows, refused = evaluate.evaluate(upscaler, pairs, Path(results))
     assert not refused
-    assert evaluate.means(rows)["psnr"] >= least
+    return evaluate.means(rows)["psnr"]
+
+
+@pytest.mark.parametrize(("name", "least"), [("Set5", 37.5), ("Set14", 32.9)])
+def test_shipped_small_weights(benchmarks, name, least):
+    assert shipped_score(benchmarks / name, "float32") >= least
+
+
+@pytest.mark.parametrize("name", ["Set5", "Set14"])
+def test_bfloat16_costs_less_than_a_hundredth_of_a_decibel(benchmarks, name):
+    exact, fast = (shipped_score(benchmarks / name, p) for p in ("float32", "bfloat16"))
+    assert abs(exact - fast) < 0.01
 
 
 # ---- folders and the command ----
