@@ -529,6 +529,7 @@ def train(chosen):
         averaging=chosen.averaging,
     )
     WEIGHTS_FOLDER.mkdir(exist_ok=True)
+    utils.remove_leftovers(WEIGHTS_FOLDER)
     history = []
     if state.exists() and not chosen.restart:
         history = load_state(state, training, chosen)
