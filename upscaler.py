@@ -85,7 +85,8 @@ class Upscaler:
             precision = "bfloat16" if backend.has_fast_bfloat16() else "float32"
         self.scale = tiling.scale_of(model)
         self.radius = tiling.receptive_radius(model)
-        self.halo = self.radius if halo is None else min(halo, self.radius)
+        # Alpha's edges are looked for two pixels around.
+        self.halo = self.radius if halo is None else min(max(halo, 2), self.radius)
         self.precision = precision
         self.self_ensemble = self_ensemble
         self.parameters = model.count_params()
