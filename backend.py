@@ -18,10 +18,10 @@ GPU_MEMORY = 4 * 2**30  # bytes taken for free where TensorFlow cannot tell
 @contextlib.contextmanager
 def _quiet_libraries():
     """Sends what C++ code writes to standard error to nowhere; Python's errors still rise."""
-    if "TF_CPP_MIN_LOG_LEVEL" in os.environ:
+    # 3 may also be what a process that started this one has set here.
+    if os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3") != "3":
         yield
         return
-    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
     kept = os.dup(2)
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 2)
