@@ -201,7 +201,12 @@ def test_stopped_batch_leaves_whole_files_and_goes_on(tmp_path, small_weights, s
         utils.write(source / f"{n}.png", smooth_picture(200, 200, seed=n), {})
     words = [sys.executable, ROOT / "output.py", source, target, "--weights", small_weights]
     with subprocess.Popen(
-        words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        words,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # Background jobs, as these tests may be, start with Ctrl-C ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     ) as process:
         process.stdout.readline()
         while not list(target.glob("*.png")):
