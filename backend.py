@@ -22,7 +22,11 @@ def _quiet_libraries():
     if os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3") != "3":
         yield
         return
-    kept = os.dup(2)
+    try:
+        kept = os.dup(2)
+    except OSError:  # there is no standard error
+        yield
+        return
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 2)
     try:
@@ -107,7 +111,9 @@ def compiled(model):
         import tensorflow as tf
 
         signature = [tf.TensorSpec((None, None, None, 3), tf.float32)]
-        run = tf.function(lambda lr: model(lr, training=False), input_signature=signature)
+        run = tf.function(
+            lambda lr: model(lr, training=False), input_signature=signature, autograph=False
+        )
         return lambda lr: run(lr).numpy()
     if name == "jax":
         import jax
@@ -132,15 +138,33 @@ def compiled(model):
 
 def free_memory():
     """Bytes of main memory that can be had without swapping, also inside a container."""
-    free = psutil.virtual_memory().available
-    group = Path("/sys/fs/cgroup")
-    with contextlib.suppress(OSError, ValueError, KeyError):  # no cgroup, or one without limit
-        limit = int((group / "memory.max").read_text())
-        statistics = dict(line.split() for line in (group / "memory.stat").open())
-        # Cached files count as used there, but give way.
-        used = int((group / "memory.current").read_text()) - int(statistics["inactive_file"])
-        free = min(free, limit - used)
-    return free
+    free = [psutil.virtual_memory().available, *_free_in_groups()]
+    if hasattr(psutil, "RLIMIT_AS"):  # what `ulimit -v` allows
+        process = psutil.Process()
+        limit = process.rlimit(psutil.RLIMIT_AS)[0]
+        free += [limit - process.memory_info().vms] if limit != psutil.RLIM_INFINITY else []
+    return max(0, min(free))
+
+
+def _free_in_groups():
+    """What is left of the memory limits of this process's Linux control groups."""
+    places = Path("/proc/self/cgroup")
+    for line in places.read_text().splitlines() if places.exists() else []:
+        _, kinds, place = line.split(":", 2)
+        if kinds and "memory" not in kinds.split(","):
+            continue
+        # Version 1, or 2, which names no kinds.
+        root = Path("/sys/fs/cgroup/memory" if kinds else "/sys/fs/cgroup")
+        names = ("limit_in_bytes", "usage_in_bytes") if kinds else ("max", "current")
+        cached = "total_inactive_file" if kinds else "inactive_file"  # used, but gives way
+        group = root / place.lstrip("/")
+        for folder in (group, *group.parents):
+            with contextlib.suppress(OSError, ValueError, KeyError):  # no limit, or not ours
+                limit, used = (int((folder / f"memory.{name}").read_text()) for name in names)
+                statistics = dict(text.split() for text in (folder / "memory.stat").open())
+                yield limit - used + int(statistics[cached])
+            if folder == root:
+                break
 
 
 def free_device_memory():

@@ -13,7 +13,9 @@ import json
 import math
 import os
 import signal
+import stat
 import sys
+import threading
 import traceback
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
@@ -38,7 +40,7 @@ OVERWRITE = False  # make pictures again that are in TARGET already
 SELF_ENSEMBLE = False  # average over eight flips and turns: a little better, 8 times slower
 PRECISION = "auto"  # float32, bfloat16, or auto: bfloat16 where the hardware has it
 TILE_SIZE = 0  # LR pixels a side computed at once; 0: by the memory that is free
-MAX_MEGAPIXELS = 268  # larger pictures are refused: they may be decompression bombs
+MAX_MEGAPIXELS = 270  # larger pictures are refused: they may be decompression bombs
 VERBOSE = False  # print size, tiles and extra work of each picture
 # ---------------------------------------------------------------------------------
 
@@ -122,36 +124,45 @@ def plan(source, target):
     """Which pictures are made into which files.
 
     Returns:
-        List of (input, output) paths, how many other files there are, and a dict of folder
-        that cannot be read -> reason. A folder's pictures keep their places below `target`;
-        what lies in `target` itself is no input.
+        List of (input, output) paths, how many other files there are, and a dict of refused
+        path -> reason: folders that cannot be read, and pictures whose output a link in
+        `target` would put among the inputs. A folder's pictures keep their places below
+        `target`; where `target` lies in `source`, what is in it is no input.
 
     Raises:
-        ValueError: nothing to enlarge, or outputs would replace their inputs.
+        ValueError: nothing to enlarge, or `target` is where the inputs are.
     """
     source, target = Path(source), Path(target)
-    if source.is_file():
-        if source.parent.resolve() == target.resolve():
-            raise ValueError(f"TARGET = {str(target)!r}: expected another folder than the input's")
-        return [(source, target / utils.output_name(source.name))], 0, {}
-    if not source.is_dir():
+    # Unlike resolve(), realpath() does not fail on a link to itself.
+    inputs = Path(os.path.realpath(source if source.is_dir() else source.parent))
+    outputs = Path(os.path.realpath(target))
+    if not source.exists():
         raise ValueError(f"SOURCE = {str(source)!r}: no such file or folder")
-    if source.resolve() == target.resolve():
-        raise ValueError(f"TARGET = {str(target)!r}: expected another folder than SOURCE")
-    unreadable = {}
-    files = utils.find_files(
-        source, lambda error: unreadable.update({Path(error.filename): error.strerror})
-    )
-    inside = os.path.realpath(target)  # unlike resolve(), it does not fail on a link to itself
-    files = [path for path in files if not Path(os.path.realpath(path)).is_relative_to(inside)]
+    if inputs == outputs:
+        expected = "SOURCE" if source.is_dir() else "the input's"
+        raise ValueError(f"TARGET = {str(target)!r}: expected another folder than {expected}")
+    refused = {}
+
+    def refuse(error):
+        refused[Path(error.filename)] = error.strerror
+
+    files = utils.find_files(source, refuse) if source.is_dir() else [source]
+    if source.is_dir() and outputs.is_relative_to(inputs):
+        files = [f for f in files if not Path(os.path.realpath(f)).is_relative_to(outputs)]
+    pictures = list(filter(utils.is_picture, files)) if source.is_dir() else files
     pairs = []
-    for path in filter(utils.is_picture, files):
-        place = path.relative_to(source)
-        pairs.append((path, target / place.with_name(utils.output_name(place.name))))
-    if not pairs and not unreadable:
+    for path in pictures:
+        place = path.relative_to(source) if source.is_dir() else Path(path.name)
+        output = target / place.with_name(utils.output_name(place.name))
+        folder = Path(os.path.realpath(output.parent))
+        if folder.is_relative_to(inputs) and not folder.is_relative_to(outputs):
+            refused[path] = f"its output would be among the inputs, in {shown(folder)}"
+        else:
+            pairs.append((path, output))
+    if not pairs and not refused:
         endings = " ".join(sorted(utils.SUFFIXES))
         raise ValueError(f"SOURCE = {str(source)!r}: no pictures found in it ({endings})")
-    return pairs, len(files) - len(pairs), unreadable
+    return pairs, len(files) - len(pictures), refused
 
 
 def shown(path):
@@ -162,9 +173,11 @@ def shown(path):
 def is_there(path):
     """Whether there is such a file; unlike `Path.exists`, raises OSError where it cannot be."""
     try:
-        path.stat()
+        mode = path.stat().st_mode
     except (FileNotFoundError, NotADirectoryError):
         return False
+    if not stat.S_ISREG(mode):
+        raise FileExistsError(f"{shown(path)} is there, but is no file")
     return True
 
 
@@ -190,19 +203,24 @@ class Tally:
         return words + (f", {self.stopped}, {self.untried} not tried" if self.stopped else "")
 
 
-def needed_memory(upscaler, target, shape, dtype, is_large):
-    """Bytes that a picture's output and one tile take, the picture itself not counted.
+def output_memory(target, shape, dtype, is_large):
+    """Bytes that an enlarged picture takes until it is written.
 
     Args:
-        shape, dtype: of the output.
+        target: its file.
+        shape, dtype: of the enlarged picture.
         is_large: whether it is written while it is computed, and not after.
     """
-    needed = upscaler.memory_for(*(length // upscaler.scale for length in shape[:2]))
-    if not is_large:
-        needed += math.prod(shape) * dtype.itemsize
+    needed = 0 if is_large else math.prod(shape) * dtype.itemsize
     if target.suffix.lower() not in utils.STREAMED:
         needed += 4 * shape[0] * shape[1]  # Pillow stores RGB so
     return needed
+
+
+def progress(**options):
+    """A progress bar on a terminal, and none in a file or a pipe."""
+    is_terminal = sys.stderr is not None and sys.stderr.isatty()
+    return tqdm(**options, disable=not is_terminal)
 
 
 class Batch:
@@ -215,24 +233,44 @@ class Batch:
         overwrite: whether outputs that are there already are made again.
         max_pixels: larger pictures are refused.
         verbose: whether to print size, tiles and extra work of each picture.
+        is_stopping: `threading.Event` that a signal sets, see `stopping_at_signals`.
     """
 
-    def __init__(self, upscaler, overwrite=False, max_pixels=utils.MAX_PIXELS, verbose=False):
+    def __init__(
+        self,
+        upscaler,
+        overwrite=False,
+        max_pixels=utils.MAX_PIXELS,
+        verbose=False,
+        is_stopping=None,
+    ):
         self.upscaler = upscaler
         self.overwrite = overwrite
         self.max_pixels = max_pixels
         self.verbose = verbose
+        self.is_stopping = is_stopping or threading.Event()
         self.tally = Tally()
         self._outputs = {}
         self._writing = None  # (input, Future) of the picture that is being written
 
+    def _say(self, text, stream):
+        if stream is not None:  # closed by who started us
+            self._bar.write(text, file=stream)
+
     def _refuse(self, source, error):
+        # TensorFlow makes an exception of its own of the one that a signal raised in it.
+        if self.is_stopping.is_set():
+            raise KeyboardInterrupt from error
+        if isinstance(error, BrokenPipeError):
+            raise error
         if not isinstance(error, ValueError | OSError | MemoryError):
             traceback.print_exception(error)  # a fault of ours, which need not end the batch
         self._bar.update()
-        reason = " ".join(str(error).split()) or type(error).__name__
+        reason = " ".join(str(error).split())
+        if not reason:
+            reason = "out of memory" if isinstance(error, MemoryError) else type(error).__name__
         self.tally.refused[source] = reason
-        self._bar.write(f"refused {shown(source)}: {reason}", file=sys.stderr)
+        self._say(f"refused {shown(source)}: {reason}", sys.stderr)
         if getattr(error, "errno", None) in NO_ROOM:
             self.tally.stopped = f"stopped ({error.strerror})"
 
@@ -246,12 +284,15 @@ class Batch:
             self._outputs[target] = source
             try:
                 if self.overwrite or not is_there(target):
-                    return source, target, self._reader.submit(utils.read, source, self.max_pixels)
+                    return source, target, self._reader.submit(self._read, source)
                 self.tally.there += 1
                 self._bar.update()
             except OSError as error:  # a name that is too long to ask for
                 self._refuse(source, error)
         return None
+
+    def _read(self, source):
+        return utils.read(source, self.max_pixels, backend.free_memory())
 
     def _finish_writing(self):
         """Waits until the last picture is written."""
@@ -264,12 +305,17 @@ class Batch:
             except Exception as error:
                 self._refuse(source, error)
 
-    def _require_memory(self, needed):
-        """Raises MemoryError if `needed` bytes are not free: the system might kill the run."""
-        if needed > backend.free_memory():
+    def _make_room(self, height, width, needed):
+        """Makes the tiles small enough for free memory, of which the output takes `needed`.
+
+        Raises:
+            MemoryError: not even the output and a small tile fit; the system might kill us.
+        """
+        if needed + self.upscaler.memory_for(height, width) > backend.free_memory():
             self._finish_writing()
         free = backend.free_memory()
-        if needed > free:
+        if not self.upscaler.fit(height, width, free - needed):
+            needed += self.upscaler.memory_for(height, width)
             raise MemoryError(
                 f"needs {needed / 2**30:.1f} GB of memory: {free / 2**30:.1f} are free"
             )
@@ -281,20 +327,20 @@ class Batch:
         shape = (scale * height, scale * width, *channels)
         is_large = height * width > OVERLAPPED_PIXELS
         utils.check_storable(target, shape, picture.dtype)
-        self._require_memory(needed_memory(self.upscaler, target, shape, picture.dtype, is_large))
+        self._make_room(height, width, output_memory(target, shape, picture.dtype, is_large))
         rows, columns = self.upscaler.grid(height, width)
         count = len(rows) * len(columns)
         if self.verbose:
-            self._bar.write(
+            self._say(
                 f"{shown(source)}: {width}x{height}, {count} tiles of "
                 f"{columns[0][1]}x{rows[0][1]}, halo {self.upscaler.halo}, extra work "
                 f"{self.upscaler.extra_work(height, width):.1%}",
-                file=sys.stdout,
+                sys.stdout,
             )
         for loss in metadata.get("lost", []):
-            self._bar.write(f"note {shown(source)}: {loss} left out", file=sys.stderr)
-        with tqdm(
-            total=count, desc=shown(source.name), unit="tile", leave=False, delay=1, disable=None
+            self._say(f"note {shown(source)}: {loss} left out", sys.stderr)
+        with progress(
+            total=count, desc=shown(source.name), unit="tile", leave=False, delay=1
         ) as bar:
             if is_large:
                 self._finish_writing()
@@ -308,6 +354,23 @@ class Batch:
                 self._finish_writing()
                 self._writing = source, self._writer.submit(save, target, enlarged, metadata)
 
+    def _run(self, remaining):
+        """Computes what `_next` finds in `remaining`, an iterator of (input, output) paths."""
+        upcoming = self._next(remaining)
+        while upcoming and not self.tally.stopped:
+            if self.is_stopping.is_set():  # its exception got lost in a library
+                raise KeyboardInterrupt
+            (source, target, reading), upcoming = upcoming, None
+            try:
+                picture, metadata = reading.result()
+                if picture.shape[0] * picture.shape[1] <= OVERLAPPED_PIXELS:
+                    upcoming = self._next(remaining)
+                self._enlarge(source, target, picture, metadata)
+            except Exception as error:
+                self._refuse(source, error)
+            picture = reading = None  # before the next one is decoded
+            upcoming = upcoming or self._next(remaining)
+
     def run(self, pairs):
         """Makes all pictures.
 
@@ -320,22 +383,12 @@ class Batch:
         with (
             ThreadPoolExecutor(1) as self._reader,
             ThreadPoolExecutor(1) as self._writer,
-            tqdm(total=len(pairs), desc="pictures", unit="picture", disable=None) as self._bar,
+            progress(total=len(pairs), desc="pictures", unit="picture") as self._bar,
         ):
-            remaining = iter(pairs)
-            upcoming = self._next(remaining)
-            while upcoming and not self.tally.stopped:
-                (source, target, reading), upcoming = upcoming, None
-                try:
-                    picture, metadata = reading.result()
-                    if picture.shape[0] * picture.shape[1] <= OVERLAPPED_PIXELS:
-                        upcoming = self._next(remaining)
-                    self._enlarge(source, target, picture, metadata)
-                except Exception as error:
-                    self._refuse(source, error)
-                picture = reading = None  # before the next one is decoded
-                upcoming = upcoming or self._next(remaining)
-            self._finish_writing()
+            try:
+                self._run(iter(pairs))
+            finally:  # also when stopped: the last picture is computed
+                self._finish_writing()
             tally = self.tally
             tally.untried = len(pairs) - tally.done - tally.there - len(tally.refused)
         return tally
@@ -347,13 +400,40 @@ def save(target, enlarged, metadata):
     utils.write(target, enlarged, metadata)
 
 
+def stopping_at_signals():
+    """Makes Ctrl-C and SIGTERM raise KeyboardInterrupt, and remembers that they came.
+
+    Returns:
+        `threading.Event` that is set from then on: libraries may turn the exception into
+        another or lose it.
+    """
+    is_stopping = threading.Event()
+
+    def stop(number, frame):
+        is_stopping.set()
+        raise KeyboardInterrupt
+
+    for number in signal.SIGINT, signal.SIGTERM:
+        if signal.getsignal(number) != signal.SIG_IGN:  # as background jobs have it
+            signal.signal(number, stop)
+    return is_stopping
+
+
+def report(tally, target, others):
+    """Prints what became of a batch, and names what was refused with the reasons."""
+    left_out = f"; {others} other files left out" if others else ""
+    print(f"{tally}, in {shown(target)}{left_out}")
+    for path, reason in tally.refused.items():
+        print(f"  {shown(path)}: {reason}")
+
+
 def main(arguments=None):
     """Runs the command; returns its exit code."""
+    is_stopping = stopping_at_signals()
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:
+            stream.reconfigure(errors="backslashreplace")  # file names need not be valid text
     batch = None
-    # A batch that is told to stop leaves by the same door as after Ctrl-C.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    for stream in (sys.stdout, sys.stderr):  # file names need not be valid text
-        stream.reconfigure(errors="backslashreplace")
     try:
         chosen = settings.parse([sys.modules[__name__]], arguments, ("SOURCE", "TARGET"))
         for name in ("source", "target"):
@@ -365,7 +445,7 @@ def main(arguments=None):
         settings.check_number("max_megapixels", chosen.max_megapixels, above=0)
         for name in ("overwrite", "self_ensemble", "verbose"):
             settings.check_flag(name, getattr(chosen, name))
-        pairs, others, unreadable = plan(chosen.source, chosen.target)
+        pairs, others, refused = plan(chosen.source, chosen.target)
         weights = Path(chosen.weights) if chosen.weights else best_weights(scale=chosen.scale)
         upscaler = load(
             weights,
@@ -376,6 +456,7 @@ def main(arguments=None):
         if chosen.scale not in (0, upscaler.scale):
             raise ValueError(f"SCALE = {chosen.scale}: {weights} enlarges by {upscaler.scale}")
         Path(chosen.target).mkdir(parents=True, exist_ok=True)
+        utils.check_writable(chosen.target)
         for folder in {target.parent for _, target in pairs} | {Path(chosen.target)}:
             utils.remove_leftovers(folder)
         print(f"{weights.name}: {describe(upscaler)}", flush=True)
@@ -384,24 +465,23 @@ def main(arguments=None):
             chosen.overwrite,
             max_pixels=int(1e6 * chosen.max_megapixels),
             verbose=chosen.verbose,
+            is_stopping=is_stopping,
         )
         tally = batch.run(pairs)
-        tally.refused |= unreadable
-    except (ValueError, OSError) as error:
-        print(f"output.py: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        after = f" after {batch.tally.done} pictures" if batch else ""
-        print(
-            f"\noutput.py: stopped{after}; the same command goes on with what is left",
-            file=sys.stderr,
-        )
-        return 130
-    left_out = f"; {others} other files left out" if others else ""
-    print(f"{tally}, in {shown(chosen.target)}{left_out}")
-    for path, reason in tally.refused.items():
-        print(f"  {shown(path)}: {reason}")
-    return 1 if tally.refused else 0
+        tally.refused |= refused
+        report(tally, chosen.target, others)
+        return 1 if tally.refused else 0
+    except BrokenPipeError:  # who read our output has gone, as `| head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except (ValueError, OSError, KeyboardInterrupt) as error:
+        if not is_stopping.is_set() and not isinstance(error, KeyboardInterrupt):
+            print(f"output.py: {error}", file=sys.stderr)
+            return 2
+    if batch:
+        report(batch.tally, chosen.target, others)
+    print("\noutput.py: stopped; the same command goes on with what is left", file=sys.stderr)
+    return 130
 
 
 def describe(upscaler):

@@ -13,6 +13,7 @@ import argparse
 import inspect
 import io
 import math
+import sys
 import tokenize
 
 RULE = "# ----"
@@ -110,9 +111,12 @@ def parse(modules, arguments=None, positional=()):
                 parser.add_argument(
                     key, nargs="?", default=argparse.SUPPRESS, metavar=name, help=f"same as --{key}"
                 )
+    arguments = sys.argv[1:] if arguments is None else arguments
+    # Options may stand between the positionals; argparse does not allow it beside a --.
+    parse_all = parser.parse_args if "--" in arguments else parser.parse_intermixed_args
     # A positional and its option share one name, and argparse would let the default of
     # the one overwrite the value of the other: hence SUPPRESS, and the defaults here.
-    return argparse.Namespace(**{**defaults, **vars(parser.parse_intermixed_args(arguments))})
+    return argparse.Namespace(**{**defaults, **vars(parse_all(arguments))})
 
 
 def check_whole(name, value, minimum):

@@ -15,7 +15,7 @@ EXTRA_WORK = 0.15  # share of a picture's pixels that the halo may add, where me
 MEMORY_SHARE = 0.5  # of the free memory, for one tile's feature maps
 # LR pixels a side, where the tile is chosen here: below 256 the network is slower, above
 # 1024 nothing is gained, and some GPU kernels can no longer count in 32 bits.
-USUAL_TILE, LARGEST_TILE = 256, 1024
+SMALLEST_TILE, USUAL_TILE, LARGEST_TILE = 64, 256, 1024
 WINDOW_STEP = 64  # under JAX, which compiles each size anew, windows are multiples of it
 
 
@@ -63,7 +63,8 @@ class Upscaler:
         model: network from RGB (N, H, W, 3) in [0, 1] to (N, scale * H, scale * W, 3).
         halo: LR pixels around a tile that are computed with it, see `tiling.measured_halo`;
             `None` for all that the network looks at.
-        precision: "float32", "bfloat16", or "auto" for bfloat16 where it is faster.
+        precision: "float32", "bfloat16", or "auto" for bfloat16 where it is faster; then
+            pictures of 16 bits, which are finer than it, are still computed in float32.
         tile_size: LR pixels a side, at least 1; 0 chooses one for each picture, by the halo
             and the free memory.
         self_ensemble: average the results of the eight flips and turns of the picture:
@@ -71,7 +72,7 @@ class Upscaler:
 
     Attributes:
         scale, radius, halo, precision, self_ensemble: as they came out.
-        largest_tile: LR pixels a side; becomes less when memory runs out.
+        largest_tile: LR pixels a side; becomes less when memory is short or runs out.
         model: the network in its precision.
         parameters: number of weights.
         step: what the windows' sides are multiples of.
@@ -81,7 +82,8 @@ class Upscaler:
     """
 
     def __init__(self, model, halo=None, precision="auto", tile_size=0, self_ensemble=False):
-        if precision == "auto":
+        self._is_auto = precision == "auto"
+        if self._is_auto:
             precision = "bfloat16" if backend.has_fast_bfloat16() else "float32"
         self.scale = tiling.scale_of(model)
         self.radius = tiling.receptive_radius(model)
@@ -93,8 +95,19 @@ class Upscaler:
         self.step = 1 if backend.is_free_of_sizes() else WINDOW_STEP
         self.model = in_precision(model, precision)
         self._run = backend.compiled(self.model)
+        self._original, self._for_deep = model, None
         self._is_fixed = tile_size > 0
         self.largest_tile = tile_size or self._fitting_tile()
+
+    def _in_float32(self):
+        """An `Upscaler` like this one, but in float32."""
+        if self._for_deep is None:
+            self._for_deep = Upscaler(
+                self._original, self.halo, "float32", self.largest_tile, self.self_ensemble
+            )
+            self._for_deep._is_fixed = self._is_fixed
+        self._for_deep.largest_tile = min(self._for_deep.largest_tile, self.largest_tile)
+        return self._for_deep
 
     def _fitting_tile(self):
         """The largest tile that memory allows."""
@@ -120,6 +133,12 @@ class Upscaler:
         """The tiles of a picture: lists of (first, last + 1) of rows, and of columns."""
         size = self.tile_for(height, width)
         return [tiling.cuts(length, size, self.halo, self.step) for length in (height, width)]
+
+    def fit(self, height, width, free):
+        """Makes the tiles smaller until one takes at most `free` bytes; tells whether it does."""
+        while self.memory_for(height, width) > free and self.largest_tile > SMALLEST_TILE:
+            self.largest_tile = max(SMALLEST_TILE, self.largest_tile // 2)
+        return self.memory_for(height, width) <= free
 
     def memory_for(self, height, width):
         """Bytes that one tile of a picture takes while it is computed."""
@@ -147,7 +166,7 @@ class Upscaler:
         """The network on one channel: float32 (H, W, 1) to (scale * H, scale * W, 1)."""
         return self._colours(np.repeat(lr, 3, axis=2)).mean(axis=2, keepdims=True)
 
-    def enlarge_whole(self, lr):
+    def enlarge_whole(self, lr, most_alpha=1.0):
         """Runs the network on all of a small picture at once.
 
         Colours are multiplied by alpha before and divided by it after, so that what lies
@@ -158,6 +177,8 @@ class Upscaler:
 
         Args:
             lr: float32 (H, W, C) in [0, 1]: grey, grey and alpha, RGB, or RGB and alpha.
+            most_alpha: largest alpha of the whole picture, to which the network sees alpha
+                scaled: a faint picture is not a dark one.
 
         Returns:
             float32 (scale * H, scale * W, C), not clipped.
@@ -165,18 +186,19 @@ class Upscaler:
         enlarge = self._grey if lr.shape[2] < 3 else self._colours
         if lr.shape[2] in (1, 3):
             return enlarge(lr)
-        colours, alpha = lr[..., :-1], lr[..., -1:]
+        colours, alpha = lr[..., :-1], lr[..., -1:] / np.float32(most_alpha or 1)
         visible = alpha > 0
         hidden = self._nearest(colours)
         if not visible.any():
-            return np.concatenate([hidden, self._nearest(alpha)], axis=2)
+            return np.concatenate([hidden, np.zeros_like(hidden[..., :1])], axis=2)
         sr_alpha = self._nearest(alpha) if np.ptp(alpha) == 0 else self._grey(alpha)
         sr_alpha = np.clip(sr_alpha, *self._range(alpha, alpha, 3))
-        sr = enlarge(colours * alpha) / np.maximum(sr_alpha, 1e-3)
+        sr = enlarge(colours * alpha) / np.maximum(sr_alpha, 1e-6)
         least, most = self._range(alpha, alpha, 5)
         low, high = self._range(np.where(visible, colours, 1), np.where(visible, colours, 0), 3)
         sr = np.where((least < most) & (low <= high), np.clip(sr, low, high), sr)
-        return np.concatenate([np.where(sr_alpha > 0, sr, hidden), sr_alpha], axis=2)
+        sr = np.where(sr_alpha > 0, sr, hidden)
+        return np.concatenate([sr, sr_alpha * np.float32(most_alpha)], axis=2)
 
     def _nearest(self, lr):
         return lr.repeat(self.scale, axis=0).repeat(self.scale, axis=1)
@@ -187,7 +209,7 @@ class Upscaler:
         extremes = cv2.erode(for_low, window), cv2.dilate(for_high, window)
         return [self._nearest(extreme.reshape(for_low.shape)) for extreme in extremes]
 
-    def _tile(self, picture, rows, columns):
+    def _tile(self, picture, rows, columns, most_alpha):
         """One tile of a picture, enlarged, in the picture's dtype.
 
         When memory runs out, this tile and all later ones are made in smaller parts.
@@ -195,7 +217,7 @@ class Upscaler:
         height, width = (end - first for first, end in (rows, columns))
         if max(height, width) <= self.largest_tile:
             try:
-                return self._exact(picture, rows, columns)
+                return self._exact(picture, rows, columns, most_alpha)
             except Exception as error:  # each backend has its own kind for this
                 if not backend.is_out_of_memory(error):
                     raise
@@ -211,6 +233,7 @@ class Upscaler:
                             picture,
                             (rows[0] + top, rows[0] + bottom),
                             (columns[0] + left, columns[0] + right),
+                            most_alpha,
                         )
                         for left, right in parts[1]
                     ],
@@ -220,13 +243,13 @@ class Upscaler:
             ]
         )
 
-    def _exact(self, picture, rows, columns):
+    def _exact(self, picture, rows, columns, most_alpha):
         """One tile from its window: the tile with the halo, as far as the picture goes."""
         (top, bottom), (left, right) = (
             tiling.window(tile, length, self.halo, self.step)
             for tile, length in zip((rows, columns), picture.shape[:2], strict=True)
         )
-        sr = self.enlarge_whole(utils.to_network(picture[top:bottom, left:right]))
+        sr = self.enlarge_whole(utils.to_network(picture[top:bottom, left:right]), most_alpha)
         inner = [
             slice((tile[0] - start) * self.scale, (tile[1] - start) * self.scale)
             for tile, start in ((rows, top), (columns, left))
@@ -251,12 +274,17 @@ class Upscaler:
         Raises:
             MemoryError: no tile is small enough.
         """
+        if self._is_auto and picture.dtype == np.uint16 and self.precision != "float32":
+            yield from self._in_float32().bands(picture, on_tile)
+            return
         lr = picture[..., None] if picture.ndim == 2 else picture
+        has_alpha = lr.shape[2] in (2, 4)
+        most_alpha = float(utils.to_network(lr[..., -1].max())) if has_alpha else 1.0
         all_rows, all_columns = self.grid(*lr.shape[:2])
         for rows in all_rows:
             band = []
             for columns in all_columns:
-                band.append(self._tile(lr, rows, columns))
+                band.append(self._tile(lr, rows, columns, most_alpha))
                 on_tile()
             band = np.concatenate(band, axis=1)
             yield band[..., 0] if picture.ndim == 2 else band

@@ -4,7 +4,9 @@ import contextlib
 import io
 import math
 import os
+import re
 import secrets
+import stat
 import struct
 import time
 import warnings
@@ -13,7 +15,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from PIL import Image, ImageCms, TiffImagePlugin, TiffTags, UnidentifiedImageError
+from PIL import Image, ImageCms, PngImagePlugin, TiffImagePlugin, TiffTags, UnidentifiedImageError
 
 try:
     import fcntl
@@ -24,12 +26,12 @@ except ImportError:  # Windows
 warnings.filterwarnings("ignore", module=r"PIL\.")
 
 # Endings of the files that are taken for pictures.
-SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".avif"}
+JPEG = (".jpg", ".jpeg", ".jpe", ".jfif")
+SUFFIXES = {".png", *JPEG, ".webp", ".bmp", ".tif", ".tiff", ".gif", ".avif"}
 # How Pillow writes each of them; a format that is missing here is written as PNG.
 WRITE_OPTIONS = {
     ".png": {},  # and TIFF: written here, see `write_bands`
-    ".jpg": {"quality": 95, "subsampling": "4:4:4"},
-    ".jpeg": {"quality": 95, "subsampling": "4:4:4"},
+    **{ending: {"format": "JPEG", "quality": 95, "subsampling": "4:4:4"} for ending in JPEG},
     ".webp": {"quality": 95, "method": 6},
     ".bmp": {},
     ".tif": {},
@@ -40,12 +42,15 @@ STREAMED = {".png", ".tif", ".tiff"}  # written band by band, with 8 or 16 bits 
 PNG_COLOURS = ("srgb", "gamma", "chromaticity")  # Pillow's names for chunks of a PNG
 MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}  # Pillow's, by the number of channels
 # Pixels a side that the formats' libraries write, or read again; and of AVIF in all.
-LONGEST_SIDE = {".jpg": 65_500, ".jpeg": 65_500, ".webp": 16_383, ".avif": 32_768}
+LONGEST_SIDE = {**dict.fromkeys(JPEG, 65_500), ".webp": 16_383, ".avif": 32_768}
 LARGEST_AVIF = 2**28
 # The formats themselves, by Pillow's names: nothing else is opened, whatever a file is called.
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF", "AVIF")
-MAX_PIXELS = 2**28  # 268 megapixels: more is taken for a decompression bomb
+MAX_PIXELS = 270_000_000  # more is taken for a decompression bomb
 PART = ".unfinished-"  # how the names of half-written files begin
+PART_NAME = re.compile(re.escape(PART) + r"[0-9a-f]{8}\.\w+")
+# Bytes a pixel while a picture is decoded: the decoder's copy, ours, and one in between.
+DECODING_BYTES, DEEP_DECODING_BYTES = 12, 24
 NEW_PART_SECONDS = 60
 
 ORIENTATION = 0x0112  # the EXIF tag
@@ -82,7 +87,7 @@ def find_files(folder, on_error):
             folders.clear()
             continue
         seen.add(os.path.realpath(place))
-        folders[:] = [name for name in folders if not name.startswith(".")]
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
         found += [Path(place, name) for name in names]
     return sorted(found)
 
@@ -108,21 +113,23 @@ def find_pictures(folder):
     return [path for path in find_files(folder, fail) if is_picture(path)]
 
 
-def read(path, max_pixels=MAX_PIXELS):
+def read(path, max_pixels=MAX_PIXELS, max_bytes=math.inf):
     """Reads a picture file, upright.
 
     Args:
         path: file in one of the formats of `SUFFIXES`; of an animation or of several
             pages the first is read.
         max_pixels: refuse larger pictures, before they are decoded.
+        max_bytes: refuse pictures that take more memory while they are decoded.
 
     Returns:
         The pixels: uint8 (or uint16 from a 16-bit PNG or TIFF), (H, W) grey, (H, W, 2)
         grey and alpha, (H, W, 3) RGB or (H, W, 4) RGB and alpha.
         What must go back into the output: a dict that `write` takes, with what there is of
-        `icc_profile` and `exif` (bytes), of a PNG `srgb`, `gamma` and `chromaticity` (what
-        Pillow makes of its chunks), `lossless` (True for such a WebP), and `lost` (list of
-        texts: what of the file is neither in the pixels nor here).
+        `icc_profile` and `exif` (bytes), `dpi` (pair of numbers), of a PNG `srgb`, `gamma`,
+        `chromaticity` (what Pillow makes of its chunks) and `cicp` (bytes), `lossless` (True
+        for such a WebP), and `lost` (list of texts: what of the file is neither in the
+        pixels nor here).
 
     Raises:
         UnreadablePicture: with the reason.
@@ -134,8 +141,9 @@ def read(path, max_pixels=MAX_PIXELS):
             raise UnreadablePicture("empty file")
         Image.init()  # or Pillow would not know all of FORMATS
         Image.MAX_IMAGE_PIXELS = None  # our own limit stands in its place
+        PngImagePlugin.MAX_TEXT_CHUNK = PngImagePlugin.MAX_TEXT_MEMORY  # profiles of 3 MB exist
         with Image.open(path, formats=FORMATS) as file:
-            return _read_open(file, path, max_pixels)
+            return _read_open(file, path, max_pixels, max_bytes)
     except UnreadablePicture:
         raise
     except UnidentifiedImageError:
@@ -147,35 +155,95 @@ def read(path, max_pixels=MAX_PIXELS):
         raise UnreadablePicture(str(error) or type(error).__name__) from None
 
 
-def _read_open(file, path, max_pixels):
+def _read_open(file, path, max_pixels, max_bytes):
     """`read` for a file that Pillow has opened but not decoded."""
-    if file.width * file.height > max_pixels:
+    pixel_count = file.width * file.height
+    if pixel_count > max_pixels:
         raise UnreadablePicture(
             f"{file.width}x{file.height} pixels: expected at most {max_pixels:,} in all"
         )
+    raw_modes = " ".join(str(tile.args) for tile in file.tile)  # gone once it is decoded
+    is_deep = _is_deep(file, raw_modes)
+    needed = pixel_count * (DEEP_DECODING_BYTES if is_deep else DECODING_BYTES)
+    if needed > max_bytes:
+        raise UnreadablePicture(
+            f"{file.width}x{file.height} pixels: decoding takes up to {needed / 2**30:.1f} GB of "
+            f"memory, {max_bytes / 2**30:.1f} are free"
+        )
     metadata = {"icc_profile": file.info.get("icc_profile"), "lost": []}
+    # TIFF has it among its tags, and so has a JPEG without its own.
+    if file.format in ("PNG", "BMP") or file.info.get("jfif_unit"):
+        metadata["dpi"] = file.info.get("dpi")
     if getattr(file, "is_animated", False) and file.format != "MPO":
         metadata["lost"].append("all pictures but the first")
     if file.format == "PNG":  # what its colours are, where there is no profile
         metadata |= {key: file.info[key] for key in PNG_COLOURS if key in file.info}
+        metadata["cicp"] = _png_chunk(path, b"cICP")
     if file.format == "WEBP":
         metadata["lossless"] = _is_lossless_webp(path)
-    # Of an I;16 the raw mode may also be I;12, or signed. Gone once Pillow has decoded, which
-    # it does to find a PNG's EXIF.
-    raw_modes = " ".join(str(tile.args) for tile in file.tile)
-    exif = file.getexif()
-    is_deep = ";16" in raw_modes or file.mode.startswith("I;16")
+    if file.format == "AVIF":
+        _refuse_wide_colours(path)
     if is_deep and file.mode == "CMYK":
         metadata["lost"].append("8 of its 16 bits a channel, in the conversion from CMYK")
         is_deep = False
-    pixels = _read_deep(path, raw_modes) if is_deep else _read_shallow(file, metadata)
-    # Now, because Pillow has turned a TIFF's pixels itself and changed the tag. So has OpenCV.
-    orientation, metadata["exif"] = _take_exif(exif, metadata)
+    if is_deep:
+        pixels = _read_deep(file, path, raw_modes)
+    else:
+        pixels = _read_shallow(file, metadata, raw_modes)
+    orientation, metadata["exif"] = _take_exif(file, metadata)
+    # Pillow has turned an 8-bit TIFF's pixels itself and changed the tag. So has OpenCV.
     orientation = 1 if is_deep and file.format == "TIFF" else orientation
     swap, flip_rows, flip_columns = UPRIGHT.get(orientation, UPRIGHT[1])
     pixels = pixels.swapaxes(0, 1) if swap else pixels
     pixels = pixels[:: -1 if flip_rows else 1, :: -1 if flip_columns else 1]
     return np.ascontiguousarray(pixels), {k: v for k, v in metadata.items() if v or k == "srgb"}
+
+
+def _is_deep(file, raw_modes):
+    """Whether a file has 16 bits a channel; refuses what no decoder here gets right."""
+    if file.format == "PNG":
+        return ";16" in raw_modes
+    if file.format != "TIFF":
+        return False
+    bits = set(file.tag_v2.get(TiffImagePlugin.BITSPERSAMPLE, (1,)))
+    kinds = file.tag_v2.get(TiffImagePlugin.SAMPLEFORMAT, (1,))
+    if set(kinds) != {1} or not bits <= {1, 2, 4, 8, 16}:
+        raise UnreadablePicture(
+            f"{'/'.join(map(str, sorted(bits)))} bits a channel (mode {file.mode}, TIFF sample "
+            f"format {kinds[0]}): expected whole numbers of 8 or 16 bits from 0 up"
+        )
+    if bits != {16}:
+        return False
+    if file.tag_v2.get(TiffImagePlugin.PLANAR_CONFIGURATION, 1) != 1:
+        raise UnreadablePicture("16 bits a channel in separate planes: not supported")
+    if file.tag_v2.get(TiffImagePlugin.PHOTOMETRIC_INTERPRETATION) == 0:
+        raise UnreadablePicture("16 bits a channel with white as zero: not supported")
+    return True
+
+
+def _png_chunk(path, wanted):
+    """Content of a PNG's first chunk of a kind, as bytes; `None` where it has none."""
+    with open(path, "rb") as file:
+        file.seek(8)
+        while len(head := file.read(8)) == 8 and head[4:] != b"IDAT":
+            size = struct.unpack(">L", head[:4])[0]
+            if head[4:] == wanted:
+                return file.read(size)
+            file.seek(size + 4, os.SEEK_CUR)
+    return None
+
+
+def _refuse_wide_colours(path):
+    """Refuses an AVIF of other colours than sRGB's, whose meaning Pillow does not keep."""
+    with open(path, "rb") as file:
+        place = (head := file.read(2**16)).find(b"colrnclx")
+    if place >= 0 and len(head) >= place + 12:
+        primaries, transfer = struct.unpack(">2H", head[place + 8 : place + 12])
+        # 2: not said; else those of BT.709 and BT.601, which differ little from sRGB.
+        if primaries not in (1, 2, 5, 6) or transfer not in (1, 2, 4, 5, 6, 13, 14, 15):
+            raise UnreadablePicture(
+                f"wide or HDR colours (primaries {primaries}, transfer {transfer}): not supported"
+            )
 
 
 def _is_lossless_webp(path):
@@ -190,23 +258,30 @@ def _is_lossless_webp(path):
     return False
 
 
-def _take_exif(exif, metadata):
+def _take_exif(file, metadata):
     """The orientation, and what of EXIF goes back into the output; `None` for damaged EXIF."""
     orientation = 1
     try:
+        exif = file.getexif()
+        if not exif and file.info.get("exif"):
+            raise ValueError
         orientation = int(exif.get(ORIENTATION, 1))
         for tag in LAYOUT_TAGS & set(exif):
             del exif[tag]
         if EXIF_IFD in exif:
             for tag in EXIF_SIZE_TAGS:
                 exif.get_ifd(EXIF_IFD).pop(tag, None)
-        return orientation, exif.tobytes() if exif else None
+        if not exif:
+            return orientation, None
+        content = exif.tobytes()
+        Image.Exif().load(content)  # of a BigTIFF it cannot be read again
+        return orientation, content
     except Exception:  # Pillow raises errors of any kind; the picture itself is sound
-        metadata["lost"].append("its EXIF, which is damaged")
+        metadata["lost"].append("its EXIF, which is damaged or cannot be stored,")
         return orientation, None
 
 
-def _read_shallow(file, metadata):
+def _read_shallow(file, metadata, raw_modes):
     """Pixels of an open 8-bit file as `read` returns them; may change its colour profile."""
     if file.mode in ("F", "I"):
         raise UnreadablePicture(f"32 bits a channel (mode {file.mode}): expected 8 or 16")
@@ -218,34 +293,49 @@ def _read_shallow(file, metadata):
             converted = ImageCms.profileToProfile(file, profile, srgb, outputMode="RGB")
             metadata.pop("icc_profile")
             return np.array(converted)
+    key = file.info.get("transparency")
+    if file.format == "PNG" and file.mode == "L" and isinstance(key, int):
+        # Pillow spreads 2 and 4 bits over 8, but not the key that is transparent.
+        pixels = np.array(file)
+        key *= 85 if "L;2" in raw_modes else 17 if "L;4" in raw_modes else 1
+        return np.dstack([pixels, np.where(pixels == key, 0, 255).astype(np.uint8)])
     has_alpha = file.has_transparency_data
     colours = file.getpalette() if file.mode in ("P", "PA") else None
-    is_grey = colours and colours[::3] == colours[1::3] == colours[2::3]
+    has_grey_profile = (metadata["icc_profile"] or b"")[16:20] in (b"", b"GRAY")
+    is_grey = has_grey_profile and colours and colours[::3] == colours[1::3] == colours[2::3]
     if is_grey or file.mode in ("1", "L", "LA", "La"):
         return np.array(file.convert("LA" if has_alpha else "L"))
     if file.mode not in ("P", "PA", "RGB", "RGBA", "RGBa", "RGBX"):
         metadata.pop("icc_profile")  # it describes channels that are converted here
-    return np.array(file.convert("RGBA" if has_alpha else "RGB"))
+    mode = "RGBA" if has_alpha else "RGB"
+    return np.array(file if file.mode == mode else file.convert(mode))
 
 
-def _read_deep(path, raw_modes):
-    """Pixels of a 16-bit PNG or TIFF file as `read` returns them, not yet upright.
+def _read_deep(file, path, raw_modes):
+    """Pixels of a 16-bit PNG or TIFF file as `read` returns them, turned only if a TIFF.
 
     Pillow would silently cut them to 8 bits, so OpenCV reads them. But OpenCV takes a
     damaged file for a whole one, so Pillow decodes it first, and raises what there is.
     """
-    with Image.open(path, formats=FORMATS) as whole:
-        whole.load()
+    file.load()
     pixels = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED)
-    if pixels is None or pixels.dtype != np.uint16 or ";16S" in raw_modes or ";12" in raw_modes:
-        raise UnreadablePicture("a kind of deep picture that is not supported: expected 16 bits")
+    if pixels is None or pixels.dtype != np.uint16:
+        raise UnreadablePicture("16 bits a channel, in a way that OpenCV cannot decode")
     if pixels.ndim == 3 and pixels.shape[2] >= 3:
         pixels[..., :3] = pixels[..., 2::-1].copy()  # OpenCV's BGR
+    key = file.info.get("transparency")
+    if pixels.ndim == 2 and isinstance(key, int):  # in RGB OpenCV makes alpha of it itself
+        alpha = np.where(pixels == key, 0, 65535).astype(np.uint16)
+        return np.dstack([pixels, alpha])
     if "LA;16" in raw_modes:  # which OpenCV makes BGRA of
-        pixels = pixels[..., [0, 3]]
+        return pixels[..., [0, 3]]
+    if "RGBX" in raw_modes:  # a fourth channel that is no alpha
+        return pixels[..., :3]
     if "RGBa" in raw_modes:  # a TIFF whose colours are multiplied by alpha
         alpha = np.maximum(pixels[..., 3:], 1).astype(np.uint32)
         pixels[..., :3] = np.minimum(pixels[..., :3] * np.uint32(65535) // alpha, 65535)
+    if pixels.ndim == 3 and pixels.shape[2] not in (3, 4):
+        raise UnreadablePicture(f"{pixels.shape[2]} channels of 16 bits: expected 1, 3 or 4")
     return pixels
 
 
@@ -294,7 +384,7 @@ def check_storable(path, shape, dtype):
         raise ValueError(
             f"{shape[1]}x{shape[0]} pixels: an .avif file holds at most {LARGEST_AVIF:,}"
         )
-    if suffix in (".jpg", ".jpeg") and shape[2:] in ((2,), (4,)):
+    if suffix in JPEG and shape[2:] in ((2,), (4,)):
         raise ValueError(f"transparency: a {suffix} file holds none")
     if dtype == np.uint16 and suffix not in STREAMED:
         raise ValueError(f"16 bits a channel: a {suffix} file holds 8")
@@ -330,14 +420,14 @@ def write_bands(path, bands, shape, dtype, metadata):
     check_storable(path, shape, dtype)
     suffix = Path(path).suffix.lower()
     kept = {key: value for key, value in metadata.items() if key in ("icc_profile", "exif")}
-    colours = {key: value for key, value in metadata.items() if key in PNG_COLOURS}
+    of_png = {key: v for key, v in metadata.items() if key in (*PNG_COLOURS, "cicp", "dpi")}
     with replacing(path) as part:
         if suffix in STREAMED:
             rows = max(1, 2**20 // (np.dtype(dtype).itemsize * math.prod(shape[1:])))
             strips = _strips(bands, rows)
             with open(part, "r+b") as file:
                 if suffix == ".png":
-                    _encode_png(file, strips, shape, np.dtype(dtype), kept | colours)
+                    _encode_png(file, strips, shape, np.dtype(dtype), kept | of_png)
                 else:
                     _encode_tiff(file, strips, rows, shape, np.dtype(dtype), kept)
             return
@@ -347,6 +437,8 @@ def write_bands(path, bands, shape, dtype, metadata):
             image.paste(Image.fromarray(band), (0, done))
             done += len(band)
         options = WRITE_OPTIONS[suffix]
+        if metadata.get("dpi") and suffix in (*JPEG, ".bmp"):
+            options = options | {"dpi": metadata["dpi"]}
         if suffix == ".webp" and metadata.get("lossless"):
             options = {"lossless": True, "exact": True}  # exact: also what alpha hides
         try:
@@ -389,6 +481,8 @@ def _encode_png(file, strips, shape, dtype, kept):
     kind = {(): 0, (2,): 4, (3,): 2, (4,): 6}[tuple(channels)]
     file.write(b"\x89PNG\r\n\x1a\n")
     chunk(b"IHDR", struct.pack(">2L5B", width, height, 8 * dtype.itemsize, kind, 0, 0, 0))
+    if "cicp" in kept:
+        chunk(b"cICP", kept["cicp"])
     if "srgb" in kept:
         chunk(b"sRGB", bytes([kept["srgb"]]))
     if "gamma" in kept:
@@ -397,6 +491,8 @@ def _encode_png(file, strips, shape, dtype, kept):
         chunk(b"cHRM", struct.pack(">8L", *(round(1e5 * v) for v in kept["chromaticity"])))
     if "icc_profile" in kept:
         chunk(b"iCCP", b"ICC profile\0\0" + zlib.compress(kept["icc_profile"]))
+    if "dpi" in kept:
+        chunk(b"pHYs", struct.pack(">2LB", *(round(v / 0.0254) for v in kept["dpi"]), 1))
     if "exif" in kept:
         chunk(b"eXIf", kept["exif"].removeprefix(b"Exif\0\0"))
     deflate = zlib.compressobj(strategy=zlib.Z_FILTERED)  # fewer matches, more Huffman
@@ -514,11 +610,23 @@ def _lock(file):
 def remove_leftovers(folder):
     """Removes the parts that killed processes left in `folder`, and none that is in use."""
     for part in Path(folder).glob(f"{PART}*"):
-        with contextlib.suppress(OSError), open(part, "rb") as file:
+        with contextlib.suppress(OSError):
+            status = part.lstat()
             # Between its creation and its lock a part looks as if nobody used it.
-            is_new = time.time() - part.stat().st_mtime < NEW_PART_SECONDS
-            if not is_new and _lock(file):
-                part.unlink()
+            is_new = time.time() - status.st_mtime < NEW_PART_SECONDS
+            if PART_NAME.fullmatch(part.name) and stat.S_ISREG(status.st_mode) and not is_new:
+                with open(part, "rb") as file:
+                    if _lock(file):
+                        part.unlink()
+
+
+def check_writable(folder):
+    """Raises OSError unless files can be made in `folder`."""
+    part = Path(folder, f"{PART}{secrets.token_hex(4)}.txt")
+    try:
+        part.touch(exist_ok=False)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def to_network(picture):

@@ -216,6 +216,18 @@ def test_precision_is_chosen_by_the_hardware(monkeypatch, fast, precision):
     assert Upscaler(small_network()).precision == precision
 
 
+def test_16_bit_pictures_are_computed_in_float32_unless_told_otherwise(monkeypatch):
+    monkeypatch.setattr(backend, "has_fast_bfloat16", lambda: True)
+    model = small_network(global_skip=True)
+    picture = smooth_picture(40, 30, dtype=np.uint16)
+    exact, chosen, fast = (
+        Upscaler(model, precision=p, tile_size=16).enlarge(picture).astype(int)
+        for p in ("float32", "auto", "bfloat16")
+    )
+    assert np.abs(chosen - exact).max() <= 1
+    assert np.abs(fast - exact).max() > 10
+
+
 # ---- self-ensemble ----
 
 
@@ -276,6 +288,17 @@ def test_soft_edge_of_one_colour_keeps_it():
     visible = enlarged[enlarged[..., 3] > 0]
     assert (visible[:, 3] < 60).sum() > 50
     assert np.abs(visible[:, :3] - (220, 40, 30)).max() <= 2
+
+
+@pytest.mark.parametrize(("dtype", "alpha"), [(np.uint8, 2), (np.uint8, 128), (np.uint16, 30)])
+def test_faint_picture_has_the_colours_of_an_opaque_one(dtype, alpha):
+    upscaler = output.load(SHIPPED, precision="float32", tile_size=40)
+    colours = utils.read_rgb(ROOT / "inference/original/astronaut.png")[:64, 64:128].astype(dtype)
+    colours *= np.iinfo(dtype).max // 255
+    faint = upscaler.enlarge(np.dstack([colours, np.full((64, 64), alpha, dtype)]))
+    assert (faint[..., 3] == alpha).all()
+    opaque = upscaler.enlarge(colours)
+    assert np.abs(faint[..., :3].astype(int) - opaque).max() <= 1
 
 
 def test_opaque_stays_opaque_and_empty_stays_empty():

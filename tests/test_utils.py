@@ -2,12 +2,14 @@ import io
 import itertools
 import os
 import struct
+import zlib
 
+import corpus
 import cv2
 import numpy as np
 import pytest
 from conftest import smooth_picture
-from PIL import Image, ImageCms, ImageOps, PngImagePlugin
+from PIL import Image, ImageCms, ImageOps, PngImagePlugin, TiffImagePlugin
 
 import utils
 
@@ -270,7 +272,7 @@ def test_what_is_no_regular_file_is_refused(tmp_path):
 
 
 def test_error_of_any_kind_in_a_decoder_is_a_refusal(tmp_path, monkeypatch):
-    def fail(file, metadata):
+    def fail(file, metadata, raw_modes):
         raise RuntimeError("Failed to decode frame 0")
 
     path = save(tmp_path, "RGB")
@@ -344,6 +346,146 @@ def test_colours_of_a_png_without_a_profile_are_kept(tmp_path):
         assert file.info["srgb"] == 0
 
 
+def png(width, height, bits, kind, rows, *chunks):
+    """A PNG made by hand: `rows` are the packed bytes of each row."""
+    header = struct.pack(">2L5B", width, height, bits, kind, 0, 0, 0)
+    packed = zlib.compress(b"".join(b"\0" + row for row in rows))
+    parts = [(b"IHDR", header), *chunks, (b"IDAT", packed), (b"IEND", b"")]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(corpus.png_chunk(*part) for part in parts)
+
+
+@pytest.mark.parametrize(
+    ("bits", "row", "greys"),
+    [
+        (1, b"\x40", [0, 255, 0, 0]),
+        (2, b"\x1b", [0, 85, 170, 255]),
+        (4, b"\x01\x2f", [0, 17, 34, 255]),
+        (8, b"\x00\x01\x02\xff", [0, 1, 2, 255]),
+        (16, b"\0\0\0\x01\x02\x03\xff\xff", [0, 1, 515, 65535]),
+    ],
+)
+def test_transparent_grey_of_a_png_of_any_depth(tmp_path, bits, row, greys):
+    content = png(4, 1, bits, 0, [row], (b"tRNS", struct.pack(">H", 1)))
+    (tmp_path / "x.png").write_bytes(content)
+    pixels, _ = utils.read(tmp_path / "x.png")
+    most = 65535 if bits == 16 else 255
+    assert pixels[0].tolist() == [[grey, 0 if n == 1 else most] for n, grey in enumerate(greys)]
+
+
+def tiff(pixels, **tags):
+    """An uncompressed TIFF of (H, W, C), with other values for some tags by their names."""
+    height, width, channels = pixels.shape
+    data = pixels.tobytes()
+    values = {
+        256: width,
+        257: height,
+        258: 8 * pixels.itemsize,
+        259: 1,
+        262: 1 if channels == 1 else 2,
+        273: 1000,
+        277: channels,
+        278: height,
+        279: len(data),
+    }
+    values |= {getattr(TiffImagePlugin, name): value for name, value in tags.items()}
+    entries = b""
+    bits = struct.pack("<H", 8 * pixels.itemsize) * channels
+    for tag, value in sorted(values.items()):
+        count = channels if tag == 258 and channels > 1 else 1
+        place = 900 if count > 1 else value
+        entries += struct.pack("<HHLL", tag, 3 if tag == 258 else 4, count, place)
+    head = struct.pack("<2sHLH", b"II", 42, 8, len(values)) + entries + bytes(4)
+    return (head.ljust(900, b"\0") + bits).ljust(1000, b"\0") + data
+
+
+def test_tiff_made_by_hand_is_read(tmp_path):
+    for channels in 1, 3:
+        pixels = smooth_picture(5, 7, channels, dtype=np.uint16)
+        (tmp_path / "x.tif").write_bytes(tiff(pixels))
+        np.testing.assert_array_equal(utils.read(tmp_path / "x.tif")[0], pixels.squeeze())
+
+
+@pytest.mark.parametrize(
+    ("channels", "dtype", "tags", "reason"),
+    [
+        (3, np.uint16, {"PLANAR_CONFIGURATION": 2}, "in separate planes"),
+        (1, np.uint16, {"PHOTOMETRIC_INTERPRETATION": 0}, "white as zero"),
+        (1, np.uint8, {"SAMPLEFORMAT": 2}, "expected whole numbers"),
+        (1, np.uint16, {"SAMPLEFORMAT": 2}, "expected whole numbers"),
+        (1, np.uint16, {"BITSPERSAMPLE": 12}, "12 bits a channel"),
+    ],
+)
+def test_kinds_of_tiff_that_decoders_get_wrong_are_refused(tmp_path, channels, dtype, tags, reason):
+    pixels = smooth_picture(6, 8, channels, dtype=dtype)
+    (tmp_path / "x.tif").write_bytes(tiff(pixels, **tags))
+    with pytest.raises(utils.UnreadablePicture, match=reason):
+        utils.read(tmp_path / "x.tif")
+
+
+def test_fourth_channel_that_is_no_alpha_is_none(tmp_path):
+    pixels = smooth_picture(6, 8, 4, dtype=np.uint16)
+    (tmp_path / "x.tif").write_bytes(tiff(pixels, EXTRASAMPLES=0))
+    np.testing.assert_array_equal(utils.read(tmp_path / "x.tif")[0], pixels[..., :3])
+
+
+def test_bmp_of_16_bits_a_pixel(tmp_path):
+    red, green, blue = 31 << 11, 63 << 5, 31
+    head = struct.pack("<2sLLL", b"BM", 66 + 8, 0, 66)
+    head += struct.pack("<LllHHLLllLL", 40, 3, -1, 1, 16, 3, 8, 0, 0, 0, 0)
+    head += struct.pack("<3L", red, green, blue)
+    (tmp_path / "x.bmp").write_bytes(head + struct.pack("<4H", red, green, blue, 0))
+    pixels, _ = utils.read(tmp_path / "x.bmp")
+    assert pixels[0].tolist() == [[255, 0, 0], [0, 255, 0], [0, 0, 255]]
+
+
+def test_damaged_exif_of_a_png_is_noted(tmp_path):
+    (tmp_path / "x.png").write_bytes(png(2, 1, 8, 2, [bytes(6)], (b"eXIf", b"XXXXXXXXXXXX")))
+    pixels, metadata = utils.read(tmp_path / "x.png")
+    assert pixels.shape == (1, 2, 3)
+    assert metadata == {"lost": ["its EXIF, which is damaged or cannot be stored,"]}
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".bmp", ".tif"])
+def test_resolution_is_kept(tmp_path, suffix):
+    Image.fromarray(smooth_picture(8, 8)).save(tmp_path / f"x{suffix}", dpi=(300, 150))
+    pixels, metadata = utils.read(tmp_path / f"x{suffix}")
+    utils.write(tmp_path / f"y{suffix}", pixels, metadata)
+    with Image.open(tmp_path / f"y{suffix}") as file:
+        assert file.info["dpi"] == pytest.approx((300, 150), abs=0.1)
+
+
+def test_colour_code_points_of_a_png_are_kept(tmp_path):
+    chunk = (b"cICP", bytes([9, 16, 0, 1]))
+    (tmp_path / "x.png").write_bytes(png(2, 1, 8, 2, [bytes(6)], chunk))
+    utils.write(tmp_path / "y.png", *utils.read(tmp_path / "x.png"))
+    assert corpus.png_chunk(*chunk) in (tmp_path / "y.png").read_bytes()
+
+
+def test_avif_of_other_colours_is_refused(tmp_path):
+    path = tmp_path / "x.avif"
+    Image.fromarray(smooth_picture(16, 16)).save(path)
+    content = path.read_bytes()
+    place = content.index(b"colrnclx") + 8
+    path.write_bytes(content[:place] + struct.pack(">2H", 9, 16) + content[place + 4 :])
+    with pytest.raises(utils.UnreadablePicture, match="primaries 9, transfer 16"):
+        utils.read(path)
+
+
+def test_grey_palette_with_a_colour_profile_stays_in_colour(tmp_path):
+    grey = Image.fromarray(smooth_picture(8, 8, 1)[..., 0]).convert("P")
+    grey.save(tmp_path / "x.png", icc_profile=SRGB)
+    assert utils.read(tmp_path / "x.png")[0].shape == (8, 8, 3)
+    grey.save(tmp_path / "y.png")
+    assert utils.read(tmp_path / "y.png")[0].shape == (8, 8)
+
+
+def test_memory_limit_is_checked_before_decoding(tmp_path):
+    path = save(tmp_path, "RGB")
+    with pytest.raises(utils.UnreadablePicture, match="6x8 pixels: decoding takes up to"):
+        utils.read(path, max_bytes=500)
+    utils.read(path, max_bytes=1000)
+
+
 @pytest.mark.parametrize("suffix", utils.LONGEST_SIDE)
 def test_the_longest_side_can_be_written_and_read(tmp_path, suffix):
     pixels = np.full((utils.LONGEST_SIDE[suffix], 16, 3), 100, np.uint8)
@@ -415,7 +557,7 @@ def test_error_of_any_kind_in_an_encoder_names_the_format(tmp_path, monkeypatch)
 
 def test_leftovers_of_killed_runs_are_removed_and_others_kept(tmp_path):
     (tmp_path / "mine.png").write_bytes(b"")
-    names = [tmp_path / f"{utils.PART}{name}.png" for name in ("old", "new")]
+    names = [tmp_path / f"{utils.PART}{name}.png" for name in ("01234567", "89abcdef")]
     for name in names:
         name.write_bytes(b"half")
     os.utime(names[0], (0, 0))
@@ -425,11 +567,36 @@ def test_leftovers_of_killed_runs_are_removed_and_others_kept(tmp_path):
         utils.remove_leftovers(tmp_path)
         assert part.exists()
     assert sorted(path.name for path in tmp_path.iterdir()) == [
-        f"{utils.PART}new.png",
+        f"{utils.PART}89abcdef.png",
         "busy.png",
         "mine.png",
     ]
     utils.remove_leftovers(tmp_path / "nowhere")
+
+
+def test_only_parts_are_removed_and_nothing_is_waited_for(tmp_path):
+    names = ["novel.txt", "0123456.png", "01234567.png.txt", "0123456z.png"]
+    for name in names:
+        (tmp_path / f"{utils.PART}{name}").write_text("mine")
+    os.mkfifo(tmp_path / f"{utils.PART}01234567.png")
+    for path in tmp_path.iterdir():
+        os.utime(path, (0, 0))
+    utils.remove_leftovers(tmp_path)
+    assert len(list(tmp_path.iterdir())) == 5
+
+
+def test_replacing_moves_the_part_and_does_not_copy_it(tmp_path):
+    with utils.replacing(tmp_path / "x.txt") as part:
+        part.write_text("new")
+        part_number = part.stat().st_ino
+    assert (tmp_path / "x.txt").stat().st_ino == part_number
+
+
+def test_check_writable_leaves_nothing_and_needs_a_folder(tmp_path):
+    utils.check_writable(tmp_path)
+    assert not list(tmp_path.iterdir())
+    with pytest.raises(OSError, match="nowhere"):
+        utils.check_writable(tmp_path / "nowhere")
 
 
 def test_replacing_leaves_the_old_file_after_an_error(tmp_path):
