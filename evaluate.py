@@ -304,7 +304,14 @@ def main(arguments=None):
             print(f"refused {path}: {reason}", file=sys.stderr)
         if not rows:
             raise ValueError(f"FOLDER = {chosen.folder!r}: no picture in it could be scored")
-        results = {"scale": scale, "weights": weights.name, "images": rows, "mean": means(rows)}
+        results = {
+            "scale": scale,
+            "weights": weights.name,
+            "precision": upscaler.precision,
+            "self_ensemble": upscaler.self_ensemble,
+            "images": rows,
+            "mean": means(rows),
+        }
         with utils.replacing(RESULTS / "results.json") as part:
             part.write_text(as_json(results), encoding="utf-8")
     except (ValueError, OSError) as error:

@@ -22,8 +22,9 @@ try:
 except ImportError:  # Windows
     fcntl = None
 
-# About oddities of files that do no harm, or that `read` names itself.
+# The libraries' own words about files, of which `read` says itself what matters.
 warnings.filterwarnings("ignore", module=r"PIL\.")
+cv2.setLogLevel(0)
 
 # Endings of the files that are taken for pictures.
 JPEG = (".jpg", ".jpeg", ".jpe", ".jfif")

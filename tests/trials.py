@@ -245,6 +245,7 @@ def main():
             weights = ROOT / "weights" / "edsr_small_x2.keras"
             peak, source, target, seconds = try_large(10_000, weights, "--verbose")
             more = (peak - source - target) / 2**30
+            assert more < 1.5
             print(
                 f"100 megapixels in {seconds:.0f} s: peak of {peak / 2**30:.2f} GiB resident, "
                 f"{more:.2f} GiB more than input and output"
