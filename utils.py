@@ -24,7 +24,7 @@ except ImportError:  # Windows
 
 # The libraries' own words about files, of which `read` says itself what matters.
 warnings.filterwarnings("ignore", module=r"PIL\.")
-cv2.setLogLevel(0)
+cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 
 # Endings of the files that are taken for pictures.
 JPEG = (".jpg", ".jpeg", ".jpe", ".jfif")
