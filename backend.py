@@ -138,12 +138,7 @@ def compiled(model):
 
 def free_memory():
     """Bytes of main memory that can be had without swapping, also inside a container."""
-    free = [psutil.virtual_memory().available, *_free_in_groups()]
-    if hasattr(psutil, "RLIMIT_AS"):  # what `ulimit -v` allows
-        process = psutil.Process()
-        limit = process.rlimit(psutil.RLIMIT_AS)[0]
-        free += [limit - process.memory_info().vms] if limit != psutil.RLIM_INFINITY else []
-    return max(0, min(free))
+    return max(0, min([psutil.virtual_memory().available, *_free_in_groups()]))
 
 
 def _free_in_groups():
