@@ -294,13 +294,17 @@ class Batch:
     def _read(self, source):
         return utils.read(source, self.max_pixels, backend.free_memory())
 
+    def _save(self, target, enlarged, metadata):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        utils.write(target, enlarged, metadata)
+        self.tally.done += 1  # here, so that it counts also when nobody waits for it any more
+
     def _finish_writing(self):
         """Waits until the last picture is written."""
         if self._writing:
             (source, future), self._writing = self._writing, None
             try:
                 future.result()
-                self.tally.done += 1
                 self._bar.update()
             except Exception as error:
                 self._refuse(source, error)
@@ -352,7 +356,7 @@ class Batch:
             else:
                 enlarged = self.upscaler.enlarge(picture, on_tile=bar.update)
                 self._finish_writing()
-                self._writing = source, self._writer.submit(save, target, enlarged, metadata)
+                self._writing = source, self._writer.submit(self._save, target, enlarged, metadata)
 
     def _run(self, remaining):
         """Computes what `_next` finds in `remaining`, an iterator of (input, output) paths."""
@@ -392,12 +396,6 @@ class Batch:
             tally = self.tally
             tally.untried = len(pairs) - tally.done - tally.there - len(tally.refused)
         return tally
-
-
-def save(target, enlarged, metadata):
-    """Writes an enlarged picture, and the folders that it lies in."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    utils.write(target, enlarged, metadata)
 
 
 def stopping_at_signals():

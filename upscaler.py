@@ -72,7 +72,7 @@ class Upscaler:
 
     Attributes:
         scale, radius, halo, precision, self_ensemble: as they came out.
-        largest_tile: LR pixels a side; becomes less when memory is short or runs out.
+        largest_tile: LR pixels a side; less while memory is short, or once it ran out.
         model: the network in its precision.
         parameters: number of weights.
         step: what the windows' sides are multiples of.
@@ -97,16 +97,16 @@ class Upscaler:
         self._run = backend.compiled(self.model)
         self._original, self._for_deep = model, None
         self._is_fixed = tile_size > 0
-        self.largest_tile = tile_size or self._fitting_tile()
+        self.largest_tile = self._limit = tile_size or self._fitting_tile()
 
     def _in_float32(self):
         """An `Upscaler` like this one, but in float32."""
         if self._for_deep is None:
             self._for_deep = Upscaler(
-                self._original, self.halo, "float32", self.largest_tile, self.self_ensemble
+                self._original, self.halo, "float32", self._limit, self.self_ensemble
             )
             self._for_deep._is_fixed = self._is_fixed
-        self._for_deep.largest_tile = min(self._for_deep.largest_tile, self.largest_tile)
+        self._for_deep.largest_tile = min(self._for_deep._limit, self.largest_tile)
         return self._for_deep
 
     def _fitting_tile(self):
@@ -135,7 +135,8 @@ class Upscaler:
         return [tiling.cuts(length, size, self.halo, self.step) for length in (height, width)]
 
     def fit(self, height, width, free):
-        """Makes the tiles smaller until one takes at most `free` bytes; tells whether it does."""
+        """Makes the tiles small enough for one to take `free` bytes; tells whether it does."""
+        self.largest_tile = self._limit
         while self.memory_for(height, width) > free and self.largest_tile > SMALLEST_TILE:
             self.largest_tile = max(SMALLEST_TILE, self.largest_tile // 2)
         return self.memory_for(height, width) <= free
@@ -223,7 +224,7 @@ class Upscaler:
                     raise
                 if max(height, width) < 2:
                     raise MemoryError("not enough memory for a tile of one pixel") from error
-                self.largest_tile = math.ceil(max(height, width) / 2)
+                self.largest_tile = self._limit = math.ceil(max(height, width) / 2)
         parts = [tiling.cuts(length, self.largest_tile, self.halo) for length in (height, width)]
         return np.concatenate(
             [

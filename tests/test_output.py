@@ -132,7 +132,7 @@ def test_what_cannot_start_ends_with_exit_code_2_and_one_line(
     assert contents(pictures) == before
 
 
-@pytest.mark.parametrize("place", ["load", "save", "output_memory"])
+@pytest.mark.parametrize("place", ["plan", "load", "output_memory"])
 def test_ctrl_c_ends_with_exit_code_130(
     tmp_path, pictures, small_weights, monkeypatch, capsys, place
 ):

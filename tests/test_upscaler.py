@@ -110,6 +110,16 @@ def test_little_memory_makes_small_tiles(monkeypatch):
     assert small.memory_for(5000, 5000) <= 2**25
 
 
+def test_tiles_are_small_only_while_memory_is_short():
+    upscaler = upscaler_of(small_network(), tile_size=500)
+    whole = upscaler.memory_for(500, 500)
+    assert upscaler.fit(500, 500, whole / 3)
+    assert upscaler.largest_tile == 250
+    assert not upscaler.fit(500, 500, 1000)
+    assert upscaler.fit(500, 500, whole)
+    assert upscaler.largest_tile == 500
+
+
 @pytest.mark.parametrize(
     "error",
     [
