@@ -1,6 +1,6 @@
 """Trials that take minutes: damaged files, killed runs and a picture of 100 megapixels.
 
-`python tests/trials.py` runs all of them in full, in about an hour on two cores;
+`python tests/trials.py` runs all of them in full, in about half an hour on two cores;
 `python tests/trials.py mutants`, `kills` or `large` one. The tests run short ones.
 """
 
