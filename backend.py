@@ -136,6 +136,15 @@ def compiled(model):
     return call
 
 
+def bring_up_to_date(training):
+    """Puts the weights of the last step into a model while `fit` is running.
+
+    Under JAX they are values that one step hands to the next, outside of the model.
+    """
+    if keras.backend.backend() == "jax":
+        training.jax_state_sync()
+
+
 def free_memory():
     """Bytes of main memory that can be had without swapping, also inside a container."""
     return max(0, min([psutil.virtual_memory().available, *_free_in_groups()]))

@@ -9,7 +9,6 @@ Exit code 0: every picture is there. 1: some were refused, each named with its r
 """
 
 import errno
-import json
 import math
 import os
 import signal
@@ -17,7 +16,6 @@ import stat
 import sys
 import threading
 import traceback
-import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,7 +26,7 @@ import backend
 import network
 import settings
 import utils
-from backend import keras
+import weight_files
 from upscaler import PRECISIONS, Upscaler
 
 # ------------------------------------------------------------------- settings ----
@@ -81,16 +79,6 @@ def best_weights(folder=WEIGHTS_FOLDER, scale=0):
     return max(fitting.values(), key=lambda path: path.stat().st_mtime)
 
 
-def stored_halo(path):
-    """The halo that was measured for a weights file and stored in it; `None` without one."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            halo = json.loads(archive.read("metadata.json")).get("halo")
-    except (KeyError, ValueError, AttributeError):
-        return None
-    return halo if isinstance(halo, int) and halo >= 1 else None
-
-
 def load(path, **options):
     """Loads a trained network.
 
@@ -104,18 +92,9 @@ def load(path, **options):
     Raises:
         ValueError: no such file, not a Keras file, or not a network that enlarges RGB.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise ValueError(f"{path}: no such weights file")
-    if not zipfile.is_zipfile(path):
-        raise ValueError(f"{path}: expected a .keras file; this is none, or a damaged one")
+    model = weight_files.read(path)
     try:
-        model = keras.models.load_model(path, compile=False, safe_mode=True)
-    except Exception as error:  # Keras raises many kinds; each means the file is of no use
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise ValueError(f"{path}: Keras cannot load it: {reason}") from error
-    try:
-        return Upscaler(model, stored_halo(path), **options)
+        return Upscaler(model, weight_files.stored_halo(path), **options)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
 

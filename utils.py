@@ -135,6 +135,24 @@ def read(path, max_pixels=MAX_PIXELS, max_bytes=math.inf):
     Raises:
         UnreadablePicture: with the reason.
     """
+    with _opened(path) as file:
+        return _read_open(file, path, max_pixels, max_bytes)
+
+
+def picture_size(path):
+    """Height and width of a picture file as its header has them; nothing is decoded.
+
+    Raises:
+        UnreadablePicture: with the reason; also when it is larger than `MAX_PIXELS`.
+    """
+    with _opened(path) as file:
+        _check_pixel_count(file, MAX_PIXELS)
+        return file.height, file.width
+
+
+@contextlib.contextmanager
+def _opened(path):
+    """A picture file opened by Pillow; errors inside become `UnreadablePicture`."""
     try:
         if not Path(path).is_file():
             raise UnreadablePicture("not a regular file")
@@ -144,7 +162,7 @@ def read(path, max_pixels=MAX_PIXELS, max_bytes=math.inf):
         Image.MAX_IMAGE_PIXELS = None  # our own limit stands in its place
         PngImagePlugin.MAX_TEXT_CHUNK = PngImagePlugin.MAX_TEXT_MEMORY  # profiles of 3 MB exist
         with Image.open(path, formats=FORMATS) as file:
-            return _read_open(file, path, max_pixels, max_bytes)
+            yield file
     except UnreadablePicture:
         raise
     except UnidentifiedImageError:
@@ -156,16 +174,19 @@ def read(path, max_pixels=MAX_PIXELS, max_bytes=math.inf):
         raise UnreadablePicture(str(error) or type(error).__name__) from None
 
 
-def _read_open(file, path, max_pixels, max_bytes):
-    """`read` for a file that Pillow has opened but not decoded."""
-    pixel_count = file.width * file.height
-    if pixel_count > max_pixels:
+def _check_pixel_count(file, max_pixels):
+    if file.width * file.height > max_pixels:
         raise UnreadablePicture(
             f"{file.width}x{file.height} pixels: expected at most {max_pixels:,} in all"
         )
+
+
+def _read_open(file, path, max_pixels, max_bytes):
+    """`read` for a file that Pillow has opened but not decoded."""
+    _check_pixel_count(file, max_pixels)
     raw_modes = " ".join(str(tile.args) for tile in file.tile)  # gone once it is decoded
     is_deep = _is_deep(file, raw_modes)
-    needed = pixel_count * (DEEP_DECODING_BYTES if is_deep else DECODING_BYTES)
+    needed = file.width * file.height * (DEEP_DECODING_BYTES if is_deep else DECODING_BYTES)
     if needed > max_bytes:
         raise UnreadablePicture(
             f"{file.width}x{file.height} pixels: decoding takes up to {needed / 2**30:.1f} GB of "
@@ -606,6 +627,22 @@ def _lock(file):
     except OSError:
         return False
     return True
+
+
+@contextlib.contextmanager
+def locked(path, what):
+    """Waits until no other process holds the lock file `path`, and holds it meanwhile.
+
+    Args:
+        path: a file that is made for it and stays.
+        what: what is waited for, for the line that says so.
+    """
+    with open(path, "wb") as file:
+        if fcntl is not None and not _lock(file):
+            print(f"waiting for {what} ({path})", flush=True)
+            with contextlib.suppress(OSError):  # a file system without locks
+                fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def remove_leftovers(folder):

@@ -22,6 +22,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 import corpus  # noqa: E402
 import numpy as np  # noqa: E402
+import psutil  # noqa: E402
 from conftest import bilinear_network, small_network, smooth_picture  # noqa: E402
 from PIL import Image  # noqa: E402
 
@@ -229,6 +230,89 @@ def try_large(side, weights, *options):
         return peak, 3 * side**2, 12 * side**2, seconds
 
 
+# ---- a long training ----
+
+# Small enough that thousands of photographs are decoded and hundreds of states are saved.
+SMALL_TRAINING = [
+    *("--cache=", "--name", "long", "--num-filters", "16", "--residual-blocks", "2"),
+    *("--crop-size", "32", "--batch-size", "8", "--steps-per-epoch", "2000", "--global-skip"),
+    *("--warmup-steps", "10", "--validation-crop", "64"),
+]
+# Decodes in turn, whatever the size of the folder: so most is done while it trains.
+IN_TURN = "import sys, photographs, train; photographs.MEMORY_SHARE = 0; sys.exit(train.main())"
+
+
+def make_photographs(folder, count, seed=0):
+    """Writes pictures, one in a hundred of them damaged, each in another way.
+
+    Returns:
+        Names of the damaged ones.
+    """
+    chance = random.Random(seed)
+    folder.mkdir(parents=True)
+    damaged = set(chance.sample(range(count), max(1, count // 100)))
+    for n in range(count):
+        path = folder / f"{n}{['.png', '.jpg'][n % 2]}"
+        utils.write(path, smooth_picture(chance.randint(200, 500), 400, seed=n), {})
+        if n in damaged:
+            content = path.read_bytes()
+            kind = sorted(damaged).index(n) % 3
+            middle = len(content) // 2
+            flipped = content[:middle] + bytes([content[middle] ^ 8]) + content[middle + 1 :]
+            if kind == 1 and path.suffix == ".png":
+                path.write_bytes(flipped)
+            else:
+                path.write_bytes(content[:middle] if kind < 2 else b"no picture")
+    return [f"{n}{['.png', '.jpg'][n % 2]}" for n in sorted(damaged)]
+
+
+def try_hours(minutes, count=300, save_minutes=0.25):
+    """Trains for so long on photographs of which one in a hundred is damaged.
+
+    Returns:
+        List of (seconds, resident bytes, open files, steps) through the training.
+
+    Raises:
+        AssertionError: a damaged file is not named exactly once, or memory or open files grow.
+    """
+    samples = []
+    with tempfile.TemporaryDirectory() as folder:
+        place = Path(folder)
+        damaged = make_photographs(place / "data", count)
+        words = [*SMALL_TRAINING, "--data", "data", "--save-minutes", str(save_minutes)]
+        for script in ROOT.glob("*.py"):  # so that weights/ lies here
+            shutil.copy(script, place)
+        with (place / "said").open("w") as said:
+            run = subprocess.Popen(
+                [sys.executable, "-c", IN_TURN, *words, "--epochs", "100000"],
+                cwd=place,
+                stdout=said,
+                stderr=subprocess.DEVNULL,
+            )
+            process = psutil.Process(run.pid)
+            began = time.monotonic()
+            while time.monotonic() - began < 60 * minutes:
+                time.sleep(min(15, 6 * minutes))
+                seconds = time.monotonic() - began
+                assert run.poll() is None, (place / "said").read_text()[-2000:]
+                states = sorted((place / "weights").glob("*.state-*.npz"))
+                step = int(states[-1].stem.split("-")[1]) if states else 0
+                samples.append((seconds, process.memory_info().rss, process.num_fds(), step))
+            run.send_signal(signal.SIGTERM)
+            assert run.wait(120) == 130
+        text = (place / "said").read_text()
+        for name in damaged:
+            assert text.count(f"skipped data/{name}: ") == 1, name
+        assert text.count("skipped data/") == len(damaged)
+        assert len(list((place / "weights").iterdir())) <= 7
+    settled = samples[len(samples) // 4 :]
+    early, late = settled[: len(settled) // 3], settled[-len(settled) // 3 :]
+    for column, allowed in (1, 50 * 2**20), (2, 4):
+        grown = max(s[column] for s in late) - max(s[column] for s in early)
+        assert grown <= allowed, f"grown by {grown}: {samples}"
+    return samples
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("trial", nargs="*", default=["mutants", "kills", "large"])
@@ -238,6 +322,11 @@ def main():
             print(
                 f"2,000 mutants: {done} done, {refused} refused, no traceback, hang or wrong size"
             )
+        elif trial == "hours":
+            samples = try_hours(120)
+            for seconds, memory, files, step in samples[:: max(1, len(samples) // 12)]:
+                print(f"{seconds:6.0f} s  {memory / 2**20:6.0f} MiB  {files} files  step {step:,}")
+            print("two hours of training: memory and open files flat, each damaged file named once")
         elif trial == "kills":
             there, parts = try_kills(50)
             print(f"50 kills, with {sorted(there)} of 24 pictures there and {parts} parts left")

@@ -1,0 +1,108 @@
+"""The state of a training on disk, from which it goes on as if it had not been interrupted.
+
+A state is a file of its own, `<name>.state-<step>.npz`: NumPy arrays, a JSON text, and the
+SHA-256 of all that at its end. It is written beside its name and moved there when it is whole;
+the last two are kept.
+"""
+
+import contextlib
+import hashlib
+import io
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+
+import utils
+
+KEPT = 2
+DIGEST = hashlib.sha256
+
+
+def find(folder, name):
+    """The states of the training `name` in `folder`: list of paths, the newest first."""
+    form = re.compile(re.escape(name) + r"\.state-(\d+)\.npz")
+    found = {}
+    if Path(folder).is_dir():
+        for path in Path(folder).iterdir():
+            if match := form.fullmatch(path.name):
+                found[int(match[1])] = path
+    return [found[step] for step in sorted(found, reverse=True)]
+
+
+def save(folder, name, step, arrays, about):
+    """Writes a state; deletes all but the last two.
+
+    Args:
+        folder: where to.
+        name: of the training.
+        step: how many steps are done.
+        arrays: dict of name -> NumPy array.
+        about: what JSON can hold.
+
+    Raises:
+        OSError: it cannot be written; the states before are still there.
+    """
+    path = Path(folder, f"{name}.state-{step:08d}.npz")
+    with utils.replacing(path) as part, open(part, "w+b") as file:
+        np.savez(file, about=json.dumps(about), **arrays)
+        file.seek(0)
+        digest = hashlib.file_digest(file, DIGEST).digest()
+        file.write(digest)
+    for old in find(folder, name)[KEPT:]:
+        old.unlink(missing_ok=True)
+
+
+def load(path):
+    """Reads a state; returns its arrays and `about`.
+
+    Raises:
+        ValueError: it is damaged, or none.
+    """
+    content = Path(path).read_bytes()
+    size = DIGEST().digest_size
+    if DIGEST(content[:-size]).digest() != content[-size:]:
+        raise ValueError(f"{path}: damaged: its content does not have the checksum at its end")
+    try:
+        with np.load(io.BytesIO(content[:-size]), allow_pickle=False) as state:
+            arrays = {name: state[name] for name in state.files}
+        return arrays, json.loads(str(arrays.pop("about")))
+    except Exception as error:  # NumPy raises many kinds
+        raise ValueError(f"{path}: no state of a training: {error}") from error
+
+
+def load_newest(folder, name):
+    """Reads the newest state that is whole; says so where it is not the newest.
+
+    Damaged ones are set aside under another name, `<file>.damaged`.
+
+    Returns:
+        Path, arrays and `about`; `None` where there is no state at all.
+
+    Raises:
+        ValueError: there are states, but all are damaged.
+    """
+    paths = find(folder, name)
+    for path in paths:
+        try:
+            arrays, about = load(path)
+        except (ValueError, OSError) as error:
+            print(error)
+            continue
+        for damaged in paths[: paths.index(path)]:
+            with contextlib.suppress(OSError):
+                damaged.rename(damaged.with_name(damaged.name + ".damaged"))
+            print(f"using the one before: {path}")
+        return path, arrays, about
+    if paths:
+        raise ValueError(
+            f"{', '.join(map(str, paths))}: damaged; put a copy there, or begin anew with --restart"
+        )
+    return None
+
+
+def delete(folder, name):
+    """Deletes all states of the training `name`."""
+    for path in find(folder, name):
+        path.unlink(missing_ok=True)
