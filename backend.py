@@ -48,13 +48,90 @@ except (ImportError, ValueError) as error:  # not installed; no such backend
     raise SystemExit(2) from error
 
 
-def has_gpu():
-    """Whether the backend sees a GPU."""
+def join_processes():
+    """Joins the processes that train together, where the environment says that there are some.
+
+    They are named by Keras's own KERAS_DISTRIBUTION_JOB_ADDRESSES, _NUM_PROCESSES and
+    _PROCESS_ID. Must come before anything is computed.
+
+    Raises:
+        ValueError: the backend cannot, or the others were not found.
+    """
+    if "KERAS_DISTRIBUTION_JOB_ADDRESSES" not in os.environ:
+        return
+    if keras.backend.backend() != "jax":
+        raise ValueError(
+            "KERAS_DISTRIBUTION_JOB_ADDRESSES is set: several processes need KERAS_BACKEND=jax"
+        )
+    import jax
+
+    if jax.distributed.is_initialized():
+        return
+    try:
+        keras.distribution.initialize()
+    except (RuntimeError, ValueError) as error:
+        address = os.environ["KERAS_DISTRIBUTION_JOB_ADDRESSES"]
+        raise ValueError(f"KERAS_DISTRIBUTION_JOB_ADDRESSES = {address!r}: {error}") from error
+
+
+def processes():
+    """Number of this process, from 0, and how many train together."""
+    if keras.backend.backend() != "jax":
+        return 0, 1
+    import jax
+
+    return jax.process_index(), jax.process_count()
+
+
+def check_agreement(what, value):
+    """Raises ValueError unless the whole number `value` is the same in all processes."""
+    if processes()[1] == 1:
+        return
+    import numpy as np
+    from jax.experimental import multihost_utils
+
+    values = multihost_utils.process_allgather(np.array(value)).tolist()
+    if len(set(values)) > 1:
+        raise ValueError(f"{what} differs between the processes: {values}; expected the same")
+
+
+def over_all_devices(batch_size):
+    """Context in which a model is built and trained on all devices that there are.
+
+    With JAX and more than one device, each has a copy of the weights and a part of every
+    batch. Other backends use one; where there are more, a line says so.
+
+    Raises:
+        ValueError: the batch cannot be divided among the devices.
+    """
+    if keras.backend.backend() != "jax":
+        count = _count_gpus()
+        if count > 1:
+            print(f"one of {count} GPUs is used; KERAS_BACKEND=jax trains on all of them")
+        return contextlib.nullcontext()
+    devices = keras.distribution.list_devices()
+    if len(devices) == 1:
+        return contextlib.nullcontext()
+    if batch_size % len(devices):
+        raise ValueError(
+            f"BATCH_SIZE = {batch_size}: expected a multiple of the {len(devices)} devices"
+        )
+    print(f"each step is shared among {len(devices)} devices")
+    # Each process cuts its own part of the batch.
+    return keras.distribution.DataParallel(devices=devices, auto_shard_dataset=False).scope()
+
+
+def _count_gpus():
     if keras.backend.backend() == "torch":  # Keras cannot list its devices
         import torch
 
-        return torch.cuda.is_available()
-    return any(name.startswith("gpu") for name in keras.distribution.list_devices())
+        return torch.cuda.device_count()
+    return sum(name.startswith("gpu") for name in keras.distribution.list_devices())
+
+
+def has_gpu():
+    """Whether the backend sees a GPU."""
+    return _count_gpus() > 0
 
 
 def is_free_of_sizes():

@@ -16,6 +16,7 @@ import signal
 import sys
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from tqdm import tqdm
@@ -373,8 +374,8 @@ class Run(keras.callbacks.CallbackList):
         schedule: the learning rate's schedule.
         journal: `Journal` of the epochs that are done.
         stream: `Stream` that `fit` takes its batches from.
-        step: steps that are done.
-        sums: dict of `EPOCH_SUMS`.
+        beginning: `Beginning`.
+        is_first: whether this is the process that scores and saves.
 
     Attributes:
         step: steps that are done.
@@ -382,22 +383,24 @@ class Run(keras.callbacks.CallbackList):
         unsaved: the error because of which the last state is not on disk, or `None`.
     """
 
-    def __init__(self, chosen, training, schedule, journal, stream, step, sums):
+    def __init__(self, chosen, training, schedule, journal, stream, beginning, is_first):
         super().__init__(model=training, add_history=True)
         self.chosen = chosen
         self.schedule = schedule
         self.journal = journal
         self.stream = stream
-        self.step = step
-        self.sums = sums
+        self.step = beginning.step
+        self.sums = beginning.sums
+        self.is_first = is_first
         self.interrupted = False
         self.unsaved = None
         self._unread = []  # (step, mean loss since `_began`), which wait on the device
+        self._loss = math.nan
         self._words = {}
         self.bar = tqdm(
             desc="training",
             total=chosen.epochs * chosen.steps_per_epoch * chosen.batch_size,
-            initial=step * chosen.batch_size,
+            initial=self.step * chosen.batch_size,
             unit="crop",
             unit_scale=True,
             smoothing=0.05,
@@ -408,8 +411,8 @@ class Run(keras.callbacks.CallbackList):
         self._begin()
 
     def _begin(self):
-        """Begins to count anew: at the start, and after each saving."""
-        self._began = self._read_at = time.monotonic()
+        """Begins to count anew: at the start, and after each epoch."""
+        self._began = self._read_at = self._saved_at = time.monotonic()
         self._began_step, self._waited_before = self.step, self.stream.waited
 
     def on_train_batch_end(self, batch, logs=None):
@@ -419,55 +422,57 @@ class Run(keras.callbacks.CallbackList):
         if now - self._read_at > READ_SECONDS:
             self._read()
             self._read_at = now
-        is_epoch = self.step % self.chosen.steps_per_epoch == 0
-        if is_epoch or self.interrupted or now - self._began > 60 * self.chosen.save_minutes:
-            self._pause(is_epoch)
+        if self.step % self.chosen.steps_per_epoch == 0:
+            self._end_epoch()
+        elif self.interrupted or now - self._saved_at > 60 * self.chosen.save_minutes:
+            self._save()
         if self.interrupted:
             self.model.stop_training = True
 
     def _read(self):
-        """Looks at the losses; returns the mean since `_began`.
+        """Looks at the losses that were not looked at yet; returns the mean since `_began`.
 
         Raises:
             FloatingPointError: one is not finite.
         """
         unread, self._unread = self._unread, []
         for step, loss in unread:
-            loss = float(keras.ops.convert_to_numpy(loss))
-            if not math.isfinite(loss):
-                raise self._not_finite(f"the loss is {loss}", step)
-        self.bar.set_postfix(self._words | {"loss": f"{loss:.4f}"}, refresh=False)
+            self._loss = float(keras.ops.convert_to_numpy(loss))
+            if not math.isfinite(self._loss):
+                raise self._not_finite(f"the loss is {self._loss}", step)
+        self.bar.set_postfix(self._words | {"loss": f"{self._loss:.4f}"}, refresh=False)
         self.bar.update(len(unread) * self.chosen.batch_size)
-        return loss
+        return self._loss
 
-    def _pause(self, is_epoch):
-        """Between two steps: adds up, at the end of an epoch scores, and saves."""
-        loss = self._read()
-        self.sums["loss"] += loss * (self.step - self._began_step)
-        self.sums["seconds"] += time.monotonic() - self._began
-        self.sums["waited"] += self.stream.waited - self._waited_before
-        backend.bring_up_to_date(self.model)
-        self.model.reset_metrics()
-        if is_epoch:
-            self._end_epoch()
-        self._save()
-        self._begin()
+    def _sums(self):
+        """`EPOCH_SUMS` of what is done of the epoch."""
+        return {
+            "loss": self.sums["loss"] + self._read() * (self.step - self._began_step),
+            "seconds": self.sums["seconds"] + time.monotonic() - self._began,
+            "waited": self.sums["waited"] + self.stream.waited - self._waited_before,
+        }
 
     def _end_epoch(self):
-        sums, rows = self.sums, self.journal.rows
+        """Scores the averaged weights, tells of it, saves, and begins the next epoch."""
+        sums, rows = self._sums(), self.journal.rows
+        backend.bring_up_to_date(self.model)
         weights = averaged_weights(self.model)
         self._check_finite(weights)
-        line = self.journal.end_epoch(
-            self.step,
-            weights,
-            loss=round(sums["loss"] / self.chosen.steps_per_epoch, 7),
-            learning_rate=float(self.schedule(self.step)),
-            waited=min(1.0, sums["waited"] / sums["seconds"]),
-            seconds=sums["seconds"] + (rows[-1]["seconds"] if rows else 0.0),
-        )
-        self.bar.write(line)
-        self._words["psnr"] = f"{rows[-1]['psnr']:.2f}"
+        if self.is_first:
+            line = self.journal.end_epoch(
+                self.step,
+                weights,
+                loss=round(sums["loss"] / self.chosen.steps_per_epoch, 7),
+                learning_rate=float(self.schedule(self.step)),
+                waited=min(1.0, sums["waited"] / sums["seconds"]),
+                seconds=sums["seconds"] + (rows[-1]["seconds"] if rows else 0.0),
+            )
+            self.bar.write(line)
+            self._words["psnr"] = f"{rows[-1]['psnr']:.2f}"
         self.sums = dict.fromkeys(EPOCH_SUMS, 0.0)
+        self.model.reset_metrics()
+        self._begin()
+        self._save()
 
     def _check_finite(self, arrays):
         if not all(np.isfinite(array).all() for array in arrays):
@@ -481,7 +486,16 @@ class Run(keras.callbacks.CallbackList):
         )
 
     def _save(self):
-        """Saves what is new. Where the disk is full, the training goes on until the next time."""
+        """Saves what is new. Where the disk is full, the training goes on until the next time.
+
+        Of several processes only the first saves. It must not assign to the model meanwhile:
+        JAX would wait for the others to do the same.
+        """
+        self._saved_at = time.monotonic()
+        if not self.is_first:
+            return
+        sums = self._sums() if self.step > self._began_step else self.sums
+        backend.bring_up_to_date(self.model)
         arrays = state_arrays(self.model)
         self._check_finite(arrays.values())
         shown = self.journal.shown
@@ -489,7 +503,7 @@ class Run(keras.callbacks.CallbackList):
             "settings": vars(self.chosen),
             "step": self.step,
             "rows": self.journal.rows,
-            "epoch": self.sums,
+            "epoch": sums,
             "shown": sorted(shown),
         }
         arrays |= {f"shown_{n}": crop for n, crop in shown.items()}
@@ -513,21 +527,55 @@ def what_to_go_on_from(chosen):
     return "nothing was saved to go on from"
 
 
-def train(chosen):
-    """Trains as the settings say; writes weights/<NAME>.keras, .json, .csv, .png and states.
+class Beginning(NamedTuple):
+    """Where a training begins: at step 0, or where an interrupted one was saved.
 
-    Args:
-        chosen: namespace of all settings of `network.py` and `train.py`, in lower case.
+    Attributes:
+        step: steps that are done.
+        sums: dict of `EPOCH_SUMS`.
+        rows, shown: what `Journal` takes.
+    """
+
+    step: int
+    sums: dict
+    rows: list
+    shown: dict
+
+
+def begin(chosen, model, training):
+    """Puts the newest state of an interrupted training into `training`.
+
+    Where there is none, the weights of START_FROM are put into `model`, if it is set.
+
+    Returns:
+        `Beginning`.
 
     Raises:
-        ValueError: a setting is wrong, or the data has nothing to train on.
-        FloatingPointError: the loss is not finite; what was saved before is kept.
-        OSError: what was to be saved at the end could not be.
-        KeyboardInterrupt: Ctrl-C or SIGTERM; the state is saved.
+        ValueError: the state is of other settings, or all are damaged; START_FROM is of no use.
     """
-    validate(chosen)
-    chosen.name = chosen.name or f"my_edsr_x{chosen.scale}"
-    # Before anything that takes long.
+    found = None if chosen.restart else checkpoint.load_newest(WEIGHTS_FOLDER, chosen.name)
+    if not found:
+        if chosen.start_from:
+            start_from(model, chosen.start_from)
+        return Beginning(0, dict.fromkeys(EPOCH_SUMS, 0.0), [], {})
+    path, arrays, about = found
+    check_settings(path, about["settings"], chosen)
+    try:
+        restore(training, arrays)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+    print(f"going on after step {about['step']:,}, from {path}")
+    shown = {int(n): arrays[f"shown_{n}"] for n in about["shown"]}
+    return Beginning(about["step"], about["epoch"], about["rows"], shown)
+
+
+def check_places(chosen):
+    """Checks folders and files before anything takes long.
+
+    Raises:
+        ValueError: a folder of pictures is missing, or weights would be lost.
+        OSError: weights cannot be written.
+    """
     for name, folder in ("DATA", chosen.data), ("VALIDATION_DATA", chosen.validation_data):
         if folder and not Path(folder).is_dir():
             raise ValueError(f"{name} = {folder!r}: no such folder")
@@ -538,17 +586,34 @@ def train(chosen):
             f"{weights}: is there, but no {chosen.name}.state-*.npz to go on from; take another "
             "NAME, or replace it with --restart"
         )
+    WEIGHTS_FOLDER.mkdir(exist_ok=True)
+    utils.remove_leftovers(WEIGHTS_FOLDER)
+    utils.check_writable(WEIGHTS_FOLDER)
 
+
+def train(chosen):
+    """Trains as the settings say; writes weights/<NAME>.keras, .json, .csv, .png and states.
+
+    Args:
+        chosen: namespace of all settings of `network.py` and `train.py`, in lower case.
+
+    Raises:
+        ValueError: a setting is wrong, or the data has nothing to train on.
+        FloatingPointError: the loss is not finite; what was saved before is kept.
+        SavingFailed: the end could not be saved.
+        KeyboardInterrupt: Ctrl-C or SIGTERM; the state is saved.
+    """
+    validate(chosen)
+    chosen.name = chosen.name or f"my_edsr_x{chosen.scale}"
+    check_places(chosen)
+    backend.join_processes()
+    process, process_count = backend.processes()
     keras.utils.set_random_seed(chosen.seed)
     shape = {
         name: getattr(chosen, name)
         for name in ("scale", "num_filters", "residual_blocks", "residual_scaling", "global_skip")
     }
     averaged = network.edsr(**shape)
-    keras.config.set_dtype_policy(chosen.precision)
-    model = network.edsr(**shape)
-    keras.config.set_dtype_policy("float32")
-
     total_steps = chosen.epochs * chosen.steps_per_epoch
     schedule = keras.optimizers.schedules.CosineDecay(
         0.0,
@@ -556,68 +621,62 @@ def train(chosen):
         warmup_target=chosen.learning_rate,
         warmup_steps=chosen.warmup_steps,
     )
-    training = training_model(
-        model,
-        loss=chosen.loss,
-        learning_rate=schedule,
-        clip_norm=chosen.clip_norm,
-        averaging=chosen.averaging,
-    )
-    WEIGHTS_FOLDER.mkdir(exist_ok=True)
-    utils.remove_leftovers(WEIGHTS_FOLDER)
-    utils.check_writable(WEIGHTS_FOLDER)
-    step, about, shown = 0, {"rows": [], "epoch": dict.fromkeys(EPOCH_SUMS, 0.0)}, {}
-    found = None if chosen.restart else checkpoint.load_newest(WEIGHTS_FOLDER, chosen.name)
-    if found:
-        path, arrays, about = found
-        check_settings(path, about["settings"], chosen)
-        try:
-            restore(training, arrays)
-        except ValueError as error:
-            raise ValueError(f"{path}: {error}") from error
-        step = about["step"]
-        shown = {int(n): arrays[f"shown_{n}"] for n in about["shown"]}
-        print(f"going on after step {step:,} of {total_steps:,}, from {path}")
-    elif chosen.start_from:
-        start_from(model, chosen.start_from)
-    if step >= total_steps:
-        print(f"{weights} is finished")
-        return
-
-    print(f"{model.count_params():,} parameters, {backend.describe()}, {chosen.precision}")
-    skips = Skips()
-    source, validation = load_data(chosen, skips)
-    if chosen.restart:
-        checkpoint.delete(WEIGHTS_FOLDER, chosen.name)
-    journal = Journal(chosen, WEIGHTS_FOLDER, averaged, validation, about["rows"], shown)
-    stream = Stream(
-        lambda step: cut_batch(
-            source.at(step), step, batch_size=chosen.batch_size, seed=chosen.seed
+    with backend.over_all_devices(chosen.batch_size):
+        keras.config.set_dtype_policy(chosen.precision)
+        model = network.edsr(**shape)
+        keras.config.set_dtype_policy("float32")
+        training = training_model(
+            model,
+            loss=chosen.loss,
+            learning_rate=schedule,
+            clip_norm=chosen.clip_norm,
+            averaging=chosen.averaging,
         )
-    )
-    run = Run(chosen, training, schedule, journal, stream, step, about["epoch"])
-    try:
-        with stopping_between_steps(run):
-            training.fit(
-                stream.batches(range(step, total_steps)),
-                steps_per_epoch=total_steps - step,
-                callbacks=run,
-                verbose=0,
+        beginning = begin(chosen, model, training)
+        backend.check_agreement("the step to go on from", beginning.step)
+        weights = WEIGHTS_FOLDER / f"{chosen.name}.keras"
+        if beginning.step >= total_steps:
+            print(f"{weights} is finished")
+            return
+        print(f"{model.count_params():,} parameters, {backend.describe()}, {chosen.precision}")
+        skips = Skips()
+        source, validation = load_data(chosen, skips)
+        if chosen.restart:
+            checkpoint.delete(WEIGHTS_FOLDER, chosen.name)
+        journal = Journal(
+            chosen, WEIGHTS_FOLDER, averaged, validation, beginning.rows, beginning.shown
+        )
+        share = chosen.batch_size // process_count  # of each step, that this process cuts
+        part = slice(process * share, (process + 1) * share)
+        stream = Stream(
+            lambda step: cut_batch(
+                source.at(step), step, batch_size=chosen.batch_size, seed=chosen.seed, part=part
             )
-    finally:
-        run.bar.close()
-        stream.close()
-        source.close()
+        )
+        run = Run(chosen, training, schedule, journal, stream, beginning, is_first=process == 0)
+        try:
+            with stopping_between_steps(run):
+                training.fit(
+                    stream.batches(range(run.step, total_steps)),
+                    steps_per_epoch=total_steps - run.step,
+                    callbacks=run,
+                    verbose=0,
+                )
+        finally:
+            run.bar.close()
+            stream.close()
+            source.close()
     if run.unsaved:
         raise SavingFailed(f"not saved: {run.unsaved}") from run.unsaved
     if run.step < total_steps:
         raise KeyboardInterrupt
-    best = max(journal.rows, key=lambda row: row["psnr"])
-    print(
-        f"done: {weights} is of epoch {best['epoch']}, PSNR {best['psnr']:.3f} dB "
-        f"(bicubic {best['bicubic_psnr']:.3f}); {skips}; enlarge with python output.py --weights "
-        f"{weights}"
-    )
+    if run.is_first:
+        best = max(journal.rows, key=lambda row: row["psnr"])
+        print(
+            f"done: {weights} is of epoch {best['epoch']}, PSNR {best['psnr']:.3f} dB "
+            f"(bicubic {best['bicubic_psnr']:.3f}); {skips}; enlarge with python output.py "
+            f"--weights {weights}"
+        )
 
 
 def main(arguments=None):
