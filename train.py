@@ -660,6 +660,7 @@ def train(chosen):
                     stream.batches(range(run.step, total_steps)),
                     steps_per_epoch=total_steps - run.step,
                     callbacks=run,
+                    shuffle=False,
                     verbose=0,
                 )
         finally:

@@ -1,0 +1,217 @@
+"""Fetches DIV2K, the 800 photographs that super-resolution is usually trained on, and 100 more.
+
+`python data/download_div2k.py` fetches DIV2K_train_HR.zip (3.5 GB) and DIV2K_valid_HR.zip
+(0.4 GB) into data/, checks them, and unpacks them there into folders of the same names.
+Interrupted, it goes on where it was. DIV2K is free for research only, see its page:
+https://data.vision.ee.ethz.ch/cvl/DIV2K/
+
+Exit code 0: the photographs are there. 1: they could not be fetched. 2: wrong settings. 130:
+stopped by Ctrl-C.
+"""
+
+import hashlib
+import http.client
+import os
+import shutil
+import sys
+import time
+import urllib.error
+import urllib.request
+import zipfile
+from pathlib import Path
+from typing import NamedTuple
+
+from tqdm import tqdm
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+import settings
+
+# ------------------------------------------------------------------- settings ----
+ADDRESS = "https://data.vision.ee.ethz.ch/cvl/DIV2K"  # where the archives lie
+FOLDER = str(Path(__file__).resolve().parent)  # where to put the photographs
+KEEP_ARCHIVES = False  # keep the .zip files after they are unpacked
+# ---------------------------------------------------------------------------------
+
+
+class Archive(NamedTuple):
+    """An archive: bytes, SHA-256 and number of photographs."""
+
+    size: int
+    sha256: str
+    count: int
+
+
+# Sizes and checksums are those that TensorFlow Datasets publishes.
+ARCHIVES = {
+    "DIV2K_valid_HR": Archive(
+        448_993_893, "20dd31fd84d777bc1cf5d6b7654a3f569c0aec74458ae094122ad1d0489900fc", 100
+    ),
+    "DIV2K_train_HR": Archive(
+        3_530_603_713, "9d0b9c463f6e35b6c62cc6a930ee2224f670b34c1df841a57670f9acf0f6c335", 800
+    ),
+}
+BLOCK = 2**20
+TIMEOUT_SECONDS = 60
+PAUSES = (1, 5, 30, 60)  # seconds before the next attempts, where nothing arrived
+NETWORK_ERRORS = (urllib.error.URLError, http.client.HTTPException, OSError)
+
+
+def receive(url, part, size, bar):
+    """Appends to `part` what is missing of `size` bytes, as far as the connection lasts.
+
+    Raises:
+        ValueError: the server has something else.
+        OSError, HTTPException: the connection failed; what arrived is in `part`.
+    """
+    done = part.stat().st_size if part.exists() else 0
+    request = urllib.request.Request(url, headers={"Range": f"bytes={done}-"} if done else {})
+    with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS) as response:
+        if done and response.status != 206:  # a server that always sends all
+            done = 0
+        total = done + int(response.headers.get("Content-Length", size - done))
+        if total != size:
+            raise ValueError(f"{url}: the server has {total:,} bytes; expected {size:,}")
+        bar.n = done
+        bar.refresh()
+        with open(part, "ab" if done else "wb") as file:
+            while block := response.read(BLOCK):
+                file.write(block)
+                bar.update(len(block))
+
+
+def fetch(url, path, archive):
+    """Fetches an archive to `path`; `<path>.part` keeps what has arrived until it is whole.
+
+    Raises:
+        ValueError: the server has none, or another one.
+        OSError: the network, or the disk, failed.
+    """
+    part = path.with_name(path.name + ".part")
+    if part.exists() and part.stat().st_size > archive.size:
+        part.unlink()
+    pauses = iter(PAUSES)
+    with tqdm(
+        total=archive.size, desc=path.name, unit="B", unit_scale=True, unit_divisor=1024
+    ) as bar:
+        while (before := part.stat().st_size if part.exists() else 0) < archive.size:
+            error = ConnectionError("the connection ended early")
+            try:
+                receive(url, part, archive.size, bar)
+            except urllib.error.HTTPError as answer:
+                if answer.code < 500:
+                    raise ValueError(f"{url}: the server says {answer.code} {answer.msg}") from None
+                error = answer
+            except NETWORK_ERRORS as failure:
+                if not is_network(failure):
+                    raise
+                error = failure
+            arrived = part.stat().st_size if part.exists() else 0
+            if arrived > before:
+                pauses = iter(PAUSES)
+            elif (pause := next(pauses, None)) is None:
+                raise ConnectionError(f"{url}: {error}; the same command goes on from here")
+            else:
+                tqdm.write(f"{url}: {error}; trying again in {pause} s")
+                time.sleep(pause)
+    check(part, archive)
+    os.replace(part, path)
+
+
+def is_network(error):
+    """Whether an error is of the connection and not of the disk."""
+    if isinstance(error, urllib.error.URLError | http.client.HTTPException):
+        return True
+    return isinstance(error, ConnectionError | TimeoutError)
+
+
+def check(path, archive):
+    """Compares the checksum of an archive; deletes a wrong one.
+
+    Raises:
+        ValueError: it is wrong.
+    """
+    with open(path, "rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    if digest != archive.sha256:
+        path.unlink()
+        raise ValueError(
+            f"{path.name}: SHA-256 {digest}, expected {archive.sha256}; what arrived is deleted"
+        )
+
+
+def unpack(path, folder, name):
+    """Unpacks an archive to `folder/name`, which appears when it is whole.
+
+    Raises:
+        ValueError: the archive is damaged.
+    """
+    unfinished = folder / f".unpacking-{name}"
+    shutil.rmtree(unfinished, ignore_errors=True)
+    try:
+        with zipfile.ZipFile(path) as archive:
+            for member in tqdm(archive.infolist(), f"unpacking {name}", unit="file"):
+                archive.extract(member, unfinished)
+        os.replace(unfinished / name, folder / name)
+    except (zipfile.BadZipFile, FileNotFoundError) as error:
+        raise ValueError(f"{path}: {error}; expected a folder {name} in it") from error
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def download(address, folder, keep_archives=False):
+    """Fetches and unpacks all archives that are not there yet.
+
+    Raises:
+        ValueError, OSError: as `fetch` and `unpack`; or the disk has no room.
+    """
+    for name, archive in ARCHIVES.items():
+        if len(list((folder / name).glob("*.png"))) == archive.count:
+            print(f"{folder / name}: there already")
+            continue
+        if (folder / name).exists():
+            raise ValueError(f"{folder / name}: is there, but without {archive.count} .png files")
+        path = folder / f"{name}.zip"
+        if path.exists():
+            check(path, archive)
+        else:
+            part = path.with_name(path.name + ".part")
+            missing = 2 * archive.size - (part.stat().st_size if part.exists() else 0)
+            if missing > (free := shutil.disk_usage(folder).free):
+                raise OSError(
+                    f"{folder}: {name} takes {missing / 1e9:.1f} GB more, with its unpacked "
+                    f"photographs; {free / 1e9:.1f} are free"
+                )
+            fetch(f"{address.rstrip('/')}/{name}.zip", path, archive)
+        unpack(path, folder, name)
+        if not keep_archives:
+            path.unlink()
+        print(f"{folder / name}: {archive.count} photographs")
+
+
+def main(arguments=None):
+    """Runs the command; returns its exit code."""
+    try:
+        chosen = settings.parse([sys.modules[__name__]], arguments)
+        for name in "address", "folder":
+            settings.check_text(name, getattr(chosen, name))
+        settings.check_flag("keep_archives", chosen.keep_archives)
+        if not chosen.address.startswith(("http://", "https://")):
+            raise ValueError(f"ADDRESS = {chosen.address!r}: expected http:// or https://")
+        if not Path(chosen.folder).is_dir():
+            raise ValueError(f"FOLDER = {chosen.folder!r}: no such folder")
+    except ValueError as error:
+        print(f"download_div2k.py: {error}", file=sys.stderr)
+        return 2
+    try:
+        download(chosen.address, Path(chosen.folder), chosen.keep_archives)
+    except (ValueError, OSError) as error:
+        print(f"download_div2k.py: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("\ndownload_div2k.py: stopped; the same command goes on", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
