@@ -222,6 +222,27 @@ def bring_up_to_date(training):
         training.jax_state_sync()
 
 
+def event_writer(folder):
+    """Function of a step and a dict of numbers, which writes them for TensorBoard.
+
+    It raises OSError where they cannot be written. Needs the package tensorboard.
+    """
+    import tensorflow as tf
+
+    writer = tf.summary.create_file_writer(str(folder))
+
+    def write(step, numbers):
+        try:
+            with writer.as_default(step=step):
+                for name, number in numbers.items():
+                    tf.summary.scalar(name, number)
+            writer.flush()
+        except tf.errors.OpError as error:
+            raise OSError(f"{folder}: {error.message}") from error
+
+    return write
+
+
 def free_memory():
     """Bytes of main memory that can be had without swapping, also inside a container."""
     return max(0, min([psutil.virtual_memory().available, *_free_in_groups()]))

@@ -1,13 +1,16 @@
-"""Measures how fast this machine enlarges pictures, beside its matrix products.
+"""Measures how fast this machine enlarges and trains, beside its matrix products.
 
 `python benchmark.py` prints, for the large and the small network at x2 in both precisions,
-low-resolution megapixels a second, the arithmetic that they are, and its share of what
-the machine's own matrix product of that precision reaches in the same run. Weights are
+how fast they enlarge and train, the arithmetic that this is, and its share of what the
+machine's own matrix product of that precision reaches in the same run; and how many crops
+are cut for a training, and which part of its time it waits for them. Weights and pictures are
 random, which makes no difference to the time.
 """
 
+import math
 import sys
 import time
+from typing import NamedTuple
 
 import numpy as np
 
@@ -15,12 +18,16 @@ import backend
 import network
 import settings
 import tiling
+import train
 from backend import keras
+from crops import Photograph, Pool, Stream, cut_batch
 from upscaler import Upscaler
 
 # ------------------------------------------------------------------- settings ----
 SIDE = 256  # LR pixels a side of the picture that is enlarged
 MATRIX = 2048  # rows and columns of the matrices; 8192 on a GPU
+BATCH_SIZE = 16  # crops a training step, 64x64 HR pixels each
+STEPS = 5  # training steps in a row
 ROUNDS = 5  # each is measured so often, in turn; the best counts
 # ---------------------------------------------------------------------------------
 
@@ -29,84 +36,169 @@ NETWORKS = {  # num_filters, residual_blocks
     "9 blocks of 64 filters": (64, 9),
 }
 PRECISIONS = ("float32", "bfloat16")
+CROP_SIZE, CROP_BATCHES = 64, 500  # of the loader alone
+PHOTOGRAPH = (1356, 2040)  # as most of DIV2K
 
 
-def seconds(run):
-    """Time of one call."""
-    began = time.perf_counter()
-    run()
-    return time.perf_counter() - began
+class Measured(NamedTuple):
+    """One row: what, in which precision, best seconds, operations, and what was done then.
+
+    Attributes:
+        amount: of `unit`, in `seconds`.
+        note: what is to be said of it.
+    """
+
+    what: str
+    precision: str
+    seconds: float
+    operations: float = 0
+    amount: float = 0
+    unit: str = ""
+    note: str = ""
 
 
 def matrix_product(size, dtype):
-    """Function that multiplies two square matrices, and how many operations that is."""
+    """Function that multiplies two square matrices."""
     values = np.random.default_rng(0).random((size, size), np.float32)
     matrix = keras.ops.cast(keras.ops.convert_to_tensor(values), dtype)
 
     def run():
         product = keras.ops.matmul(matrix, matrix)
         keras.ops.convert_to_numpy(product[:1, :1])  # waits until it is computed
+        return {"operations": 2 * size**3}
 
-    return run, 2 * size**3
+    return run
 
 
 def enlargement(num_filters, residual_blocks, precision, side):
-    """Function that enlarges a picture of noise, and how many operations that is."""
+    """Function that enlarges a picture of noise."""
     upscaler = Upscaler(
         network.edsr(2, num_filters, residual_blocks), precision=precision, tile_size=side
     )
     picture = np.random.default_rng(0).integers(0, 256, (side, side, 3), np.uint8)
-    return lambda: upscaler.enlarge(picture), side**2 * tiling.flop_per_pixel(upscaler.model)
+    operations = side**2 * tiling.flop_per_pixel(upscaler.model)
+
+    def run():
+        upscaler.enlarge(picture)
+        return {"operations": operations, "amount": side**2 / 1e6, "unit": "LR Mpx/s"}
+
+    return run
 
 
-def measure(side, matrix, rounds):
+def noise_stream(batch_size):
+    """Crops of pictures of noise, in memory."""
+    random = np.random.default_rng(0)
+    height, width = PHOTOGRAPH
+    photographs = [
+        Photograph(
+            random.integers(0, 256, (height // 2, width // 2, 3), np.uint8),
+            random.integers(0, 256, (height, width, 3), np.uint8),
+        )
+        for _ in range(8)
+    ]
+    pool = Pool(photographs, CROP_SIZE)
+    return Stream(lambda step: cut_batch(pool, step, batch_size=batch_size, seed=0))
+
+
+def cutting(stream, batch_size):
+    """Function that takes batches from a stream and does nothing with them."""
+
+    def run():
+        for _ in stream.batches(range(CROP_BATCHES)):
+            pass
+        return {"amount": CROP_BATCHES * batch_size, "unit": "crops/s"}
+
+    return run
+
+
+def training(num_filters, residual_blocks, precision, stream, batch_size, steps):
+    """Function that trains for some steps."""
+    keras.config.set_dtype_policy("mixed_bfloat16" if precision == "bfloat16" else precision)
+    model = network.edsr(2, num_filters, residual_blocks)
+    keras.config.set_dtype_policy("float32")
+    trained = train.training_model(
+        model, loss="l1", learning_rate=1e-4, clip_norm=1.0, averaging=0.999
+    )
+    # Backwards it is twice as much as forwards.
+    pixels = steps * batch_size * (CROP_SIZE // 2) ** 2
+    operations = 3 * pixels * tiling.flop_per_pixel(model)
+
+    def run():
+        waited, began = stream.waited, time.perf_counter()
+        trained.fit(stream.batches(range(steps)), steps_per_epoch=steps, shuffle=False, verbose=0)
+        share = (stream.waited - waited) / (time.perf_counter() - began)
+        note = f"waiting for crops {share:.1%}"
+        return {"operations": operations, "amount": steps, "unit": "steps/s", "note": note}
+
+    return run
+
+
+def measure(side, matrix, batch_size, steps, rounds):
     """Runs everything in turn.
 
     Returns:
-        dict of (what, precision) -> (best seconds, operations).
+        List of `Measured`, each the best of the rounds.
     """
-    runs = {
-        ("matrix product", precision): matrix_product(matrix, precision) for precision in PRECISIONS
-    }
+    stream = noise_stream(batch_size)
+    runs = {}
+    for precision in PRECISIONS:
+        runs["matrix product", precision] = matrix_product(matrix, precision)
     for name, size in NETWORKS.items():
         for precision in PRECISIONS:
-            runs[name, precision] = enlargement(*size, precision, side)
+            runs[f"enlarging, {name}", precision] = enlargement(*size, precision, side)
+    for name, size in NETWORKS.items():
+        for precision in PRECISIONS:
+            runs[f"training, {name}", precision] = training(
+                *size, precision, stream, batch_size, steps
+            )
+    runs[f"crops of {CROP_SIZE}x{CROP_SIZE}, without training", ""] = cutting(stream, batch_size)
     best = {}
     for n in range(rounds + 1):  # the first one compiles
-        for key, (run, _) in runs.items():
-            taken = seconds(run)
-            if n:
-                best[key] = min(best.get(key, taken), taken)
-    return {key: (best[key], operations) for key, (_, operations) in runs.items()}
+        for key, run in runs.items():
+            began = time.perf_counter()
+            done = run()
+            seconds = time.perf_counter() - began
+            if n and (key not in best or seconds < best[key].seconds):
+                best[key] = Measured(*key, seconds, **done)
+    stream.close()
+    return list(best.values())
 
 
-def table(measured, side):
+def table(measured):
     """The measurements as lines of Markdown."""
     lines = [
-        "| | precision | LR megapixels/s | GFLOP/s | of the matrix product |",
+        "| | precision | | GFLOP/s | of the matrix product |",
         "|---|---|---|---|---|",
     ]
-    for (what, precision), (taken, operations) in measured.items():
-        product, product_operations = measured["matrix product", precision]
-        share = operations / taken / (product_operations / product)
-        pixels = f"{side**2 / taken / 1e6:.3f}" if what in NETWORKS else ""
-        rate = operations / taken / 1e9
-        lines.append(f"| {what} | {precision} | {pixels} | {rate:.0f} | {share:.0%} |")
+    rates = {row.precision: row.operations / row.seconds for row in measured[: len(PRECISIONS)]}
+    for row in measured:
+        words = [f"{three_digits(row.amount / row.seconds)} {row.unit}"] if row.unit else []
+        words += [row.note] if row.note else []
+        rate = row.operations / row.seconds
+        flop = [f"{rate / 1e9:.0f}", f"{rate / rates[row.precision]:.0%}"] if rate else ["", ""]
+        lines.append(f"| {row.what} | {row.precision} | {', '.join(words)} | {' | '.join(flop)} |")
     return "\n".join(lines)
+
+
+def three_digits(value):
+    """A positive number with three digits, or all before the point."""
+    if value >= 100:
+        return f"{value:,.0f}"
+    return f"{value:.{2 - math.floor(math.log10(value))}f}"
 
 
 def main(arguments=None):
     """Runs the command; returns its exit code."""
     try:
         chosen = settings.parse([sys.modules[__name__]], arguments)
-        for name in "side", "matrix", "rounds":
-            settings.check_whole(name, getattr(chosen, name), 1)
+        for name, value in vars(chosen).items():
+            settings.check_whole(name, value, 1)
     except ValueError as error:
         print(f"benchmark.py: {error}", file=sys.stderr)
         return 2
     chosen_here = "bfloat16" if backend.has_fast_bfloat16() else "float32"
     print(f"{backend.describe()}; output.py computes in {chosen_here} here")
-    print(table(measure(chosen.side, chosen.matrix, chosen.rounds), chosen.side))
+    print(table(measure(**vars(chosen))))
     return 0
 
 

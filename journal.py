@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
+import backend
 import evaluate
 import utils
 import weight_files
@@ -73,6 +74,9 @@ class Journal:
         self.rows = rows
         self.shown = shown
         self.best_weights = None
+        self._write_events = None
+        if chosen.tensorboard:
+            self._write_events = backend.event_writer(self.path.with_suffix(".tensorboard"))
         bicubic = [utils.upscale_bicubic(p.lr, chosen.scale) for p in validation]
         self.bicubic_psnr = validation_psnr(validation, bicubic, chosen.scale)
         self._number, self._place = place_to_show(validation, bicubic, chosen.scale)
@@ -152,6 +156,10 @@ class Journal:
             writer.writerows(self.rows)
         plot(self.rows, self.path.with_suffix(".png"))
         self._draw_progress(self.path.with_suffix(".progress.png"))
+        if self._write_events:
+            row = self.rows[-1]
+            names = ("loss", "psnr", "bicubic_psnr", "learning_rate", "waited")
+            self._write_events(row["step"], {name: row[name] for name in names})
         self._is_written = True
 
     def _draw_progress(self, path):

@@ -10,8 +10,10 @@ start. 130: stopped by Ctrl-C or SIGTERM, and saved.
 """
 
 import contextlib
+import importlib.util
 import math
 import os
+import shutil
 import signal
 import sys
 import time
@@ -325,6 +327,8 @@ def validate(chosen):
     settings.check_choice("loss", chosen.loss, LOSSES)
     for name in ("restart", "tensorboard"):
         settings.check_flag(name, getattr(chosen, name))
+    if chosen.tensorboard and importlib.util.find_spec("tensorboard") is None:
+        raise ValueError("TENSORBOARD = True: expected the package; pip install tensorboard")
     settings.check_text("data", chosen.data)
     for name in ("validation_data", "cache", "name", "start_from"):
         settings.check_text(name, getattr(chosen, name), may_be_empty=True)
@@ -573,12 +577,15 @@ def check_places(chosen):
     """Checks folders and files before anything takes long.
 
     Raises:
-        ValueError: a folder of pictures is missing, or weights would be lost.
+        ValueError: a folder of pictures is missing, START_FROM is refused, or weights would be
+            lost.
         OSError: weights cannot be written.
     """
     for name, folder in ("DATA", chosen.data), ("VALIDATION_DATA", chosen.validation_data):
         if folder and not Path(folder).is_dir():
             raise ValueError(f"{name} = {folder!r}: no such folder")
+    if chosen.start_from:
+        weight_files.check(Path(chosen.start_from))
     weights = WEIGHTS_FOLDER / f"{chosen.name}.keras"
     states = checkpoint.find(WEIGHTS_FOLDER, chosen.name)
     if weights.exists() and not states and not chosen.restart:
@@ -643,6 +650,7 @@ def train(chosen):
         source, validation = load_data(chosen, skips)
         if chosen.restart:
             checkpoint.delete(WEIGHTS_FOLDER, chosen.name)
+            shutil.rmtree(weights.with_suffix(".tensorboard"), ignore_errors=True)
         journal = Journal(
             chosen, WEIGHTS_FOLDER, averaged, validation, beginning.rows, beginning.shown
         )
