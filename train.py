@@ -558,6 +558,7 @@ def begin(chosen, model, training):
         ValueError: the state is of other settings, or all are damaged; START_FROM is of no use.
     """
     found = None if chosen.restart else checkpoint.load_newest(WEIGHTS_FOLDER, chosen.name)
+    backend.check_agreement("the step to go on from", found[2]["step"] if found else 0)
     if not found:
         if chosen.start_from:
             start_from(model, chosen.start_from)
@@ -640,7 +641,6 @@ def train(chosen):
             averaging=chosen.averaging,
         )
         beginning = begin(chosen, model, training)
-        backend.check_agreement("the step to go on from", beginning.step)
         weights = WEIGHTS_FOLDER / f"{chosen.name}.keras"
         if beginning.step >= total_steps:
             print(f"{weights} is finished")

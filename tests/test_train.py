@@ -1,4 +1,5 @@
 import csv
+import errno
 import json
 import os
 import signal
@@ -9,11 +10,13 @@ import numpy as np
 import pytest
 from conftest import small_network, smooth_picture
 
+import checkpoint
+import crops
 import evaluate
-import network
 import output
 import train
 import utils
+import weight_files
 from backend import keras
 
 TINY = {
@@ -28,13 +31,19 @@ TINY = {
     "--warmup-steps": "2",
     "--learning-rate": "1e-3",
     "--validation-crop": "32",
+    "--cache": "",
 }
+
+
+def words(**changed):
+    """Small settings, some of them changed, as words of the command line."""
+    changed = {"--" + name.replace("_", "-"): str(value) for name, value in changed.items()}
+    return [word for pair in (TINY | changed).items() for word in pair if word != "True"]
 
 
 def run(**changed):
     """Runs the command with small settings, some of them changed."""
-    words = TINY | {"--" + name.replace("_", "-"): str(value) for name, value in changed.items()}
-    return train.main([word for pair in words.items() for word in pair if word != "True"])
+    return train.main(words(**changed))
 
 
 @pytest.fixture
@@ -51,107 +60,12 @@ def photographs(tmp_path, monkeypatch):
     return tmp_path
 
 
-# ---- crops ----
-
-
-def labelled_photographs(scale):
-    """Photographs whose pixels tell where they are: (row, column, number) of the LR pixel."""
-    photographs = []
-    for number, (height, width) in enumerate([(30, 20), (9, 25)]):
-        rows, columns = np.mgrid[:height, :width]
-        lr = np.stack([rows, columns, np.full_like(rows, number)], axis=2).astype(np.uint8)
-        photographs.append(train.Photograph(lr, lr.repeat(scale, 0).repeat(scale, 1)))
-    return photographs
-
-
-@pytest.mark.parametrize("scale", [2, 3, 4])
-def test_crops_of_lr_and_hr_show_the_same_place(scale):
-    lr, hr = train.cut_batch(
-        labelled_photographs(scale), 0, crop_size=8 * scale, batch_size=64, seed=1
-    )
-    assert lr.shape == (64, 8, 8, 3)
-    assert hr.shape == (64, 8 * scale, 8 * scale, 3)
-    assert lr.dtype == hr.dtype == np.uint8
-    np.testing.assert_array_equal(lr.repeat(scale, 1).repeat(scale, 2), hr)
-
-
-def test_crops_are_flipped_and_turned_in_all_eight_ways():
-    lr, _ = train.cut_batch(labelled_photographs(2), 0, crop_size=16, batch_size=200, seed=1)
-    down = lr[:, 1, 0, :2].astype(int) - lr[:, 0, 0, :2]
-    right = lr[:, 0, 1, :2].astype(int) - lr[:, 0, 0, :2]
-    assert len({(*a, *b) for a, b in zip(down.tolist(), right.tolist(), strict=True)}) == 8
-
-
-def test_every_position_is_equally_likely():
-    photographs = labelled_photographs(2)  # 23 x 13 and 2 x 18 positions of 8x8 LR crops
-    lr, _ = train.cut_batch(photographs, 0, crop_size=16, batch_size=8000, seed=1)
-    corners = lr[..., :2].min(axis=(1, 2))
-    places = set(zip(lr[:, 0, 0, 2].tolist(), map(tuple, corners.tolist()), strict=True))
-    assert len(places) == 23 * 13 + 2 * 18
-    share = np.mean(lr[:, 0, 0, 2] == 1)
-    assert share == pytest.approx(2 * 18 / (23 * 13 + 2 * 18), abs=0.015)
-
-
-def test_crops_follow_from_seed_and_step():
-    def cut(step, seed):
-        return train.cut_batch(
-            labelled_photographs(2), step, crop_size=16, batch_size=4, seed=seed
-        )[1]
-
-    np.testing.assert_array_equal(cut(3, 1), cut(3, 1))
-    assert (cut(3, 1) != cut(4, 1)).any()
-    assert (cut(3, 1) != cut(3, 2)).any()
-
-
-def test_stream_is_in_order_and_passes_errors_on():
-    def make(step):
-        if step == 12:
-            raise RuntimeError("step 12")
-        return step
-
-    stream = train.stream(make, 7)
-    assert [next(stream) for _ in range(5)] == [7, 8, 9, 10, 11]
-    with pytest.raises(RuntimeError, match="step 12"):
-        next(stream)
-
-
 # ---- parts ----
-
-
-def test_loss_is_the_mean_absolute_error_in_units_of_full_scale():
-    hr = np.array([[[[255, 0, 51]]]], np.uint8)
-    loss = train.mean_absolute_error(keras.ops.convert_to_tensor(hr), np.float32([[[[0.5] * 3]]]))
-    assert keras.ops.convert_to_numpy(loss).tolist() == pytest.approx([(0.5 + 0.5 + 0.3) / 3])
-
-
-def test_rounding_to_half_keeps_11_significant_bits():
-    values = np.float32([0, 1 + 2**-10, 1 + 2**-12, -3.14159274, 1e-30, 65520 * 4])
-    rounded = train.round_to_half(values)
-    assert rounded.dtype == np.float32
-    assert rounded[:3].tolist() == [0, 1 + 2**-10, 1]
-    np.testing.assert_allclose(rounded, values, rtol=2**-11)
-    assert not (rounded.view(np.uint32) & 0x1FFF).any()
-
-
-def test_exported_file_is_half_the_size_and_loads_the_same(tmp_path):
-    model = network.edsr(2, 32, 2)
-    model.set_weights([train.round_to_half(weight) for weight in model.get_weights()])
-    train.export(model, tmp_path / "packed.keras", 3)
-    model.save(tmp_path / "plain.keras")
-    plain, packed = ((tmp_path / f"{name}.keras").stat().st_size for name in ("plain", "packed"))
-    assert packed < 0.55 * plain
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["packed.keras", "plain.keras"]
-    assert output.load(tmp_path / "packed.keras").scale == 2
-    assert output.stored_halo(tmp_path / "packed.keras") == 3
-    assert output.stored_halo(tmp_path / "plain.keras") is None
-    loaded = keras.models.load_model(tmp_path / "packed.keras")
-    for ours, theirs in zip(model.get_weights(), loaded.get_weights(), strict=True):
-        np.testing.assert_array_equal(ours, theirs)
 
 
 def test_averaged_weights_follow_the_definition():
     training = train.training_model(
-        small_network(), learning_rate=0.1, clip_norm=1.0, averaging=0.75
+        small_network(), loss="l1", learning_rate=0.1, clip_norm=1.0, averaging=0.75
     )
     lr = np.full((1, 4, 4, 3), 90, np.uint8)
     hr = np.full((1, 8, 8, 3), 180, np.uint8)
@@ -173,9 +87,10 @@ def test_averaged_weights_follow_the_definition():
 
 def load(**changed):
     """Sizes of the pictures that are trained on and validated on."""
-    values = {"data": "data", "validation_data": "", "scale": 2, "crop_size": 16}
-    chosen = types.SimpleNamespace(**values | {"validation_crop": 512} | changed)
-    return [[p.hr.shape[:2] for p in part] for part in train.load_data(chosen)]
+    values = {"data": "data", "validation_data": "", "cache": "", "scale": 2, "crop_size": 16}
+    values |= {"validation_crop": 512, "seed": 1}
+    source, validation = train.load_data(types.SimpleNamespace(**values | changed), train.Skips())
+    return [[p.hr.shape[:2] for p in part] for part in (source.at(0).photographs, validation)]
 
 
 def test_validation_pictures_are_never_trained_on(photographs):
@@ -189,13 +104,41 @@ def test_some_usable_pictures_are_held_out_where_no_validation_data_is_named(pho
     assert load() == [[(40, 50), (40, 50), (48, 40)], [(40, 50)]]
 
 
+def test_a_picture_without_score_or_a_damaged_one_is_not_held_out(photographs, capsys):
+    whole = (photographs / "data" / "0.png").read_bytes()
+    (photographs / "data" / "00.png").write_bytes(whole[: len(whole) // 2])
+    utils.write("data/000.png", np.full((40, 44, 3), (9, 90, 30), np.uint8), {})
+    training, validation = load()
+    assert validation == [(40, 50)]
+    assert sorted(training) == [(40, 44), (40, 50), (40, 50), (48, 40)]
+    assert capsys.readouterr().out.count("skipped data/00.png: ") == 1
+
+
+def test_of_many_pictures_every_50th_is_held_out_and_12_at_most(monkeypatch):
+    decoded = []
+
+    def decode(path, scale, crop):
+        decoded.append(path)
+        pixels = np.arange(12, dtype=np.uint8).reshape(2, 2, 3)
+        return crops.Photograph(pixels, pixels)
+
+    monkeypatch.setattr(train.photographs, "decode_centre", decode)
+    for count, expected in (1, 1), (50, 1), (51, 2), (120, 3), (800, 12), (5000, 12):
+        decoded.clear()
+        held_out, left = train.hold_out(list(range(count)), 2, 64, train.Skips())
+        assert len(held_out) == len(decoded) == expected
+        assert sorted(left + decoded) == list(range(count))
+
+
 def test_validation_leaves_out_what_has_no_score(photographs, capsys):
     (photographs / "valid").mkdir()
     utils.write("valid/tiny.png", smooth_picture(4, 4), {})
     utils.write("valid/flat.png", np.full((40, 40, 3), (9, 90, 30), np.uint8), {})
     utils.write("valid/good.png", smooth_picture(40, 36), {})
     assert load(validation_data="valid")[1] == [(40, 36)]
-    assert "skipped valid/tiny.png: 4x4 is smaller than" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "skipped valid/tiny.png: 4x4 is smaller than" in printed
+    assert "skipped valid/flat.png: flat: it has no score" in printed
 
 
 # ---- the command ----
@@ -205,10 +148,18 @@ def test_trains_and_writes_weights_settings_log_and_plot(photographs, capsys):
     run()
     printed = capsys.readouterr().out
     assert printed.count("skipped data/text.png: not a picture") == 1
-    assert printed.count("skipped data/small.png: 80x15 is smaller than a crop of 16x16") == 1
+    assert printed.count("skipped data/small.png: 80x15 is smaller than 16x16") == 1
     weights = photographs / "weights"
     names = sorted(path.name for path in weights.iterdir())
-    assert names == ["tiny.csv", "tiny.json", "tiny.keras", "tiny.png", "tiny.state.npz"]
+    assert names == [
+        "tiny.csv",
+        "tiny.json",
+        "tiny.keras",
+        "tiny.png",
+        "tiny.progress.png",
+        "tiny.state-00000010.npz",
+        "tiny.state-00000015.npz",
+    ]
     with (weights / "tiny.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [row["step"] for row in rows] == ["5", "10", "15"]
@@ -249,53 +200,121 @@ def test_network_learns_to_beat_bicubic(photographs):
     assert best["psnr"] > best["bicubic_psnr"] + 1
 
 
-def final_state(folder):
-    with np.load(folder / "weights/tiny.state.npz") as state:
-        return {name: state[name] for name in state.files if name != "about"}
+def newest_state():
+    """Arrays of the newest state, and its step."""
+    _, arrays, about = checkpoint.load_newest(train.WEIGHTS_FOLDER, "tiny")
+    return arrays, about["step"]
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_interrupted_training_ends_as_an_undisturbed_one(photographs, monkeypatch, capsys, number):
+def assert_equal_states(ours, theirs):
+    assert ours[1] == theirs[1]
+    assert ours[0].keys() == theirs[0].keys()
+    for name, array in theirs[0].items():
+        np.testing.assert_array_equal(ours[0][name], array, err_msg=name)
+
+
+def rows_of(folder):
+    """Rows of the log, without what depends on time."""
+    with (folder / "weights/tiny.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    return [{key: row[key] for key in ("step", "learning_rate", "psnr")} for row in rows]
+
+
+def at_step(monkeypatch, step, do):
+    """Lets `do` happen after a step of the training."""
+    before = train.Run.on_train_batch_end
+
+    def after(self, batch, logs=None):
+        if self.step + 1 == step:
+            do()
+        before(self, batch, logs)
+
+    monkeypatch.setattr(train.Run, "on_train_batch_end", after)
+
+
+@pytest.mark.parametrize(
+    ("number", "step"), [(signal.SIGINT, 1), (signal.SIGTERM, 7), (signal.SIGTERM, 10)]
+)
+def test_stopped_training_ends_as_an_undisturbed_one(
+    photographs, monkeypatch, capsys, number, step
+):
     run()
-    undisturbed = final_state(photographs)
-    weights = (photographs / "weights/tiny.csv").read_text().splitlines()
-
-    def stop(self, batch, logs=None):
-        if self.history and batch == 2:
-            os.kill(os.getpid(), number)
-
+    undisturbed, rows = newest_state(), rows_of(photographs)
     with monkeypatch.context() as patched:
-        patched.setattr(train.Journal, "on_train_batch_begin", stop, raising=False)
+        at_step(patched, step, lambda: os.kill(os.getpid(), number))
         assert run(restart=True) == 130
-    assert "without --restart, goes on after the last whole epoch" in capsys.readouterr().err
-    assert len((photographs / "weights/tiny.csv").read_text().splitlines()) == 2
+    state = photographs / f"weights/tiny.state-{step:08}.npz"
+    error = capsys.readouterr().err
+    assert f"stopped; the same command, without --restart, goes on from {state}" in error
+    assert newest_state()[1] == step
     run()
-    assert "going on after epoch 1 of 3" in capsys.readouterr().out
-    resumed = final_state(photographs)
-    assert resumed.keys() == undisturbed.keys()
-    for name, array in undisturbed.items():
-        np.testing.assert_array_equal(resumed[name], array, err_msg=name)
-    after = (photographs / "weights/tiny.csv").read_text().splitlines()
-    without_time = [[line.rsplit(",", 1)[0] for line in rows] for rows in (weights, after)]
-    assert without_time[0] == without_time[1]
+    assert f"going on after step {step}, from {state}" in capsys.readouterr().out
+    assert_equal_states(newest_state(), undisturbed)
+    assert rows_of(photographs) == rows
+
+
+def test_loss_of_an_interrupted_epoch_is_that_of_all_its_steps(photographs, monkeypatch):
+    def losses():
+        with (photographs / "weights/tiny.csv").open() as file:
+            return [float(row["loss"]) for row in csv.DictReader(file)]
+
+    run()
+    undisturbed = losses()
+    with monkeypatch.context() as patched:
+        at_step(patched, 8, lambda: os.kill(os.getpid(), signal.SIGTERM))
+        run(restart=True)
+    run()
+    assert losses() == pytest.approx(undisturbed, rel=1e-5)
+
+
+def test_state_is_saved_in_time_also_within_an_epoch(photographs, monkeypatch):
+    saved = []
+    save = checkpoint.save
+
+    def remember(folder, name, step, *arguments):
+        saved.append(step)
+        save(folder, name, step, *arguments)
+
+    monkeypatch.setattr(checkpoint, "save", remember)
+    run(save_minutes=1e-9)
+    assert saved == list(range(1, 16))
+    saved.clear()
+    run(save_minutes=60, restart=True)
+    assert saved == [5, 10, 15]
+
+
+def test_saving_does_not_change_the_training(photographs):
+    run(save_minutes=1e-9)
+    often = newest_state()
+    run(save_minutes=60, restart=True)
+    assert_equal_states(newest_state(), often)
 
 
 def test_finished_training_is_not_done_again(photographs, capsys):
     run()
-    before = final_state(photographs)
+    before = newest_state()
     run()
     printed = capsys.readouterr().out
-    assert "going on after epoch 3 of 3" in printed
+    assert "going on after step 15" in printed
     assert "tiny.keras is finished" in printed
-    for name, array in final_state(photographs).items():
-        np.testing.assert_array_equal(before[name], array)
+    assert_equal_states(newest_state(), before)
 
 
 def test_other_settings_do_not_go_on_from_a_state(photographs, capsys):
     run(epochs=1)
-    assert run(epochs=1, batch_size=2) == 2
-    assert "BATCH_SIZE = 2: expected 4, as in the interrupted run" in capsys.readouterr().err
+    assert run(epochs=1, batch_size=2, seed=3) == 2
+    error = capsys.readouterr().err
+    assert "BATCH_SIZE = 2: expected 4; SEED = 3: expected 1, as in the interrupted" in error
     assert run(epochs=1, batch_size=2, restart=True) == 0
+
+
+def test_epochs_and_learning_rate_may_be_changed_and_it_is_said(photographs, capsys):
+    run(epochs=1)
+    assert run(epochs=2, learning_rate="5e-4", data="data/../data") == 0
+    printed = capsys.readouterr().out
+    assert "EPOCHS was 1 and is 2 from here on" in printed
+    assert "LEARNING_RATE was 0.001 and is 0.0005 from here on" in printed
+    assert [row["step"] for row in rows_of(photographs)] == ["5", "10"]
 
 
 def test_weights_of_another_training_are_not_replaced(photographs, capsys):
@@ -303,56 +322,209 @@ def test_weights_of_another_training_are_not_replaced(photographs, capsys):
     weights.parent.mkdir()
     weights.write_text("of somebody")
     assert run(epochs=1) == 2
-    assert "tiny.keras: is there, but no tiny.state.npz to go on from" in capsys.readouterr().err
+    assert "tiny.keras: is there, but no tiny.state-*.npz to go on" in capsys.readouterr().err
     assert weights.read_text() == "of somebody"
     assert run(epochs=1, restart=True) == 0
     assert zipfile.is_zipfile(weights)
 
 
-def test_damaged_state_is_named(photographs, capsys):
+def test_damaged_state_is_named_and_the_one_before_used(photographs, capsys):
+    run(epochs=2)
+    expected = newest_state()
+    newest = photographs / "weights/tiny.state-00000010.npz"
+    newest.write_bytes(newest.read_bytes()[:5000])
+    assert run(epochs=2) == 0
+    printed = capsys.readouterr().out
+    assert f"{newest}: damaged" in printed
+    assert "going on after step 5, from" in printed
+    assert_equal_states(newest_state(), expected)
+
+
+def test_all_states_damaged_is_an_error(photographs, capsys):
+    run(epochs=2)
+    for state in (photographs / "weights").glob("*.npz"):
+        state.write_bytes(b"")
+    assert run(epochs=2) == 2
+    assert "begin anew with --restart" in capsys.readouterr().err
+    assert run(epochs=2, restart=True) == 0
+
+
+def test_restart_that_is_stopped_at_once_begins_anew_too(photographs, monkeypatch, capsys):
     run(epochs=1)
-    state = photographs / "weights/tiny.state.npz"
-    whole = state.read_bytes()
-    for damaged in whole[:5000], b"", whole[:3000] + bytes(100) + whole[3100:]:
-        state.write_bytes(damaged)
-        assert run(epochs=1) == 2
-        assert "tiny.state.npz: damaged" in capsys.readouterr().err
+    with monkeypatch.context() as patched:
+        at_step(patched, 1, lambda: os.kill(os.getpid(), signal.SIGINT))
+        assert run(epochs=1, restart=True) == 130
+    states = list((photographs / "weights").glob("*.npz"))
+    assert [path.name for path in states] == ["tiny.state-00000001.npz"]
 
 
-def test_restart_that_is_stopped_at_once_leaves_nothing_to_go_on_from(
+# ---- what can go wrong on the way ----
+
+
+def full_disk(monkeypatch, *names):
+    """Lets the files of some endings be written no more."""
+    replacing = utils.replacing
+
+    def refuse(path):
+        if str(path).endswith(names):
+            raise OSError(errno.ENOSPC, "No space left on device", str(path))
+        return replacing(path)
+
+    monkeypatch.setattr(utils, "replacing", refuse)
+
+
+@pytest.mark.parametrize("ending", [".keras", ".csv", ".progress.png", ".npz"])
+def test_full_disk_costs_nothing_when_it_has_room_again(photographs, monkeypatch, capsys, ending):
+    run()
+    undisturbed, rows = newest_state(), rows_of(photographs)
+    best = weight_files.read(photographs / "weights/tiny.keras").get_weights()
+    with pytest.MonkeyPatch.context() as patched:
+        at_step(monkeypatch, 4, lambda: full_disk(patched, ending))
+        at_step(monkeypatch, 12, patched.undo)
+        assert run(restart=True) == 0
+    assert "could not save at step 5: " in capsys.readouterr().out
+    assert_equal_states(newest_state(), undisturbed)
+    assert rows_of(photographs) == rows
+    again = weight_files.read(photographs / "weights/tiny.keras").get_weights()
+    for ours, theirs in zip(again, best, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_disk_that_stays_full_is_an_error_and_the_best_weights_are_kept(
     photographs, monkeypatch, capsys
 ):
     run(epochs=1)
+    kept = {path.name: path.read_bytes() for path in (photographs / "weights").iterdir()}
+    full_disk(monkeypatch, ".npz", ".keras")
+    assert run(epochs=2) == 1
+    assert "not saved: [Errno 28] No space left on device" in capsys.readouterr().err
+    for name in ("tiny.keras", "tiny.state-00000005.npz"):
+        assert (photographs / "weights" / name).read_bytes() == kept[name]
+    monkeypatch.undo()
+
+
+def test_loss_that_is_not_finite_stops_with_the_last_state_kept(photographs, monkeypatch, capsys):
+    run(epochs=1)
+    kept = {path: path.read_bytes() for path in (photographs / "weights").iterdir()}
+    make = train.cut_batch
+
+    class Poisoned(dict):
+        def __getitem__(self, name):
+            def loss(hr, sr):
+                error = train.LOSSES_BEFORE[name](hr, sr)
+                is_poison = keras.ops.all(keras.ops.equal(hr, 77))
+                return keras.ops.where(is_poison, np.nan, 1.0) * error
+
+            return loss
+
+    def poisoned(pool, step, **options):
+        lr, hr = make(pool, step, **options)
+        return lr, np.full_like(hr, 77) if step == 7 else hr
+
+    monkeypatch.setattr(train, "LOSSES_BEFORE", train.LOSSES, raising=False)
+    monkeypatch.setattr(train, "LOSSES", Poisoned(train.LOSSES))
+    monkeypatch.setattr(train, "cut_batch", poisoned)
+    assert run(epochs=2) == 1
+    error = capsys.readouterr().err
+    assert "the loss is nan at step 8, at a learning rate of 0.000" in error
+    assert "Lower LEARNING_RATE" in error
+    assert {path: path.read_bytes() for path in (photographs / "weights").iterdir()} == kept
+    monkeypatch.setattr(train, "LOSSES", train.LOSSES_BEFORE)
+    assert run(epochs=2, learning_rate="1e-4") == 0
+    assert "going on after step 5" in capsys.readouterr().out
+
+
+def test_weights_that_are_not_finite_are_not_saved(photographs, monkeypatch, capsys):
+    run(epochs=1)
+    kept = {path: path.read_bytes() for path in (photographs / "weights").iterdir()}
+    state = train.state_arrays
+
+    def broken(training):
+        return state(training) | {"model_0": np.array([np.inf])}
+
+    monkeypatch.setattr(train, "state_arrays", broken)
+    assert run(epochs=2) == 1
+    assert "a weight is not finite at step 10" in capsys.readouterr().err
+    assert (photographs / "weights/tiny.state-00000005.npz").read_bytes() in kept.values()
+    assert not (photographs / "weights/tiny.state-00000010.npz").exists()
+
+
+def test_out_of_memory_says_what_to_lower(photographs, monkeypatch, capsys):
+    def fail():
+        raise RuntimeError("RESOURCE_EXHAUSTED: Out of memory while trying to allocate")
+
+    run(epochs=1)
+    at_step(monkeypatch, 7, fail)
+    assert run(epochs=2) == 1
+    error = capsys.readouterr().err
+    assert "out of memory" in error
+    assert "lower BATCH_SIZE" in error
+    assert "goes on from" in error
+
+
+# ---- other ways to train ----
+
+
+def test_ssim_loss_trains(photographs):
+    assert run(loss="ssim_l1", epochs=2, steps_per_epoch=20) == 0
+    with (photographs / "weights/tiny.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert float(rows[1]["loss"]) < float(rows[0]["loss"])
+
+
+def test_training_starts_from_other_weights_where_they_fit(photographs, capsys):
+    run(epochs=1, steps_per_epoch=20)
+    assert run(name="other", scale=4, epochs=1, start_from="weights/tiny.keras") == 0
+    # Of x4 the first shuffle is that of x2; the second one is new.
+    assert "starting from 6 of 7 layers of weights/tiny.keras" in capsys.readouterr().out
+    assert run(name="more", num_filters=9, epochs=1, start_from="weights/tiny.keras") == 2
+    assert "START_FROM = 'weights/tiny.keras': none of its" in capsys.readouterr().err
+
+
+def test_start_from_is_where_the_training_starts(photographs):
+    run(epochs=1)
+    assert run(name="b", epochs=1, start_from="weights/tiny.keras", learning_rate="1e-9") == 0
+    start, end = (weight_files.read(f"weights/{name}.keras") for name in ("tiny", "b"))
+    for ours, theirs in zip(end.get_weights(), start.get_weights(), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=1e-6)
+
+
+def test_pictures_that_are_decoded_in_turn_give_a_training_that_goes_on(
+    photographs, monkeypatch, capsys
+):
+    for name, value in ("MEMORY_SHARE", 0), ("MOST_RESIDENT", 2), ("STEPS_PER_PHOTOGRAPH", 2):
+        monkeypatch.setattr(train.photographs, name, value)
+    run()
+    assert "decoded in turn, 2 at a time" in capsys.readouterr().out
+    undisturbed = newest_state()
     with monkeypatch.context() as patched:
-        patched.setattr(
-            train.Journal,
-            "on_train_batch_begin",
-            lambda self, batch, logs=None: os.kill(os.getpid(), signal.SIGINT),
-            raising=False,
-        )
-        assert run(epochs=1, restart=True) == 130
-    assert "stopped before the first epoch was whole" in capsys.readouterr().err
-    assert run(epochs=1) == 2
-    assert "no tiny.state.npz to go on from" in capsys.readouterr().err
+        at_step(patched, 8, lambda: os.kill(os.getpid(), signal.SIGTERM))
+        assert run(restart=True) == 130
+    run()
+    assert_equal_states(newest_state(), undisturbed)
+
+
+def test_events_for_tensorboard_only_by_a_flag(photographs):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    run()
+    folder = photographs / "weights" / "tiny.tensorboard"
+    assert not folder.exists()
+    run(restart=True, tensorboard=True)
+    events = EventAccumulator(str(folder)).Reload()
+    assert [event.step for event in events.Tensors("psnr")] == [5, 10, 15]
+    assert set(events.Tags()["tensors"]) >= {"loss", "learning_rate"}
+
+
+def test_tensorboard_that_is_not_installed_is_named(photographs, monkeypatch, capsys):
+    monkeypatch.setattr(train.importlib.util, "find_spec", lambda name: None)
+    assert run(tensorboard=True) == 2
+    assert "TENSORBOARD = True: expected the package; pip install" in capsys.readouterr().err
 
 
 def test_name_follows_from_the_scale(photographs):
     assert run(name="", scale=3, crop_size=18, epochs=1) == 0
     assert output.load(photographs / "weights/my_edsr_x3.keras").scale == 3
-
-
-def test_loss_that_is_not_finite_stops_with_the_last_state_kept(photographs, monkeypatch, capsys):
-    run(epochs=1)
-    before = (photographs / "weights/tiny.state.npz").read_bytes()
-    weights = (photographs / "weights/tiny.keras").read_bytes()
-    monkeypatch.setattr(
-        train, "mean_absolute_error", lambda hr, sr: keras.ops.mean(sr, axis=(1, 2, 3)) * np.nan
-    )
-    monkeypatch.setattr(train, "FREE_TO_CHANGE", train.FREE_TO_CHANGE | {"epochs"})
-    assert run(epochs=2) == 1
-    assert "the loss, nan, or a weight is not finite in epoch 2" in capsys.readouterr().err
-    assert (photographs / "weights/tiny.state.npz").read_bytes() == before
-    assert (photographs / "weights/tiny.keras").read_bytes() == weights
 
 
 @pytest.mark.parametrize(
@@ -373,9 +545,13 @@ def test_loss_that_is_not_finite_stops_with_the_last_state_kept(photographs, mon
         ({"name": ".."}, "NAME = '..': expected a file name without folder"),
         ({"validation_crop": 4}, "VALIDATION_CROP = 4: expected at least 8"),
         ({"data": "nowhere"}, "DATA = 'nowhere': no such folder"),
-        ({"data": "data/deeper"}, "0 usable pictures to train on and 1 to validate among 1 found"),
-        ({"validation_data": "weights"}, "and 0 to validate among 6 found"),
-        ({"crop_size": 64}, "0 usable pictures to train on and 0 to validate among 6 found"),
+        ({"data": "data/deeper"}, "0 usable pictures to train on and 1 to validate among 1 pict"),
+        ({"validation_data": "weights"}, "and 0 to validate among 6 pictures in /"),
+        ({"crop_size": 64}, "0 usable pictures to train on and 0 to validate among 6 pictures"),
+        ({"loss": "l2"}, "LOSS = 'l2': expected one of 'l1', 'ssim_l1'"),
+        ({"loss": "ssim_l1", "crop_size": 10}, "CROP_SIZE = 10: expected at least 11"),
+        ({"save_minutes": 0}, "SAVE_MINUTES = 0: expected a number above 0"),
+        ({"start_from": "nowhere.keras"}, "nowhere.keras: no such weights file"),
     ],
 )
 def test_what_makes_no_sense_ends_in_one_line(photographs, capsys, changed, message):

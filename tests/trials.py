@@ -5,6 +5,7 @@
 """
 
 import argparse
+import contextlib
 import hashlib
 import os
 import random
@@ -15,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import zipfile
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
@@ -26,6 +28,7 @@ import psutil  # noqa: E402
 from conftest import bilinear_network, small_network, smooth_picture  # noqa: E402
 from PIL import Image  # noqa: E402
 
+import checkpoint  # noqa: E402
 import utils  # noqa: E402
 
 SECONDS_TO_HANG = 30
@@ -230,6 +233,140 @@ def try_large(side, weights, *options):
         return peak, 3 * side**2, 12 * side**2, seconds
 
 
+# ---- a training that is killed ----
+
+TRAINING = [
+    *("--cache=", "--data=data", "--name=run", "--num-filters=16", "--residual-blocks=2"),
+    *("--crop-size=32", "--batch-size=8", "--epochs=3", "--steps-per-epoch=60", "--global-skip"),
+    *("--warmup-steps=10", "--learning-rate=1e-3", "--validation-crop=64"),
+]
+SAVE_SECONDS = 0.3
+# Kills itself inside of the saving number `sys.argv[1]`, at the call number `sys.argv[2]` of what
+# saving consists of; or, at 0, never. At its end it says how many such calls a saving has.
+KILLED_INSIDE = """
+import os, signal, sys, checkpoint, train, utils, zipfile
+saving, call = int(sys.argv.pop(1)), int(sys.argv.pop(1))
+at = {"saving": 0, "call": 0, "most": 0}
+def count(owner, name):
+    function = getattr(owner, name)
+    def counted(*arguments, **options):
+        at["call"] += 1
+        if (at["saving"], at["call"]) == (saving, call):
+            os.kill(os.getpid(), signal.SIGKILL)
+        return function(*arguments, **options)
+    setattr(owner, name, counted)
+for owner, names in (
+    (os, ("fsync", "replace", "unlink")), (zipfile.ZipFile, ("writestr", "open", "close")),
+    (utils.secrets, ("token_hex",)), (train.checkpoint.json, ("dumps",)),
+):
+    for name in names:
+        count(owner, name)
+save = train.Run._save
+def counted_save(self):
+    at["saving"], at["call"] = at["saving"] + 1, 0
+    save(self)
+    at["most"] = max(at["most"], at["call"])
+    at["call"] = -10**9
+train.Run._save = counted_save
+code = train.main()
+print("calls", at["most"])
+sys.exit(code)
+"""
+
+
+def copy_scripts(place):
+    """Copies the scripts, so that weights/ lies beside the copies."""
+    for script in ROOT.glob("*.py"):
+        shutil.copy(script, place)
+
+
+def try_training_kills(count, seed=0):
+    """Kills a training at random moments, a third of them inside of saving, and lets it go on.
+
+    Returns:
+        Kills at any time, kills inside of saving, and the most seconds of training that one cost.
+
+    Raises:
+        AssertionError: a start that fails, a loss of more than the interval of saving, or an end
+            that is not that of an undisturbed training, bit for bit.
+    """
+    chance = random.Random(seed)
+    environment = os.environ | {"TF_ENABLE_ONEDNN_OPTS": "1"}
+    words = [*TRAINING, f"--save-minutes={SAVE_SECONDS / 60}"]
+
+    def training(place, saving=0, call=0):
+        return subprocess.Popen(
+            [sys.executable, "-c", KILLED_INSIDE, str(saving), str(call), *words],
+            cwd=place,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    def states(place):
+        return sorted((place / "weights").glob("*.state-*.npz"))
+
+    def end(place):
+        arrays, about = checkpoint.load(states(place)[-1])
+        with zipfile.ZipFile(place / "weights" / "run.keras") as archive:
+            weights = archive.read("model.weights.h5")
+        return arrays, weights, [(row["step"], row["psnr"]) for row in about["rows"]]
+
+    with tempfile.TemporaryDirectory() as folder:
+        whole = Path(folder, "undisturbed")
+        make_photographs(whole / "data", 8)
+        copy_scripts(whole)
+        began = time.monotonic()
+        said, _ = training(whole).communicate()
+        seconds = time.monotonic() - began
+        calls = int(re.search(r"calls (\d+)", said)[1])
+        expected = end(whole)
+        place = Path(folder, "killed")
+        shutil.copytree(whole, place, ignore=shutil.ignore_patterns("weights"))
+        inside = anytime = 0
+        lost = [0.0]
+        while inside + anytime < count:
+            is_inside = inside < (inside + anytime + 1) / 3
+            before = states(place)
+            if is_inside:
+                run = training(place, chance.randint(1, 3), chance.randint(1, calls))
+            else:
+                run = training(place)
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    run.wait(chance.uniform(0.2, 1) * seconds)
+            if not is_inside:
+                run.kill()
+            said, _ = run.communicate()
+            killed = time.time()
+            assert "Traceback" not in said, said
+            found = states(place)
+            if run.returncode == 0:  # it came to its end; the next ones begin anew
+                assert_equal_ends(end(place), expected)
+                shutil.rmtree(place / "weights")
+                continue
+            assert run.returncode == -signal.SIGKILL, said
+            inside, anytime = inside + is_inside, anytime + (not is_inside)
+            if found:
+                checkpoint.load(found[-1])
+            if found != before:
+                lost.append(killed - found[-1].stat().st_mtime)
+        # To the end, also when the last ones were killed.
+        run = training(place)
+        said, _ = run.communicate()
+        assert run.returncode == 0, said
+        assert_equal_ends(end(place), expected)
+    return anytime, inside, max(lost)
+
+
+def assert_equal_ends(ours, theirs):
+    """State, weights file and scores, bit for bit."""
+    assert ours[0].keys() == theirs[0].keys()
+    for name, array in theirs[0].items():
+        np.testing.assert_array_equal(ours[0][name], array, err_msg=name)
+    assert ours[1:] == theirs[1:]
+
+
 # ---- a long training ----
 
 # Small enough that thousands of photographs are decoded and hundreds of states are saved.
@@ -280,8 +417,7 @@ def try_hours(minutes, count=300, save_minutes=0.25):
         place = Path(folder)
         damaged = make_photographs(place / "data", count)
         words = [*SMALL_TRAINING, "--data", "data", "--save-minutes", str(save_minutes)]
-        for script in ROOT.glob("*.py"):  # so that weights/ lies here
-            shutil.copy(script, place)
+        copy_scripts(place)
         with (place / "said").open("w") as said:
             run = subprocess.Popen(
                 [sys.executable, "-c", IN_TURN, *words, "--epochs", "100000"],
@@ -327,6 +463,12 @@ def main():
             for seconds, memory, files, step in samples[:: max(1, len(samples) // 12)]:
                 print(f"{seconds:6.0f} s  {memory / 2**20:6.0f} MiB  {files} files  step {step:,}")
             print("two hours of training: memory and open files flat, each damaged file named once")
+        elif trial == "training-kills":
+            _, inside, seconds = try_training_kills(100)
+            print(
+                f"100 kills of a training, {inside} of them inside of saving: each next one went "
+                f"on, at most {seconds:.1f} s were lost, and all ends are equal bit for bit"
+            )
         elif trial == "kills":
             there, parts = try_kills(50)
             print(f"50 kills, with {sorted(there)} of 24 pictures there and {parts} parts left")
