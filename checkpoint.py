@@ -102,6 +102,20 @@ def load_newest(folder, name):
     return None
 
 
+@contextlib.contextmanager
+def claimed(folder, name):
+    """Keeps other processes from training the same name at the same time.
+
+    Raises:
+        ValueError: one does.
+    """
+    path = Path(folder, f".{name}.lock")
+    with utils.locked(path, wait=False) as is_ours:
+        if not is_ours:
+            raise ValueError(f"NAME = {name!r}: is being trained by another process ({path})")
+        yield
+
+
 def delete(folder, name):
     """Deletes all states of the training `name`."""
     for path in find(folder, name):

@@ -275,7 +275,7 @@ class Cache:
             OSError: the disk is full, or cannot be written to; what it holds stays.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
-        with utils.locked(self.pixels.with_suffix(".lock"), "another run to decode photographs"):
+        with utils.locked(self.pixels.with_suffix(".lock")):
             self.open()  # what another run has added
             held = [entry for path in paths if (entry := self.find(path))]
             used = sum(self._end(entry) - entry["offset"] for entry in held)

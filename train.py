@@ -408,6 +408,8 @@ class Run(keras.callbacks.CallbackList):
             unit="crop",
             unit_scale=True,
             smoothing=0.05,
+            # A log file does not need a line every second.
+            mininterval=0.5 if sys.stderr is not None and sys.stderr.isatty() else 60,
         )
 
     def on_train_begin(self, logs=None):
@@ -629,7 +631,10 @@ def train(chosen):
         warmup_target=chosen.learning_rate,
         warmup_steps=chosen.warmup_steps,
     )
-    with backend.over_all_devices(chosen.batch_size):
+    with contextlib.ExitStack() as held:
+        if process == 0:
+            held.enter_context(checkpoint.claimed(WEIGHTS_FOLDER, chosen.name))
+        held.enter_context(backend.over_all_devices(chosen.batch_size))
         keras.config.set_dtype_policy(chosen.precision)
         model = network.edsr(**shape)
         keras.config.set_dtype_policy("float32")

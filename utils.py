@@ -630,19 +630,29 @@ def _lock(file):
 
 
 @contextlib.contextmanager
-def locked(path, what):
-    """Waits until no other process holds the lock file `path`, and holds it meanwhile.
+def locked(path, wait=True):
+    """Holds the lock file `path`, which is made for it and stays.
 
     Args:
-        path: a file that is made for it and stays.
-        what: what is waited for, for the line that says so.
+        path: the file.
+        wait: whether to wait, and to say so, while another process holds it.
+
+    Yields:
+        Whether it is ours; always, where the system or the file system has no locks.
     """
-    with open(path, "wb") as file:
-        if fcntl is not None and not _lock(file):
-            print(f"waiting for {what} ({path})", flush=True)
-            with contextlib.suppress(OSError):  # a file system without locks
-                fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+    with open(path, "ab") as file:
+        is_ours = True
+        if fcntl is not None:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                is_ours = wait
+                if wait:
+                    print(f"waiting for another process, which holds {path}", flush=True)
+                    fcntl.flock(file, fcntl.LOCK_EX)
+            except OSError:  # a file system without locks
+                pass
+        yield is_ours
 
 
 def remove_leftovers(folder):

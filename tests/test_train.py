@@ -152,6 +152,7 @@ def test_trains_and_writes_weights_settings_log_and_plot(photographs, capsys):
     weights = photographs / "weights"
     names = sorted(path.name for path in weights.iterdir())
     assert names == [
+        ".tiny.lock",
         "tiny.csv",
         "tiny.json",
         "tiny.keras",
@@ -356,6 +357,15 @@ def test_restart_that_is_stopped_at_once_begins_anew_too(photographs, monkeypatc
         assert run(epochs=1, restart=True) == 130
     states = list((photographs / "weights").glob("*.npz"))
     assert [path.name for path in states] == ["tiny.state-00000001.npz"]
+
+
+def test_one_name_is_not_trained_twice_at_once(photographs, capsys):
+    (photographs / "weights").mkdir()
+    with checkpoint.claimed(train.WEIGHTS_FOLDER, "tiny"):
+        assert run() == 2
+        assert "NAME = 'tiny': is being trained by another process" in capsys.readouterr().err
+        assert run(name="other", epochs=1) == 0
+    assert run(epochs=1) == 0
 
 
 # ---- what can go wrong on the way ----

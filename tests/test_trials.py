@@ -19,6 +19,19 @@ def test_kills():
     assert len(there) == 3
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="needs SIGKILL")
+def test_killed_training_ends_as_an_undisturbed_one():
+    anytime, inside, _ = trials.try_training_kills(3, seed=1)
+    assert (anytime, inside) == (2, 1)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs SIGTERM and open files as Unix has them")
+def test_long_training_names_each_damaged_file_once():
+    # So short, its memory is still growing a little.
+    samples = trials.try_hours(0.4, count=100, save_minutes=0.02, most_growth=200 * 2**20)
+    assert samples[-1][3] > 0
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="reads the peak of memory as Linux has it")
 def test_memory_of_a_large_picture_is_that_of_the_input(tmp_path):
     """Of what grows with the picture, only the input and the decoder's copy of it."""
