@@ -1,6 +1,6 @@
-"""Photographs ready to be cut: in memory, in a file that is mapped into it, or decoded in turn.
+"""Photographs ready to be cut: in memory, in a file that is mapped into it, or in turn.
 
-Which of the three follows from their size: `open_photographs`.
+Which of them follows from their size: `open_photographs`.
 """
 
 import contextlib
@@ -25,11 +25,11 @@ from crops import Photograph, Pool
 # Fewer bytes are decoded anew at every start, in a few seconds, and not kept in a file.
 SMALL_BYTES = 2**28
 MEMORY_SHARE, DISK_SHARE = 0.5, 0.9  # of what is free, that photographs may take
-# Where photographs are decoded in turn: so many are in memory, and one is replaced by the
-# next after so many steps.
+# Where photographs are there in turn: so many are in memory, and one is replaced by the next
+# after so many steps.
 MOST_RESIDENT, RESIDENT_BYTES = 128, 2**31
 STEPS_PER_PHOTOGRAPH = 32
-DECODED_AHEAD = 8
+LOADED_AHEAD = 8
 INDEX_SECONDS = 30  # between savings of what the cache holds, while it is filled
 MARGIN = 16  # LR pixels that are reduced with the centre of a picture and thrown away
 
@@ -121,6 +121,8 @@ def pixel_bytes(size, scale):
 class AllAtOnce:
     """Photographs that are all there, in memory or in a file that is mapped into it."""
 
+    is_in_turn = False
+
     def __init__(self, photographs, crop_size, where):
         self.where = where
         self._pool = Pool(photographs, crop_size)
@@ -134,21 +136,25 @@ class AllAtOnce:
 
 
 class InTurn:
-    """Photographs of which a part is in memory, each for a while; threads decode the next.
+    """Photographs of which a part is in memory, each for a while; threads load the next.
 
     All are passed through in random order, again and again. Which ones are there follows
     from the seed and the step.
 
     Args:
         paths: the files.
+        load: function from a path to its `Photograph`; may raise `UnreadablePicture`.
         resident: how many are there at once.
-        on_skip: called with the path and the reason of a file that cannot be decoded, once.
+        on_skip: called with the path and the reason of a file that cannot be loaded, once.
+        where: in words, where they come from.
     """
 
-    def __init__(self, paths, *, scale, crop_size, seed, resident, on_skip):
-        self.where = f"decoded in turn, {resident} at a time"
+    is_in_turn = True
+
+    def __init__(self, paths, load, *, crop_size, seed, resident, on_skip, where):
+        self.where = f"{where} in turn, {resident} at a time"
         self.paths = paths
-        self.scale = scale
+        self.load = load
         self.crop_size = crop_size
         self.seed = seed
         self.resident = resident
@@ -156,7 +162,7 @@ class InTurn:
         self._skipped = set()
         self._lock = threading.Lock()
         self._workers = ThreadPoolExecutor()
-        self._decoding = {}  # slot -> Future
+        self._loading = {}  # slot -> Future
         self._first = None  # slot of the first photograph in the pool
         self._pool = None
 
@@ -164,7 +170,7 @@ class InTurn:
         """The `Pool` for a step.
 
         Raises:
-            ValueError: none of all photographs can be decoded.
+            ValueError: none of all photographs can be loaded.
         """
         first = step // STEPS_PER_PHOTOGRAPH
         if first != self._first:
@@ -175,15 +181,15 @@ class InTurn:
         is_start = self._first is None
         for start in itertools.count(first, self.resident):
             slots = range(start, start + self.resident)
-            for slot in range(start, slots.stop + DECODED_AHEAD):
-                if slot not in self._decoding:
-                    self._decoding[slot] = self._workers.submit(self._decode, slot)
-            for slot in [s for s in self._decoding if s < start]:
-                self._decoding.pop(slot).cancel()
+            for slot in range(start, slots.stop + LOADED_AHEAD):
+                if slot not in self._loading:
+                    self._loading[slot] = self._workers.submit(self._load, slot)
+            for slot in [s for s in self._loading if not start <= s < slots.stop + LOADED_AHEAD]:
+                self._loading.pop(slot).cancel()
             there = tqdm(
-                slots, "decoding", unit="picture", delay=1, leave=False, disable=not is_start
+                slots, "loading", unit="picture", delay=1, leave=False, disable=not is_start
             )
-            there = [self._decoding[slot].result() for slot in there]
+            there = [self._loading[slot].result() for slot in there]
             there = [photograph for photograph in there if photograph]
             if there:
                 self._first, self._pool = first, Pool(there, self.crop_size)
@@ -196,12 +202,12 @@ class InTurn:
         order = np.random.default_rng((self.seed, turn)).permutation(len(self.paths))
         return self.paths[order[place]]
 
-    def _decode(self, slot):
+    def _load(self, slot):
         path = self._path(slot)
         if path in self._skipped:
             return None
         try:
-            return decode(path, self.scale)
+            return self.load(path)
         except utils.UnreadablePicture as error:
             with self._lock:
                 if path not in self._skipped:
@@ -329,27 +335,39 @@ class Cache:
         with utils.replacing(self.index) as part:
             part.write_text(json.dumps({"photographs": self.entries}))
 
-    def photographs(self, paths):
-        """Those of `paths` that it holds, as a list of `Photograph`: views of the mapped file."""
+    def map(self):
+        """Maps the file of the pixels into memory."""
         # A plain array: slices of np.memmap are slow.
-        pixels = np.asarray(np.memmap(self.pixels, np.uint8, "r"))
-        photographs = []
-        for entry in filter(None, map(self.find, paths)):
-            height, width = (length // self.scale for length in entry["size"])
-            middle = entry["offset"] + 3 * height * width
-            lr = pixels[entry["offset"] : middle].reshape(height, width, 3)
-            hr = pixels[middle : self._end(entry)]
-            hr = hr.reshape(height * self.scale, width * self.scale, 3)
-            photographs.append(Photograph(lr, hr))
-        return photographs
+        self._mapped = np.asarray(np.memmap(self.pixels, np.uint8, "r"))
+
+    def view(self, path):
+        """The `Photograph` of a file, in the mapped memory; `None` where it is not held."""
+        entry = self.find(path)
+        if not entry:
+            return None
+        height, width = (length // self.scale for length in entry["size"])
+        middle = entry["offset"] + 3 * height * width
+        lr = self._mapped[entry["offset"] : middle].reshape(height, width, 3)
+        hr = self._mapped[middle : self._end(entry)]
+        return Photograph(lr, hr.reshape(height * self.scale, width * self.scale, 3))
+
+    def load(self, path):
+        """The `Photograph` of a file, read into memory as a whole; decoded if it is not held.
+
+        Raises:
+            UnreadablePicture: with the reason.
+        """
+        view = self.view(path)
+        return Photograph(*map(np.array, view)) if view else decode(path, self.scale)
 
 
-def _from_cache(sizes, cache):
-    """The photographs of a cache, which is filled before, and a dict of path -> reason.
+def _filled_cache(folder, source, sizes, scale):
+    """A `Cache` that holds the photographs, and a dict of path -> reason of the others.
 
     Raises:
         OSError: there is no room for it, or it cannot be written.
     """
+    cache = Cache(folder, source, scale)
     cache.open()
     missing = cache.missing_bytes(sizes)
     cache.folder.mkdir(parents=True, exist_ok=True)
@@ -359,7 +377,8 @@ def _from_cache(sizes, cache):
             errno.ENOSPC, f"it takes {missing / 1e9:.1f} GB, and {free / 1e9:.1f} are free"
         )
     skipped = cache.fill(list(sizes))
-    return cache.photographs(sizes), skipped
+    cache.map()
+    return cache, skipped
 
 
 def _into_memory(paths, scale):
@@ -374,53 +393,62 @@ def _into_memory(paths, scale):
     return photographs, skipped
 
 
-def open_photographs(sizes, *, source, scale, crop_size, seed, cache, free_memory, on_skip):
+def open_photographs(
+    sizes, *, source, scale, crop_size, seed, cache, free_memory, on_skip, in_turn=None
+):
     """Makes photographs ready to be cut.
 
-    A few are decoded into memory. More are decoded once into a file that is mapped into
-    memory: the next start is fast, and they may be more than memory holds. Where the disk
-    has no room for that, they are decoded into memory after all, and where that has none
-    either, in turn, again and again.
+    A few are decoded into memory. More are decoded once into a file, from which the next start
+    is fast: it is mapped into memory where that can hold it. Where it cannot, photographs are
+    loaded from there in turn, a part of them at a time, because to read single crops from a
+    disk is a hundred times as slow. Without room on the disk they are decoded into memory, or
+    again and again in turn.
 
     Args:
         sizes: dict of path -> (height, width), as `survey` returns it.
         source: the folder that they are from.
         scale: reduction of the LR pictures.
         crop_size: side of a crop, HR pixels.
-        seed: of the order in which they are decoded in turn.
+        seed: of the order in which they come in turn.
         cache: folder of the file; empty: no such file.
         free_memory: bytes.
         on_skip: called with the path and the reason of each file that cannot be decoded.
+        in_turn: whether they come in turn, as a training that goes on has to have it;
+            `None`: by their size.
 
     Returns:
-        `AllAtOnce` or `InTurn`.
+        `AllAtOnce` or `InTurn`. The crops of a step depend on which of the two it is, and not
+        on where the pixels are.
 
     Raises:
         ValueError: there is not one that can be decoded.
     """
     needed = sum(pixel_bytes(size, scale) for size in sizes.values())
-    photographs = None
+    if in_turn is None:
+        in_turn = needed > MEMORY_SHARE * free_memory
+    file = None
     if cache and needed > SMALL_BYTES:
         try:
-            file = Cache(cache, source, scale)
-            photographs, skipped = _from_cache(sizes, file)
-            where = f"in {file.pixels}"
+            file, skipped = _filled_cache(cache, source, sizes, scale)
         except OSError as error:
             print(f"decoded photographs are not kept in {cache}: {error.strerror or error}")
-    if photographs is None and needed > MEMORY_SHARE * free_memory:
+    if in_turn:
         largest = max(pixel_bytes(size, scale) for size in sizes.values())
-        resident = max(1, min(MOST_RESIDENT, len(sizes), RESIDENT_BYTES // largest))
         return InTurn(
             list(sizes),
-            scale=scale,
+            file.load if file else lambda path: decode(path, scale),
             crop_size=crop_size,
             seed=seed,
-            resident=resident,
+            resident=max(1, min(MOST_RESIDENT, len(sizes), RESIDENT_BYTES // largest)),
             on_skip=on_skip,
+            where=f"loaded from {file.pixels}" if file else "decoded",
         )
-    if photographs is None:
-        photographs, skipped = _into_memory(list(sizes), scale)
+    if file:
+        where = f"in {file.pixels}"
+        photographs = list(filter(None, map(file.view, sizes)))
+    else:
         where = "in memory"
+        photographs, skipped = _into_memory(list(sizes), scale)
     for path, reason in skipped.items():
         on_skip(path, reason)
     if not photographs:

@@ -218,7 +218,7 @@ def hold_out(paths, scale, crop, skips):
     return held_out, left
 
 
-def load_data(chosen, skips):
+def load_data(chosen, skips, in_turn=None):
     """Finds the pictures to train on and the pictures to validate on.
 
     Pictures below VALIDATION_DATA are never trained on, also where it lies in DATA. Without
@@ -227,6 +227,7 @@ def load_data(chosen, skips):
     Args:
         chosen: the settings.
         skips: called with the path and the reason of each picture that is not used.
+        in_turn: see `photographs.open_photographs`.
 
     Returns:
         `photographs.AllAtOnce` or `InTurn`, and a list of `Photograph`: of the validation
@@ -282,6 +283,7 @@ def load_data(chosen, skips):
         cache=chosen.cache,
         free_memory=backend.free_memory(),
         on_skip=skips,
+        in_turn=in_turn,
     )
     megapixels = sum(height * width for height, width in sizes.values()) / 1e6
     print(
@@ -395,6 +397,7 @@ class Run(keras.callbacks.CallbackList):
         self.stream = stream
         self.step = beginning.step
         self.sums = beginning.sums
+        self.in_turn = beginning.in_turn
         self.is_first = is_first
         self.interrupted = False
         self.unsaved = None
@@ -511,6 +514,7 @@ class Run(keras.callbacks.CallbackList):
             "rows": self.journal.rows,
             "epoch": sums,
             "shown": sorted(shown),
+            "in_turn": self.in_turn,
         }
         arrays |= {f"shown_{n}": crop for n, crop in shown.items()}
         try:
@@ -540,12 +544,15 @@ class Beginning(NamedTuple):
         step: steps that are done.
         sums: dict of `EPOCH_SUMS`.
         rows, shown: what `Journal` takes.
+        in_turn: whether photographs come in turn, see `photographs.open_photographs`; `None`
+            at step 0.
     """
 
     step: int
     sums: dict
     rows: list
     shown: dict
+    in_turn: bool | None
 
 
 def begin(chosen, model, training):
@@ -564,7 +571,7 @@ def begin(chosen, model, training):
     if not found:
         if chosen.start_from:
             start_from(model, chosen.start_from)
-        return Beginning(0, dict.fromkeys(EPOCH_SUMS, 0.0), [], {})
+        return Beginning(0, dict.fromkeys(EPOCH_SUMS, 0.0), [], {}, None)
     path, arrays, about = found
     check_settings(path, about["settings"], chosen)
     try:
@@ -573,7 +580,7 @@ def begin(chosen, model, training):
         raise ValueError(f"{path}: {error}") from error
     print(f"going on after step {about['step']:,}, from {path}")
     shown = {int(n): arrays[f"shown_{n}"] for n in about["shown"]}
-    return Beginning(about["step"], about["epoch"], about["rows"], shown)
+    return Beginning(about["step"], about["epoch"], about["rows"], shown, about["in_turn"])
 
 
 def check_places(chosen):
@@ -652,7 +659,7 @@ def train(chosen):
             return
         print(f"{model.count_params():,} parameters, {backend.describe()}, {chosen.precision}")
         skips = Skips()
-        source, validation = load_data(chosen, skips)
+        source, validation = load_data(chosen, skips, beginning.in_turn)
         if chosen.restart:
             checkpoint.delete(WEIGHTS_FOLDER, chosen.name)
             shutil.rmtree(weights.with_suffix(".tensorboard"), ignore_errors=True)
@@ -666,7 +673,15 @@ def train(chosen):
                 source.at(step), step, batch_size=chosen.batch_size, seed=chosen.seed, part=part
             )
         )
-        run = Run(chosen, training, schedule, journal, stream, beginning, is_first=process == 0)
+        run = Run(
+            chosen,
+            training,
+            schedule,
+            journal,
+            stream,
+            beginning._replace(in_turn=source.is_in_turn),
+            is_first=process == 0,
+        )
         try:
             with stopping_between_steps(run):
                 training.fit(

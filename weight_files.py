@@ -151,7 +151,8 @@ def check(path):
         with zipfile.ZipFile(path) as archive:
             sizes = {item.filename: item.file_size for item in archive.infolist()}
             if set(sizes) != set(MEMBERS) or len(archive.infolist()) != len(MEMBERS):
-                raise ValueError(f"it holds {', '.join(sizes)}: expected {', '.join(MEMBERS)}")
+                held = ", ".join(sizes) or "nothing"
+                raise ValueError(f"it holds {held}: expected {', '.join(MEMBERS)}")
             for name, most in MEMBERS.items():
                 if sizes[name] > most:
                     raise ValueError(f"{name} in it has {sizes[name]:,} bytes: at most {most:,}")

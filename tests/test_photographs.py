@@ -300,7 +300,7 @@ def test_in_turn_all_are_used_and_few_are_there(folder, in_turn):
         pool = source.at(step)
         assert 1 <= len(pool.photographs) <= 2
         seen |= {photograph.hr.tobytes() for photograph in pool.photographs}
-        assert len(source._decoding) <= 2 + photographs.DECODED_AHEAD
+        assert len(source._loading) <= 2 + photographs.LOADED_AHEAD
     expected = [photographs.decode(folder / f"{n}.png", 2).hr.tobytes() for n in range(6)]
     assert seen == set(expected)
 
@@ -310,6 +310,22 @@ def test_in_turn_crops_follow_from_the_step(in_turn):
     expected = batches(through, range(60))
     assert_same(batches(in_turn(), range(33, 60)), expected[33:])  # a later start
     assert_same(batches(through, range(5, 20)), expected[5:20])  # and back
+
+
+def test_in_turn_crops_do_not_depend_on_where_the_pixels_are(folder, in_turn, cached, skipped):
+    expected = batches(in_turn(), range(40))
+    skipped.clear()
+    from_file = cached(free_memory=0)
+    assert from_file.where.startswith("loaded from ")
+    assert_same(batches(from_file, range(40)), expected)
+    assert [name for name, _ in skipped] == ["cut.png"]
+    from_file.close()
+
+
+def test_a_training_that_goes_on_keeps_its_way(in_turn, cached):
+    assert in_turn(free_memory=2**30, in_turn=True).is_in_turn
+    assert not in_turn(free_memory=0, in_turn=False).is_in_turn
+    assert not cached(free_memory=0, in_turn=False).is_in_turn
 
 
 def test_in_turn_order_depends_on_the_seed(in_turn):
@@ -347,7 +363,7 @@ def test_cache_can_be_used_by_two_at_once(folder, cached, tmp_path, capsys):
         "photographs.SMALL_BYTES = 0\n"
         "sizes, _ = photographs.survey(utils.find_pictures(sys.argv[1]), 16)\n"
         "source = photographs.open_photographs(sizes, source=sys.argv[1], scale=2, crop_size=16,\n"
-        "    seed=1, cache=sys.argv[2], free_memory=0, on_skip=lambda *words: None)\n"
+        "    seed=1, cache=sys.argv[2], free_memory=1e9, on_skip=lambda *words: None)\n"
         "photographs = source.at(0).photographs\n"
         "print(len(photographs), sum(int(p.hr.sum()) for p in photographs))\n"
     )

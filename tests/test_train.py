@@ -510,7 +510,9 @@ def test_pictures_that_are_decoded_in_turn_give_a_training_that_goes_on(
     with monkeypatch.context() as patched:
         at_step(patched, 8, lambda: os.kill(os.getpid(), signal.SIGTERM))
         assert run(restart=True) == 130
+    monkeypatch.setattr(train.photographs, "MEMORY_SHARE", 1)  # as if there were more by now
     run()
+    assert "decoded in turn, 2 at a time" in capsys.readouterr().out
     assert_equal_states(newest_state(), undisturbed)
 
 
