@@ -50,12 +50,13 @@ def test_the_last_two_are_kept(tmp_path):
 def test_trainings_do_not_touch_the_states_of_others(tmp_path):
     save(tmp_path, 1, 2, name="run")
     save(tmp_path, 3, 4, name="run.state-1")
-    save(tmp_path, 5, 6, name="r*n")
+    save(tmp_path, 5, 6, name="r.n")
     assert len(names(tmp_path)) == 6
-    checkpoint.delete(tmp_path, "r*n")
+    assert_is(checkpoint.load_newest(tmp_path, "r.n"), 6)
+    checkpoint.delete(tmp_path, "r.n")
     assert_is(checkpoint.load_newest(tmp_path, "run"), 2)
     assert_is(checkpoint.load_newest(tmp_path, "run.state-1"), 4)
-    assert checkpoint.load_newest(tmp_path, "r*n") is None
+    assert checkpoint.load_newest(tmp_path, "r.n") is None
 
 
 def damage(content, chance):

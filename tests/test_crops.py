@@ -62,8 +62,7 @@ def test_crops_follow_from_seed_and_step():
         return cut_batch(labelled_pool(), step, batch_size=4, seed=seed)[1]
 
     np.testing.assert_array_equal(cut(3, 1), cut(3, 1))
-    assert (cut(3, 1) != cut(4, 1)).any()
-    assert (cut(3, 1) != cut(3, 2)).any()
+    assert len({cut(step, seed).tobytes() for step in range(10) for seed in range(3)}) == 30
 
 
 def test_parts_of_a_batch_are_those_of_the_whole():
