@@ -428,19 +428,26 @@ def try_hours(minutes, count=300, save_minutes=0.25, most_growth=50 * 2**20):
         damaged = make_photographs(place / "data", count)
         words = [*SMALL_TRAINING, "--data", "data", "--save-minutes", str(save_minutes)]
         copy_scripts(place)
-        with (place / "said").open("w") as said:
+        with (place / "said").open("w") as said, (place / "errors").open("w") as errors:
             run = subprocess.Popen(
                 [sys.executable, "-c", IN_TURN, *words, "--epochs", "100000"],
                 cwd=place,
                 stdout=said,
-                stderr=subprocess.DEVNULL,
+                stderr=errors,
             )
             process = psutil.Process(run.pid)
             began = time.monotonic()
             while time.monotonic() - began < 60 * minutes:
                 time.sleep(min(15, 6 * minutes))
                 seconds = time.monotonic() - began
-                assert run.poll() is None, (place / "said").read_text()[-2000:]
+                if run.poll() is not None:
+                    last = (
+                        (place / "said").read_text()[-500:],
+                        (place / "errors").read_text()[-3000:],
+                    )
+                    raise AssertionError(
+                        f"ended after {seconds:.0f} s with {run.returncode}: {last}"
+                    )
                 states = sorted((place / "weights").glob("*.state-*.npz"))
                 step = int(states[-1].stem.split("-")[1]) if states else 0
                 samples.append((seconds, process.memory_info().rss, process.num_fds(), step))
@@ -488,11 +495,13 @@ def report_training_kills():
     )
 
 
-def report_hours():
-    samples = try_hours(120)
+def report_hours(minutes=120):
+    samples = try_hours(minutes)
     for seconds, memory, files, step in samples[:: max(1, len(samples) // 12)]:
         print(f"{seconds:6.0f} s  {memory / 2**20:6.0f} MiB  {files} files  step {step:,}")
-    print("two hours of training: memory and open files flat, each damaged file named once")
+    print(
+        f"{minutes} minutes of training: memory and open files flat, each damaged file named once"
+    )
 
 
 TRIALS = {
