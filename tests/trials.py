@@ -248,7 +248,7 @@ SAVE_SECONDS = 0.3
 # Kills itself inside of the saving number `sys.argv[1]`, at the call number `sys.argv[2]` of what
 # saving consists of; or, at 0, never. At its end it says how many such calls a saving has.
 KILLED_INSIDE = """
-import os, signal, sys, checkpoint, train, utils, zipfile
+import os, signal, sys, time, checkpoint, train, utils, zipfile
 saving, call = int(sys.argv.pop(1)), int(sys.argv.pop(1))
 at = {"saving": 0, "call": 0, "most": 0}
 def count(owner, name):
@@ -272,6 +272,14 @@ def counted_save(self):
     at["most"] = max(at["most"], at["call"])
     at["call"] = -10**9
 train.Run._save = counted_save
+# Writes down how long each step took, from the end of what came before it.
+steps, left = open("steps", "w", buffering=1), [time.monotonic()]
+after = train.Run.on_train_batch_end
+def timed(self, *arguments):
+    print(self.step + 1, time.monotonic() - left[0], file=steps)
+    after(self, *arguments)
+    left[0] = time.monotonic()
+train.Run.on_train_batch_end = timed
 code = train.main()
 print("calls", at["most"])
 sys.exit(code)
@@ -329,7 +337,7 @@ def try_training_kills(count, seed=0):
         place = Path(folder, "killed")
         shutil.copytree(whole, place, ignore=shutil.ignore_patterns("weights"))
         inside = anytime = 0
-        lost = [0.0]
+        lost = [0.0]  # seconds of training, for each kill
         while inside + anytime < count:
             is_inside = inside < (inside + anytime + 1) / 3
             before = states(place)
@@ -342,7 +350,6 @@ def try_training_kills(count, seed=0):
             if not is_inside:
                 run.kill()
             said, _ = run.communicate()
-            killed = time.time()
             assert "Traceback" not in said, said
             found = states(place)
             if run.returncode == 0:  # it came to its end; the next ones begin anew
@@ -351,10 +358,13 @@ def try_training_kills(count, seed=0):
                 continue
             assert run.returncode == -signal.SIGKILL, said
             inside, anytime = inside + is_inside, anytime + (not is_inside)
-            if found:
-                checkpoint.load(found[-1])
+            saved = checkpoint.load(found[-1])[1]["step"] if found else 0
             if found != before:
-                lost.append(killed - found[-1].stat().st_mtime)
+                lines = map(str.split, (place / "steps").read_text().splitlines())
+                gone = [float(took) for step, took in lines if int(step) > saved]
+                # The step in which the time ran out is not over the interval yet.
+                assert sum(gone[:-1]) <= SAVE_SECONDS, gone
+                lost.append(sum(gone))
         # To the end, also when the last ones were killed.
         run = training(place)
         said, _ = run.communicate()
