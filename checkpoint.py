@@ -6,6 +6,7 @@ the last two are kept.
 """
 
 import contextlib
+import glob
 import hashlib
 import io
 import json
@@ -31,7 +32,7 @@ def find(folder, name):
     return [found[step] for step in sorted(found, reverse=True)]
 
 
-def save(folder, name, step, arrays, about):
+def save(folder, name, step, arrays, about, is_new=False):
     """Writes a state; deletes all but the last two.
 
     Args:
@@ -40,6 +41,7 @@ def save(folder, name, step, arrays, about):
         step: how many steps are done.
         arrays: dict of name -> NumPy array.
         about: what JSON can hold.
+        is_new: whether the training has begun anew: the states of the one before are deleted.
 
     Raises:
         OSError: it cannot be written; the states before are still there.
@@ -50,8 +52,12 @@ def save(folder, name, step, arrays, about):
         file.seek(0)
         digest = hashlib.file_digest(file, DIGEST).digest()
         file.write(digest)
-    for old in find(folder, name)[KEPT:]:
-        old.unlink(missing_ok=True)
+    old = [path_before for path_before in find(folder, name) if path_before != path]
+    for path_before in old if is_new else old[KEPT - 1 :]:
+        path_before.unlink(missing_ok=True)
+    if len(old) >= KEPT - 1:
+        for damaged in Path(folder).glob(f"{glob.escape(name)}.state-*.npz.damaged"):
+            damaged.unlink(missing_ok=True)
 
 
 def load(path):
@@ -75,7 +81,7 @@ def load(path):
 def load_newest(folder, name):
     """Reads the newest state that is whole; says so where it is not the newest.
 
-    Damaged ones are set aside under another name, `<file>.damaged`.
+    Damaged ones are set aside under another name, `<file>.damaged`, until there are two good ones.
 
     Returns:
         Path, arrays and `about`; `None` where there is no state at all.
@@ -114,9 +120,3 @@ def claimed(folder, name):
         if not is_ours:
             raise ValueError(f"NAME = {name!r}: is being trained by another process ({path})")
         yield
-
-
-def delete(folder, name):
-    """Deletes all states of the training `name`."""
-    for path in find(folder, name):
-        path.unlink(missing_ok=True)

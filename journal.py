@@ -1,6 +1,7 @@
 """What a training tells of its epochs: scores, weights, table, plot and picture."""
 
 import csv
+import hashlib
 import json
 from pathlib import Path
 
@@ -22,6 +23,15 @@ def validation_psnr(photographs, pictures, scale):
     """Mean PSNR on Y of enlarged pictures against the `hr` of photographs, in dB."""
     pairs = zip(photographs, pictures, strict=True)
     return float(np.mean([evaluate.psnr(p.hr, picture, scale) for p, picture in pairs]))
+
+
+def digest(photographs):
+    """Text that tells whether validation pictures are the same as before."""
+    found = hashlib.sha256()
+    for photograph in photographs:
+        found.update(repr(photograph.hr.shape).encode())
+        found.update(photograph.hr)
+    return found.hexdigest()
 
 
 def place_to_show(photographs, bicubic, scale):
@@ -58,6 +68,7 @@ class Journal:
         averaged: float32 network to which the averaged weights are copied.
         validation: list of `Photograph`.
         rows: one dict for each epoch that is done; grows.
+        first_row: number of the first of them that was scored on the same pictures.
         shown: dict of epoch -> uint8 prediction of the part of a validation picture that is
             shown: of the last epoch, and of those that are powers of two.
 
@@ -65,22 +76,25 @@ class Journal:
         best_weights: of the best epoch, where they are not on disk yet; else `None`.
     """
 
-    def __init__(self, chosen, folder, averaged, validation, rows, shown):
+    def __init__(self, chosen, folder, averaged, validation, rows, shown, first_row=0):
         self.chosen = chosen
         self.path = Path(folder, f"{chosen.name}.keras")
         self.averaged = averaged
         self.upscaler = Upscaler(averaged, precision="float32", tile_size=chosen.validation_crop)
         self.validation = validation
         self.rows = rows
+        self.first_row = first_row
         self.shown = shown
         self.best_weights = None
         self._write_events = None
-        if chosen.tensorboard:
-            self._write_events = backend.event_writer(self.path.with_suffix(".tensorboard"))
         bicubic = [utils.upscale_bicubic(p.lr, chosen.scale) for p in validation]
         self.bicubic_psnr = validation_psnr(validation, bicubic, chosen.scale)
         self._number, self._place = place_to_show(validation, bicubic, chosen.scale)
-        self._is_written = True
+        self._is_written = not shown  # else the last run may have ended before it wrote
+
+    def best(self):
+        """The row of the best epoch."""
+        return max(self.rows[self.first_row :], key=lambda row: row["psnr"])
 
     def end_epoch(self, step, weights, *, loss, learning_rate, waited, seconds):
         """Scores the weights after an epoch, on the validation pictures.
@@ -102,7 +116,7 @@ class Journal:
         self.averaged.set_weights(weights)
         pictures = [self.upscaler.enlarge(p.lr) for p in self.validation]
         psnr = validation_psnr(self.validation, pictures, scale)
-        is_best = all(psnr > row["psnr"] for row in self.rows)
+        is_best = all(psnr > row["psnr"] for row in self.rows[self.first_row :])
         if is_best:
             self.best_weights = weights
         self.rows.append(
@@ -131,22 +145,32 @@ class Journal:
         scale = self.chosen.scale
         return [slice(scale * part.start, scale * part.stop) for part in self._place]
 
+    def write_weights(self):
+        """Writes the best weights, where they are not on disk yet.
+
+        Raises:
+            OSError: they cannot be written; those that were there before still are.
+        """
+        if self.best_weights is None:
+            return
+        self.averaged.set_weights(self.best_weights)
+        pictures = [utils.to_network(p.lr) for p in self.validation[:HALO_PICTURES]]
+        weight_files.export(self.averaged, self.path, self.upscaler.measured_halo(pictures))
+        self.best_weights = None
+
     def write(self):
-        """Brings the files up to date.
+        """Brings the other files up to date.
 
         Raises:
             OSError: one cannot be written; what was there before is still there.
         """
         if self._is_written:
             return
-        if self.best_weights is not None:
-            self.averaged.set_weights(self.best_weights)
-            pictures = [utils.to_network(p.lr) for p in self.validation[:HALO_PICTURES]]
-            halo = self.upscaler.measured_halo(pictures)
-            weight_files.export(self.averaged, self.path, halo)
-            self.best_weights = None
-        best = max(self.rows, key=lambda row: row["psnr"])
-        about = {"settings": vars(self.chosen), "best": best, "backend": keras.backend.backend()}
+        about = {
+            "settings": vars(self.chosen),
+            "best": self.best(),
+            "backend": keras.backend.backend(),
+        }
         with utils.replacing(self.path.with_suffix(".json")) as part:
             part.write_text(json.dumps(about, indent=2) + "\n")
         csv_path = self.path.with_suffix(".csv")
@@ -156,7 +180,9 @@ class Journal:
             writer.writerows(self.rows)
         plot(self.rows, self.path.with_suffix(".png"))
         self._draw_progress(self.path.with_suffix(".progress.png"))
-        if self._write_events:
+        if self.chosen.tensorboard:
+            if self._write_events is None:
+                self._write_events = backend.event_writer(self.path.with_suffix(".tensorboard"))
             row = self.rows[-1]
             names = ("loss", "psnr", "bicubic_psnr", "learning_rate", "waited")
             self._write_events(row["step"], {name: row[name] for name in names})
@@ -202,7 +228,9 @@ def plot(rows, path):
     loss.plot(steps, [row["loss"] for row in rows], marker=".")
     loss.set(ylabel="training loss")
     psnr.plot(steps, [row["psnr"] for row in rows], marker=".", label="network")
-    psnr.axhline(rows[0]["bicubic_psnr"], color="grey", linestyle="--", label="bicubic")
+    # It differs where the validation pictures were changed.
+    bicubic = [row["bicubic_psnr"] for row in rows]
+    psnr.step([0, *steps], [bicubic[0], *bicubic], color="grey", linestyle="--", label="bicubic")
     psnr.set(ylabel="validation PSNR-Y (dB)")
     psnr.legend()
     rate.plot(steps, [row["learning_rate"] for row in rows], marker=".")

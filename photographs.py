@@ -125,6 +125,7 @@ class AllAtOnce:
 
     def __init__(self, photographs, crop_size, where):
         self.where = where
+        self.count = len(photographs)
         self._pool = Pool(photographs, crop_size)
 
     def at(self, step):
@@ -147,19 +148,21 @@ class InTurn:
         resident: how many are there at once.
         on_skip: called with the path and the reason of a file that cannot be loaded, once.
         where: in words, where they come from.
+        skipped: paths of which it is known that they cannot be loaded.
     """
 
     is_in_turn = True
 
-    def __init__(self, paths, load, *, crop_size, seed, resident, on_skip, where):
+    def __init__(self, paths, load, *, crop_size, seed, resident, on_skip, where, skipped=()):
         self.where = f"{where} in turn, {resident} at a time"
         self.paths = paths
+        self.count = len(paths) - len(skipped)
         self.load = load
         self.crop_size = crop_size
         self.seed = seed
         self.resident = resident
         self.on_skip = on_skip
-        self._skipped = set()
+        self._skipped = set(skipped)
         self._lock = threading.Lock()
         self._workers = ThreadPoolExecutor()
         self._loading = {}  # slot -> Future
@@ -244,10 +247,13 @@ class Cache:
     def open(self):
         """Reads what it holds; nothing, where it is missing or damaged."""
         self.entries = {}
-        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
             entries = json.loads(self.index.read_text())["photographs"]
             end = max((self._end(entry) for entry in entries.values()), default=0)
-            if end <= self.pixels.stat().st_size:
+            if (
+                all(len(entry["file"]) == 2 for entry in entries.values())
+                and end <= self.pixels.stat().st_size
+            ):
                 self.entries = entries
 
     def _end(self, entry):
@@ -337,8 +343,9 @@ class Cache:
 
     def map(self):
         """Maps the file of the pixels into memory."""
-        # A plain array: slices of np.memmap are slow.
-        self._mapped = np.asarray(np.memmap(self.pixels, np.uint8, "r"))
+        if self.entries:  # an empty file cannot be mapped
+            # A plain array: slices of np.memmap are slow.
+            self._mapped = np.asarray(np.memmap(self.pixels, np.uint8, "r"))
 
     def view(self, path):
         """The `Photograph` of a file, in the mapped memory; `None` where it is not held."""
@@ -426,12 +433,17 @@ def open_photographs(
     needed = sum(pixel_bytes(size, scale) for size in sizes.values())
     if in_turn is None:
         in_turn = needed > MEMORY_SHARE * free_memory
-    file = None
+    file, skipped = None, {}
     if cache and needed > SMALL_BYTES:
         try:
             file, skipped = _filled_cache(cache, source, sizes, scale)
         except OSError as error:
             print(f"decoded photographs are not kept in {cache}: {error.strerror or error}")
+    if not in_turn and not file and needed > MEMORY_SHARE * free_memory:
+        print("not enough memory to go on as before: photographs come in turn, with other crops")
+        in_turn = True
+    for path, reason in skipped.items():
+        on_skip(path, reason)
     if in_turn:
         largest = max(pixel_bytes(size, scale) for size in sizes.values())
         return InTurn(
@@ -442,6 +454,7 @@ def open_photographs(
             resident=max(1, min(MOST_RESIDENT, len(sizes), RESIDENT_BYTES // largest)),
             on_skip=on_skip,
             where=f"loaded from {file.pixels}" if file else "decoded",
+            skipped=skipped,
         )
     if file:
         where = f"in {file.pixels}"
@@ -449,8 +462,8 @@ def open_photographs(
     else:
         where = "in memory"
         photographs, skipped = _into_memory(list(sizes), scale)
-    for path, reason in skipped.items():
-        on_skip(path, reason)
+        for path, reason in skipped.items():
+            on_skip(path, reason)
     if not photographs:
         raise ValueError(f"none of {len(sizes)} pictures could be decoded")
     return AllAtOnce(photographs, crop_size, where)

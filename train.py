@@ -33,7 +33,7 @@ import utils
 import weight_files
 from backend import keras
 from crops import Stream, cut_batch
-from journal import Journal
+from journal import Journal, digest
 from losses import LOSSES, SSIM_WINDOW
 
 # ------------------------------------------------------------------- settings ----
@@ -132,21 +132,27 @@ def restore(training, arrays):
 def check_settings(path, before, chosen):
     """Compares the settings of an interrupted run at `path` with those chosen now.
 
+    Returns:
+        Lines that tell of changes with which it goes on.
+
     Raises:
         ValueError: they differ in what a run cannot change; all such are named.
     """
     changed = {}
     for name, value in vars(chosen).items():
-        if name not in FREE_TO_CHANGE and value != before.get(name):
-            changed[name] = f"{name.upper()} = {value!r}: expected {before.get(name)!r}"
+        # A setting that was not there yet has the value that was built in.
+        if name not in FREE_TO_CHANGE and value != before.get(name, value):
+            changed[name] = f"{name.upper()} = {value!r}: expected {before[name]!r}"
     refused = [words for name, words in changed.items() if name not in CHANGED_ALOUD]
     if refused:
         raise ValueError(
             f"{'; '.join(refused)}, as in the interrupted run at {path}; set it so, take another "
             "NAME, or begin anew with --restart"
         )
-    for name in changed:
-        print(f"{name.upper()} was {before[name]!r} and is {vars(chosen)[name]!r} from here on")
+    return [
+        f"{name.upper()} was {before[name]!r} and is {vars(chosen)[name]!r} from here on"
+        for name in changed
+    ]
 
 
 def start_from(model, path):
@@ -183,10 +189,20 @@ class Skips:
     def __call__(self, path, reason):
         if path not in self.reasons:
             self.reasons[path] = reason
-            tqdm.write(f"skipped {path}: {reason}")
+            tqdm.write(f"skipped {output.shown(Path(path))}: {reason}")
 
     def __str__(self):
         return f"{len(self.reasons)} skipped"
+
+
+def report_others(folder):
+    """Says which files of a folder are no pictures by their names; hidden ones are not told of."""
+    files = utils.find_files(folder, lambda error: None)
+    others = [f for f in files if not utils.is_picture(f) and not f.name.startswith(".")]
+    if others:
+        names = ", ".join(output.shown(path) for path in others[:5])
+        more = f" and {len(others) - 5} more" if len(others) > 5 else ""
+        print(f"left out, as no pictures by their names: {len(others)} files, {names}{more}")
 
 
 def is_scorable(photograph):
@@ -194,16 +210,25 @@ def is_scorable(photograph):
     return bool(np.ptp(photograph.hr, axis=(0, 1)).any())
 
 
-def hold_out(paths, scale, crop, skips):
+def hold_out(paths, scale, crop, skips, before=()):
     """Chooses validation pictures: of every 50, or more, the first one that is usable.
 
+    Args:
+        paths: the pictures.
+        scale, crop: as in the settings.
+        skips: called with the path and the reason of each that cannot be decoded.
+        before: the choice of a training that goes on: what is there of it is chosen again,
+            because nothing that was trained on may be scored.
+
     Returns:
-        Their centres, at most 12 and if possible one, and the paths that are left.
+        dict of path -> centre, at most 12 and if possible one, and the paths that are left.
     """
     every = max(50, math.ceil(len(paths) / 12))
-    held_out, left = [], []
-    for first in range(0, len(paths), every):
-        group = iter(paths[first : first + every])
+    groups = [paths[first : first + every] for first in range(0, len(paths), every)]
+    if known := [path for path in paths if str(path) in before]:
+        groups = [[path] for path in known]
+    held_out = {}
+    for group in groups:
         for path in group:
             try:
                 photograph = photographs.decode_centre(path, scale, crop)
@@ -211,14 +236,13 @@ def hold_out(paths, scale, crop, skips):
                 skips(path, str(error))
                 continue
             if is_scorable(photograph):
-                held_out.append(photograph)
+                held_out[path] = photograph
                 break
-            left.append(path)
-        left += group
-    return held_out, left
+    unusable = held_out.keys() | skips.reasons.keys()
+    return held_out, [path for path in paths if path not in unusable]
 
 
-def load_data(chosen, skips, in_turn=None):
+def load_data(chosen, skips, beginning):
     """Finds the pictures to train on and the pictures to validate on.
 
     Pictures below VALIDATION_DATA are never trained on, also where it lies in DATA. Without
@@ -227,21 +251,22 @@ def load_data(chosen, skips, in_turn=None):
     Args:
         chosen: the settings.
         skips: called with the path and the reason of each picture that is not used.
-        in_turn: see `photographs.open_photographs`.
+        beginning: `Beginning`.
 
     Returns:
-        `photographs.AllAtOnce` or `InTurn`, and a list of `Photograph`: of the validation
-        pictures what is scored, the centres.
+        `photographs.AllAtOnce` or `InTurn`, and a dict of path -> `Photograph`: of the
+        validation pictures what is scored, the centres.
 
     Raises:
         ValueError: a folder is missing, or holds too few usable pictures.
     """
     scale, crop = chosen.scale, chosen.validation_crop
-    paths, validation_paths, validation = utils.find_pictures(chosen.data), [], []
+    paths, validation_paths, validation = utils.find_pictures(chosen.data), [], {}
     if chosen.validation_data:
         validation_paths = utils.find_pictures(chosen.validation_data)
         held_out = {os.path.realpath(path) for path in validation_paths}
         paths = [path for path in paths if os.path.realpath(path) not in held_out]
+    report_others(chosen.data)
     sizes, unusable = photographs.survey(paths, chosen.crop_size)
     for path, reason in unusable.items():
         skips(path, reason)
@@ -257,11 +282,11 @@ def load_data(chosen, skips, in_turn=None):
             elif not is_scorable(centre):
                 unusable[path] = "flat: it has no score"
             else:
-                validation.append(centre)
+                validation[path] = centre
         for path, reason in unusable.items():
             skips(path, reason)
     else:
-        validation, left = hold_out(list(sizes), scale, crop, skips)
+        validation, left = hold_out(list(sizes), scale, crop, skips, beginning.held_out)
         sizes = {path: sizes[path] for path in left}
     if not sizes or not validation:
         found = [f"{len(paths)} pictures in {Path(chosen.data).resolve()}"]
@@ -283,19 +308,35 @@ def load_data(chosen, skips, in_turn=None):
         cache=chosen.cache,
         free_memory=backend.free_memory(),
         on_skip=skips,
-        in_turn=in_turn,
+        in_turn=beginning.in_turn,
     )
-    megapixels = sum(height * width for height, width in sizes.values()) / 1e6
-    print(
-        f"{len(sizes)} photographs of {megapixels:.1f} megapixels, {source.where}; "
-        f"{len(validation)} to validate; {skips}"
-    )
+    source.at(beginning.step)  # which fails where not one can be decoded
+    print(f"{source.count} photographs, {source.where}; {len(validation)} to validate; {skips}")
     return source, validation
+
+
+# Of what ends a training: Ctrl-C, a request to end, and a terminal that is gone.
+SIGNALS = [signal.SIGINT, signal.SIGTERM]
+SIGNALS += [signal.SIGHUP] if hasattr(signal, "SIGHUP") else []  # not on Windows
+
+
+@contextlib.contextmanager
+def on_signals(handler):
+    """Handles `SIGNALS`; but a terminal that is gone only where that is not ignored (nohup)."""
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+    handled = [n for n in SIGNALS if n == signal.SIGINT or before[n] != signal.SIG_IGN]
+    for number in handled:
+        signal.signal(number, handler)
+    try:
+        yield
+    finally:
+        for number in handled:
+            signal.signal(number, before[number])
 
 
 @contextlib.contextmanager
 def stopping_between_steps(run):
-    """Lets Ctrl-C and SIGTERM end the training after a step; a second time, at once.
+    """Lets signals end the training after a step; a second time, at once.
 
     An interrupt that strikes inside of Keras or of its backend could be swallowed there.
     """
@@ -304,12 +345,29 @@ def stopping_between_steps(run):
         run.interrupted = True
         signal.signal(number, signal.default_int_handler)
 
-    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
+    with on_signals(stop):
         yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+
+
+class Unbreakable:
+    """A text stream that takes no error: a full disk under a log must not end a training."""
+
+    def __init__(self, stream):
+        self._stream = stream
+
+    def __getattr__(self, name):
+        return getattr(self._stream, name)
+
+    def write(self, text):
+        """Writes, if it can."""
+        with contextlib.suppress(OSError, ValueError):  # ValueError: it is closed
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self):
+        """Flushes, if it can."""
+        with contextlib.suppress(OSError, ValueError):
+            self._stream.flush()
 
 
 def validate(chosen):
@@ -336,6 +394,8 @@ def validate(chosen):
         settings.check_text(name, getattr(chosen, name), may_be_empty=True)
     if chosen.name.startswith(".") or Path(chosen.name).name != chosen.name:
         raise ValueError(f"NAME = {chosen.name!r}: expected a file name without folder")
+    if chosen.name.endswith(".progress"):
+        raise ValueError(f"NAME = {chosen.name!r}: is what pictures of another NAME are called")
     if chosen.crop_size % chosen.scale:
         raise ValueError(
             f"CROP_SIZE = {chosen.crop_size}: expected a multiple of SCALE = {chosen.scale}"
@@ -359,13 +419,12 @@ def validate(chosen):
 
 # Sums over the part of an epoch that is done.
 EPOCH_SUMS = ("loss", "seconds", "waited")
-
-
 READ_SECONDS = 1.0  # between readings of the loss, for each of which a GPU has to wait
+AGREEMENT_STEPS = 20  # after so many, several processes ask each other whether to stop
 
 
-class SavingFailed(Exception):
-    """The end of a training could not be saved."""
+class Failed(Exception):
+    """A training that had begun cannot go on, or its end could not be saved."""
 
 
 class Run(keras.callbacks.CallbackList):
@@ -381,7 +440,7 @@ class Run(keras.callbacks.CallbackList):
         journal: `Journal` of the epochs that are done.
         stream: `Stream` that `fit` takes its batches from.
         beginning: `Beginning`.
-        is_first: whether this is the process that scores and saves.
+        process, process_count: its number, and how many there are; number 0 scores and saves.
 
     Attributes:
         step: steps that are done.
@@ -389,7 +448,9 @@ class Run(keras.callbacks.CallbackList):
         unsaved: the error because of which the last state is not on disk, or `None`.
     """
 
-    def __init__(self, chosen, training, schedule, journal, stream, beginning, is_first):
+    def __init__(
+        self, chosen, training, schedule, journal, stream, beginning, process=0, process_count=1
+    ):
         super().__init__(model=training, add_history=True)
         self.chosen = chosen
         self.schedule = schedule
@@ -397,8 +458,9 @@ class Run(keras.callbacks.CallbackList):
         self.stream = stream
         self.step = beginning.step
         self.sums = beginning.sums
-        self.in_turn = beginning.in_turn
-        self.is_first = is_first
+        self.beginning = beginning
+        self._is_new = beginning.step == 0
+        self.is_first, self.processes = process == 0, process_count
         self.interrupted = False
         self.unsaved = None
         self._unread = []  # (step, mean loss since `_began`), which wait on the device
@@ -431,12 +493,21 @@ class Run(keras.callbacks.CallbackList):
         if now - self._read_at > READ_SECONDS:
             self._read()
             self._read_at = now
+        is_last = self._is_to_stop()
         if self.step % self.chosen.steps_per_epoch == 0:
             self._end_epoch()
-        elif self.interrupted or now - self._saved_at > 60 * self.chosen.save_minutes:
+        elif is_last or now - self._saved_at > 60 * self.chosen.save_minutes:
             self._save()
-        if self.interrupted:
+        if is_last:
             self.model.stop_training = True
+
+    def _is_to_stop(self):
+        """Whether a signal has come; of several processes, to any: all stop after the same step."""
+        if self.processes == 1:
+            return self.interrupted
+        if self.step % AGREEMENT_STEPS:
+            return False
+        return any(backend.of_all_processes(int(self.interrupted)))
 
     def _read(self):
         """Looks at the losses that were not looked at yet; returns the mean since `_began`.
@@ -478,6 +549,7 @@ class Run(keras.callbacks.CallbackList):
             )
             self.bar.write(line)
             self._words["psnr"] = f"{rows[-1]['psnr']:.2f}"
+            self.bar.set_postfix(self._words | {"loss": f"{self._loss:.4f}"}, refresh=False)
         self.sums = dict.fromkeys(EPOCH_SUMS, 0.0)
         self.model.reset_metrics()
         self._begin()
@@ -514,25 +586,33 @@ class Run(keras.callbacks.CallbackList):
             "rows": self.journal.rows,
             "epoch": sums,
             "shown": sorted(shown),
-            "in_turn": self.in_turn,
+            "in_turn": self.beginning.in_turn,
+            "held_out": self.beginning.held_out,
+            "validation": self.beginning.validation,
+            "first_row": self.journal.first_row,
         }
         arrays |= {f"shown_{n}": crop for n, crop in shown.items()}
         try:
-            # In this order: a run that goes on from a state does not write what was before it.
+            # In this order: a run that goes on from a state does not write weights again that
+            # were the best before it.
+            self.journal.write_weights()
+            checkpoint.save(
+                WEIGHTS_FOLDER, self.chosen.name, self.step, arrays, about, self._is_new
+            )
+            self._is_new = False
             self.journal.write()
-            checkpoint.save(WEIGHTS_FOLDER, self.chosen.name, self.step, arrays, about)
             self.unsaved = None
         except OSError as error:
             self.unsaved = error
             self.bar.write(
                 f"could not save at step {self.step:,}: {error}; what was saved before is still "
-                f"there, next try within {self.chosen.save_minutes} minutes"
+                "there, and it is tried again at the next saving"
             )
 
 
 def what_to_go_on_from(chosen):
     """The hint for a training that was stopped."""
-    if states := checkpoint.find(WEIGHTS_FOLDER, chosen.name):
+    if chosen and (states := checkpoint.find(WEIGHTS_FOLDER, chosen.name)):
         return f"the same command, without --restart, goes on from {states[0]}"
     return "nothing was saved to go on from"
 
@@ -543,16 +623,21 @@ class Beginning(NamedTuple):
     Attributes:
         step: steps that are done.
         sums: dict of `EPOCH_SUMS`.
-        rows, shown: what `Journal` takes.
+        rows, shown, first_row: what `Journal` takes.
         in_turn: whether photographs come in turn, see `photographs.open_photographs`; `None`
             at step 0.
+        held_out: names of the validation pictures that were held out of DATA.
+        validation: digest of the validation pictures.
     """
 
     step: int
     sums: dict
     rows: list
     shown: dict
-    in_turn: bool | None
+    first_row: int = 0
+    in_turn: bool | None = None
+    held_out: list | None = None
+    validation: str = ""
 
 
 def begin(chosen, model, training):
@@ -564,23 +649,37 @@ def begin(chosen, model, training):
         `Beginning`.
 
     Raises:
-        ValueError: the state is of other settings, or all are damaged; START_FROM is of no use.
+        ValueError: the state is of other settings, or all are damaged; START_FROM is of no
+            use; of several processes some would go on from another step.
     """
     found = None if chosen.restart else checkpoint.load_newest(WEIGHTS_FOLDER, chosen.name)
-    backend.check_agreement("the step to go on from", found[2]["step"] if found else 0)
+    # Before anything is assigned to the model, which all have to do together.
+    steps = backend.of_all_processes(found[2]["step"] if found else 0)
+    if len(set(steps)) > 1:
+        raise ValueError(
+            f"the processes would go on from steps {steps}: expected the same; all need the "
+            "same files in weights/"
+        )
     if not found:
         if chosen.start_from:
             start_from(model, chosen.start_from)
-        return Beginning(0, dict.fromkeys(EPOCH_SUMS, 0.0), [], {}, None)
+        return Beginning(0, dict.fromkeys(EPOCH_SUMS, 0.0), [], {}, held_out=[])
     path, arrays, about = found
-    check_settings(path, about["settings"], chosen)
+    changes = check_settings(path, about["settings"], chosen)
+    if about["step"] >= chosen.epochs * chosen.steps_per_epoch:
+        return Beginning(about["step"], about["epoch"], about["rows"], {})
+    print("\n".join([f"going on after step {about['step']:,}, from {path}", *changes]))
     try:
         restore(training, arrays)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
-    print(f"going on after step {about['step']:,}, from {path}")
-    shown = {int(n): arrays[f"shown_{n}"] for n in about["shown"]}
-    return Beginning(about["step"], about["epoch"], about["rows"], shown, about["in_turn"])
+    return Beginning(
+        about["step"],
+        about["epoch"],
+        about["rows"],
+        {int(n): arrays[f"shown_{n}"] for n in about["shown"]},
+        *(about[name] for name in ("first_row", "in_turn", "held_out", "validation")),
+    )
 
 
 def check_places(chosen):
@@ -617,7 +716,7 @@ def train(chosen):
     Raises:
         ValueError: a setting is wrong, or the data has nothing to train on.
         FloatingPointError: the loss is not finite; what was saved before is kept.
-        SavingFailed: the end could not be saved.
+        Failed: the end could not be saved.
         KeyboardInterrupt: Ctrl-C or SIGTERM; the state is saved.
     """
     validate(chosen)
@@ -655,16 +754,34 @@ def train(chosen):
         beginning = begin(chosen, model, training)
         weights = WEIGHTS_FOLDER / f"{chosen.name}.keras"
         if beginning.step >= total_steps:
-            print(f"{weights} is finished")
+            if not weights.exists():
+                raise ValueError(
+                    f"{weights}: is gone, but its training is finished; begin anew with --restart"
+                )
+            print(f"{weights} is finished, after {beginning.step:,} steps")
             return
         print(f"{model.count_params():,} parameters, {backend.describe()}, {chosen.precision}")
         skips = Skips()
-        source, validation = load_data(chosen, skips, beginning.in_turn)
-        if chosen.restart:
-            checkpoint.delete(WEIGHTS_FOLDER, chosen.name)
+        source, validation = load_data(chosen, skips, beginning)
+        validation_digest = digest(validation.values())
+        if beginning.rows and validation_digest != beginning.validation:
+            print("the validation pictures have changed: the scores before do not count any more")
+            beginning = beginning._replace(shown={}, first_row=len(beginning.rows))
+        beginning = beginning._replace(
+            in_turn=source.is_in_turn,
+            held_out=[] if chosen.validation_data else [str(path) for path in validation],
+            validation=validation_digest,
+        )
+        if chosen.restart and process == 0:
             shutil.rmtree(weights.with_suffix(".tensorboard"), ignore_errors=True)
         journal = Journal(
-            chosen, WEIGHTS_FOLDER, averaged, validation, beginning.rows, beginning.shown
+            chosen,
+            WEIGHTS_FOLDER,
+            averaged,
+            list(validation.values()),
+            beginning.rows,
+            beginning.shown,
+            beginning.first_row,
         )
         share = chosen.batch_size // process_count  # of each step, that this process cuts
         part = slice(process * share, (process + 1) * share)
@@ -673,15 +790,7 @@ def train(chosen):
                 source.at(step), step, batch_size=chosen.batch_size, seed=chosen.seed, part=part
             )
         )
-        run = Run(
-            chosen,
-            training,
-            schedule,
-            journal,
-            stream,
-            beginning._replace(in_turn=source.is_in_turn),
-            is_first=process == 0,
-        )
+        run = Run(chosen, training, schedule, journal, stream, beginning, process, process_count)
         try:
             with stopping_between_steps(run):
                 training.fit(
@@ -691,16 +800,18 @@ def train(chosen):
                     shuffle=False,
                     verbose=0,
                 )
+        except (ValueError, OSError) as error:
+            raise Failed(f"{type(error).__name__} at step {run.step:,}: {error}") from error
         finally:
             run.bar.close()
             stream.close()
             source.close()
     if run.unsaved:
-        raise SavingFailed(f"not saved: {run.unsaved}") from run.unsaved
+        raise Failed(f"not saved: {run.unsaved}") from run.unsaved
     if run.step < total_steps:
         raise KeyboardInterrupt
     if run.is_first:
-        best = max(journal.rows, key=lambda row: row["psnr"])
+        best = journal.best()
         print(
             f"done: {weights} is of epoch {best['epoch']}, PSNR {best['psnr']:.3f} dB "
             f"(bicubic {best['bicubic_psnr']:.3f}); {skips}; enlarge with python output.py "
@@ -710,29 +821,43 @@ def train(chosen):
 
 def main(arguments=None):
     """Runs the command; returns its exit code."""
-    try:
-        chosen = settings.parse([network, sys.modules[__name__]], arguments)
-        train(chosen)
-    except (ValueError, OSError) as error:
-        print(f"train.py: {error}", file=sys.stderr)
-        return 2
-    except (FloatingPointError, SavingFailed) as error:
-        print(f"\ntrain.py: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print(f"\ntrain.py: stopped; {what_to_go_on_from(chosen)}", file=sys.stderr)
-        return 130
-    except Exception as error:  # each backend has its own kind for this
-        if not backend.is_out_of_memory(error):
-            raise
-        print(
-            f"\ntrain.py: out of memory ({' '.join(str(error).split())[:200]}); lower BATCH_SIZE, "
-            f"CROP_SIZE, NUM_FILTERS or VALIDATION_CROP; {what_to_go_on_from(chosen)}",
-            file=sys.stderr,
-        )
-        return 1
+    chosen = None
+    streams = contextlib.ExitStack()
+    if sys.stdout is not None:  # closed by who started us
+        streams.enter_context(contextlib.redirect_stdout(Unbreakable(sys.stdout)))
+    if sys.stderr is not None:
+        streams.enter_context(contextlib.redirect_stderr(Unbreakable(sys.stderr)))
+    with streams, on_signals(signal.default_int_handler):
+        try:
+            chosen = settings.parse([network, sys.modules[__name__]], arguments)
+            train(chosen)
+        except (ValueError, OSError) as error:
+            print(f"train.py: {error}", file=sys.stderr)
+            return 2
+        except (FloatingPointError, Failed) as error:
+            print(f"\ntrain.py: {error}", file=sys.stderr)
+            return 1
+        except KeyboardInterrupt:
+            print(f"\ntrain.py: stopped; {what_to_go_on_from(chosen)}", file=sys.stderr)
+            return 130
+        except Exception as error:  # each backend has its own kind for this
+            if not backend.is_out_of_memory(error):
+                raise
+            reason = " ".join(str(error).split())[:200]
+            print(
+                f"\ntrain.py: out of memory ({reason}); lower BATCH_SIZE, CROP_SIZE, NUM_FILTERS "
+                f"or VALIDATION_CROP; {what_to_go_on_from(chosen)}",
+                file=sys.stderr,
+            )
+            return 1
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    code = main()
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except OSError:  # or Python would try again, and end with a code of its own
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(code)

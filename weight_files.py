@@ -140,8 +140,8 @@ def check(path):
     """Looks into a `.keras` file without making anything of what it says.
 
     Raises:
-        ValueError: it is no `.keras` file, a damaged one, or holds what could run code, read
-            other files or fill the memory.
+        ValueError: it is no `.keras` file, a damaged one, or holds what could run code or read
+            other files.
     """
     if not path.is_file():
         raise ValueError(f"{path}: no such weights file")

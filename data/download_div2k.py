@@ -9,6 +9,7 @@ Exit code 0: the photographs are there. 1: they could not be fetched. 2: wrong s
 stopped by Ctrl-C.
 """
 
+import errno
 import hashlib
 import http.client
 import os
@@ -53,7 +54,8 @@ ARCHIVES = {
 BLOCK = 2**20
 TIMEOUT_SECONDS = 60
 PAUSES = (1, 5, 30, 60)  # seconds before the next attempts, where nothing arrived
-NETWORK_ERRORS = (urllib.error.URLError, http.client.HTTPException, OSError)
+# All other errors are taken for the network's.
+DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EFBIG, errno.EACCES}
 
 
 def receive(url, part, size, bar):
@@ -98,12 +100,12 @@ def fetch(url, path, archive):
             try:
                 receive(url, part, archive.size, bar)
             except urllib.error.HTTPError as answer:
-                if answer.code < 500:
+                if answer.code < 500 and answer.code not in (408, 429):  # too slow, too often
                     raise ValueError(f"{url}: the server says {answer.code} {answer.msg}") from None
                 error = answer
-            except NETWORK_ERRORS as failure:
-                if not is_network(failure):
-                    raise
+            except (http.client.HTTPException, OSError) as failure:
+                if getattr(failure, "errno", None) in DISK_ERRORS:
+                    raise OSError(f"{part}: {failure}") from failure
                 error = failure
             arrived = part.stat().st_size if part.exists() else 0
             if arrived > before:
@@ -113,19 +115,16 @@ def fetch(url, path, archive):
             else:
                 tqdm.write(f"{url}: {error}; trying again in {pause} s")
                 time.sleep(pause)
-    check(part, archive)
+    try:
+        check(part, archive)
+    except ValueError:
+        part.unlink()  # or the next attempt would go on with it
+        raise
     os.replace(part, path)
 
 
-def is_network(error):
-    """Whether an error is of the connection and not of the disk."""
-    if isinstance(error, urllib.error.URLError | http.client.HTTPException):
-        return True
-    return isinstance(error, ConnectionError | TimeoutError)
-
-
 def check(path, archive):
-    """Compares the checksum of an archive; deletes a wrong one.
+    """Compares the checksum of an archive.
 
     Raises:
         ValueError: it is wrong.
@@ -133,10 +132,7 @@ def check(path, archive):
     with open(path, "rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     if digest != archive.sha256:
-        path.unlink()
-        raise ValueError(
-            f"{path.name}: SHA-256 {digest}, expected {archive.sha256}; what arrived is deleted"
-        )
+        raise ValueError(f"{path}: SHA-256 {digest}, expected {archive.sha256}; fetch it anew")
 
 
 def unpack(path, folder, name):
@@ -169,7 +165,9 @@ def download(address, folder, keep_archives=False):
             print(f"{folder / name}: there already")
             continue
         if (folder / name).exists():
-            raise ValueError(f"{folder / name}: is there, but without {archive.count} .png files")
+            raise ValueError(
+                f"{folder / name}: is there, but without {archive.count} .png files; move it away"
+            )
         path = folder / f"{name}.zip"
         if path.exists():
             check(path, archive)

@@ -6,10 +6,12 @@ import shutil
 import socket
 import subprocess
 import sys
+import time
 
 import pytest
 from conftest import ROOT, smooth_picture
 
+import checkpoint
 import utils
 
 SETTINGS = """
@@ -101,6 +103,22 @@ def test_several_devices_and_processes_have_the_losses_of_one(place):
     assert "going on after step 30" in finish(start(place, options=["--epochs=4"]))[0]
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="needs SIGTERM")
+def test_processes_stop_together(place):
+    """Also when only one of them is asked to."""
+    options = ["--epochs=2000", "--steps-per-epoch=100"]
+    runs = [start(place, options=options, **environment) for environment in two_processes()]
+    deadline = time.monotonic() + 200
+    while not list((place / "weights").glob("*.npz")):
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+    runs[1].terminate()
+    for run in runs:
+        assert "stopped; the same command" in finish(run, code=130)[1]
+    states = sorted((place / "weights").glob("*.npz"))
+    assert int(states[-1].stem.split("-")[1]) % 20 == 0
+
+
 def test_batch_must_be_a_multiple_of_the_devices(place):
     _, error = finish(start(place, 3), code=2)
     assert "BATCH_SIZE = 8: expected a multiple of the 3 devices" in error
@@ -112,7 +130,8 @@ def test_several_processes_need_jax(place):
 
 
 def test_processes_that_would_go_on_from_different_steps_are_refused(place, tmp_path):
-    finish(start(place, options=["--epochs=1"]))
+    (place / "weights").mkdir()
+    checkpoint.save(place / "weights", "run", 10, {}, {"step": 10})
     other = tmp_path / "other"
     shutil.copytree(place, other, ignore=shutil.ignore_patterns("weights", "other"))
     runs = [
@@ -121,4 +140,4 @@ def test_processes_that_would_go_on_from_different_steps_are_refused(place, tmp_
     ]
     for run in runs:
         _, error = finish(run, code=2)
-        assert "the step to go on from differs between the processes: [10, 0]" in error
+        assert "the processes would go on from steps [10, 0]: expected the same" in error

@@ -1,3 +1,4 @@
+import errno
 import hashlib
 import http.server
 import io
@@ -33,8 +34,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         server.asked.append((self.path, self.headers.get("Range")))
         fault = server.faults.pop(0) if server.faults else None
         content = server.files.get(self.path)
-        if fault == "503" or content is None:
-            self.send_error(503 if fault else 404)
+        if fault in ("429", "503") or content is None:
+            self.send_error(int(fault or 404))
             return
         wanted = self.headers.get("Range")
         first = int(wanted[6:-1]) if wanted and server.has_ranges else 0
@@ -97,7 +98,7 @@ def test_archives_can_be_kept(server, tmp_path):
 
 
 def test_broken_connection_goes_on_where_it_was(server, tmp_path):
-    server.faults = ["cut", "503", "cut"]
+    server.faults = ["cut", "429", "cut"]
     assert download(server, tmp_path) == 0
     assert names(tmp_path) == ALL
     assert [asked for _, asked in server.asked] == [
@@ -161,6 +162,23 @@ def test_full_disk_is_said_before(server, tmp_path, monkeypatch, capsys):
     assert download(server, tmp_path) == 1
     assert "0.0 are free" in capsys.readouterr().err
     assert server.asked == []
+
+
+def test_disk_that_fills_up_is_named(server, tmp_path, monkeypatch, capsys):
+    def fail(*arguments):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(download_div2k, "receive", fail)
+    assert download(server, tmp_path) == 1
+    assert "DIV2K_valid_HR.zip.part: [Errno 28] No space left" in capsys.readouterr().err
+
+
+def test_archive_of_the_user_is_not_deleted(server, tmp_path, capsys):
+    archive = tmp_path / "DIV2K_valid_HR.zip"
+    archive.write_bytes(b"mine")
+    assert download(server, tmp_path) == 1
+    assert "DIV2K_valid_HR.zip: SHA-256" in capsys.readouterr().err
+    assert archive.read_bytes() == b"mine"
 
 
 def test_killed_unpacking_is_done_again(server, tmp_path):

@@ -181,6 +181,40 @@ def test_damaged_cache_is_made_anew(folder, skipped, cached, tmp_path, damage):
     assert_same(batches(cached()), batches(open_all(folder, skipped)))
 
 
+@pytest.mark.parametrize(
+    "text", ['{"photographs": []}', '{"photographs": {"a": 1}}', '{"photographs": {"a": {}}}', "1"]
+)
+def test_index_of_something_else_is_made_anew(folder, skipped, cached, tmp_path, text):
+    cached()
+    next((tmp_path / "cache").glob("*.json")).write_text(text)
+    assert_same(batches(cached()), batches(open_all(folder, skipped)))
+
+
+def test_nothing_that_can_be_cached_is_an_error_too(folder, cached, skipped):
+    for n in range(6):
+        (folder / f"{n}.png").write_bytes((folder / "cut.png").read_bytes())
+    with pytest.raises(ValueError, match="none of 7 pictures could be decoded"):
+        cached()
+    assert len(skipped) == 7
+    source = cached(free_memory=0)
+    with pytest.raises(ValueError, match="none of 7 pictures could be decoded"):
+        source.at(0)
+    source.close()
+
+
+def test_what_was_all_at_once_comes_in_turn_where_memory_is_short(in_turn, capsys):
+    assert in_turn(free_memory=0, in_turn=False).is_in_turn
+    assert "not enough memory to go on as before" in capsys.readouterr().out
+
+
+def test_count_is_of_what_can_be_used(folder, skipped, cached):
+    assert open_all(folder, skipped).count == 6
+    assert cached().count == 6
+    source = cached(free_memory=0)
+    assert source.count == 6
+    source.close()
+
+
 def test_interrupted_filling_goes_on(folder, skipped, cached, monkeypatch):
     monkeypatch.setattr(photographs, "INDEX_SECONDS", 0)
     decode = photographs.decode
@@ -324,7 +358,6 @@ def test_in_turn_crops_do_not_depend_on_where_the_pixels_are(folder, in_turn, ca
 
 def test_a_training_that_goes_on_keeps_its_way(in_turn, cached):
     assert in_turn(free_memory=2**30, in_turn=True).is_in_turn
-    assert not in_turn(free_memory=0, in_turn=False).is_in_turn
     assert not cached(free_memory=0, in_turn=False).is_in_turn
 
 

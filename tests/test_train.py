@@ -1,8 +1,10 @@
 import csv
 import errno
+import io
 import json
 import os
 import signal
+import sys
 import types
 import zipfile
 
@@ -89,8 +91,13 @@ def load(**changed):
     """Sizes of the pictures that are trained on and validated on."""
     values = {"data": "data", "validation_data": "", "cache": "", "scale": 2, "crop_size": 16}
     values |= {"validation_crop": 512, "seed": 1}
-    source, validation = train.load_data(types.SimpleNamespace(**values | changed), train.Skips())
-    return [[p.hr.shape[:2] for p in part] for part in (source.at(0).photographs, validation)]
+    source, validation = train.load_data(
+        types.SimpleNamespace(**values | changed),
+        train.Skips(),
+        train.Beginning(0, {}, [], {}, held_out=[]),
+    )
+    parts = source.at(0).photographs, validation.values()
+    return [[p.hr.shape[:2] for p in part] for part in parts]
 
 
 def test_validation_pictures_are_never_trained_on(photographs):
@@ -127,7 +134,7 @@ def test_of_many_pictures_every_50th_is_held_out_and_12_at_most(monkeypatch):
         decoded.clear()
         held_out, left = train.hold_out(list(range(count)), 2, 64, train.Skips())
         assert len(held_out) == len(decoded) == expected
-        assert sorted(left + decoded) == list(range(count))
+        assert sorted([*left, *held_out]) == list(range(count))
 
 
 def test_validation_leaves_out_what_has_no_score(photographs, capsys):
@@ -234,7 +241,7 @@ def at_step(monkeypatch, step, do):
 
 
 @pytest.mark.parametrize(
-    ("number", "step"), [(signal.SIGINT, 1), (signal.SIGTERM, 7), (signal.SIGTERM, 10)]
+    ("number", "step"), [(signal.SIGINT, 1), (signal.SIGTERM, 7), (signal.SIGHUP, 10)]
 )
 def test_stopped_training_ends_as_an_undisturbed_one(
     photographs, monkeypatch, capsys, number, step
@@ -296,8 +303,8 @@ def test_finished_training_is_not_done_again(photographs, capsys):
     before = newest_state()
     run()
     printed = capsys.readouterr().out
-    assert "going on after step 15" in printed
-    assert "tiny.keras is finished" in printed
+    assert "tiny.keras is finished, after 15 steps" in printed
+    assert "going on" not in printed
     assert_equal_states(newest_state(), before)
 
 
@@ -350,6 +357,94 @@ def test_all_states_damaged_is_an_error(photographs, capsys):
     assert run(epochs=2, restart=True) == 0
 
 
+def test_finished_training_whose_weights_are_gone_is_an_error(photographs, capsys):
+    run(epochs=1)
+    (photographs / "weights/tiny.keras").unlink()
+    assert run(epochs=1) == 2
+    assert "tiny.keras: is gone, but its training is finished" in capsys.readouterr().err
+
+
+def test_restart_that_fails_before_it_has_saved_leaves_the_training_before(
+    photographs, monkeypatch, capsys
+):
+    run(epochs=2)
+    before = newest_state()
+    with monkeypatch.context() as patched:
+        at_step(patched, 2, lambda: (_ for _ in ()).throw(RuntimeError("a fault")))
+        with pytest.raises(RuntimeError, match="a fault"):
+            run(epochs=2, restart=True)
+    assert_equal_states(newest_state(), before)
+    assert run(epochs=3) == 0
+    assert "going on after step 10" in capsys.readouterr().out
+
+
+def test_pictures_that_are_added_do_not_change_what_is_held_out(photographs, capsys):
+    run(epochs=1)
+    utils.write("data/00.png", smooth_picture(44, 60, seed=9), {})
+    assert run(epochs=2) == 0
+    printed = capsys.readouterr().out
+    assert "have changed" not in printed
+    assert "4 photographs, in memory; 1 to validate" in printed
+
+
+@pytest.mark.parametrize("how", ["other content", "another folder"])
+def test_other_validation_pictures_begin_the_scores_anew(photographs, capsys, how):
+    run(epochs=2, learning_rate="1e-9")
+    options = {"learning_rate": "1e-9", "epochs": 3}
+    if how == "another folder":
+        options["validation_data"] = "data/deeper"
+    else:
+        utils.write("data/0.png", smooth_picture(60, 44, seed=3), {})
+    assert run(**options) == 0
+    printed = capsys.readouterr().out
+    assert "the validation pictures have changed: the scores before do not count" in printed
+    assert printed.count("best so far") >= 2
+    best = json.loads((photographs / "weights/tiny.json").read_text())["best"]
+    assert best["epoch"] == 3
+    assert run(**options | {"epochs": 4}) == 0
+    assert "have changed" not in capsys.readouterr().out
+
+
+class FullDisk(io.StringIO):
+    """A log that cannot be written any more."""
+
+    def write(self, text):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    flush = write
+
+
+def test_log_on_a_full_disk_does_not_end_the_training(photographs):
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(sys, "stdout", FullDisk())
+        patched.setattr(sys, "stderr", FullDisk())
+        assert run(epochs=1) == 0
+    assert (photographs / "weights/tiny.keras").exists()
+
+
+def test_files_that_are_no_pictures_are_named_and_counted(photographs, capsys):
+    for name in ("notes.txt", "a.heic", ".hidden"):
+        (photographs / "data" / name).write_text("?")
+    run(epochs=1)
+    words = "left out, as no pictures by their names: 2 files, data/a.heic, data/notes.txt"
+    assert words in capsys.readouterr().out
+
+
+def test_signal_while_pictures_are_decoded_ends_with_130(photographs, monkeypatch, capsys):
+    monkeypatch.setattr(
+        train.photographs, "open_photographs", lambda *a, **k: os.kill(os.getpid(), signal.SIGTERM)
+    )
+    assert run() == 130
+    assert "stopped; nothing was saved to go on from" in capsys.readouterr().err
+
+
+def test_fault_of_the_training_itself_ends_with_1(photographs, monkeypatch, capsys):
+    run(epochs=1)
+    at_step(monkeypatch, 7, lambda: (_ for _ in ()).throw(ValueError("something")))
+    assert run(epochs=2) == 1
+    assert "ValueError at step 6: something" in capsys.readouterr().err
+
+
 def test_restart_that_is_stopped_at_once_begins_anew_too(photographs, monkeypatch, capsys):
     run(epochs=1)
     with monkeypatch.context() as patched:
@@ -383,7 +478,7 @@ def full_disk(monkeypatch, *names):
     monkeypatch.setattr(utils, "replacing", refuse)
 
 
-@pytest.mark.parametrize("ending", [".keras", ".csv", ".progress.png", ".npz"])
+@pytest.mark.parametrize("ending", [".keras", ".progress.png", ".npz"])
 def test_full_disk_costs_nothing_when_it_has_room_again(photographs, monkeypatch, capsys, ending):
     run()
     undisturbed, rows = newest_state(), rows_of(photographs)
@@ -554,6 +649,7 @@ def test_name_follows_from_the_scale(photographs):
         ({"warmup_steps": 15}, "WARMUP_STEPS = 15: expected fewer than all 15 steps"),
         ({"seed": 2**32}, "SEED = 4294967296: expected less than 2**32"),
         ({"validation_data": "nowhere"}, "VALIDATION_DATA = 'nowhere': no such folder"),
+        ({"name": "a.progress"}, "NAME = 'a.progress': is what pictures of another NAME are"),
         ({"name": ".."}, "NAME = '..': expected a file name without folder"),
         ({"validation_crop": 4}, "VALIDATION_CROP = 4: expected at least 8"),
         ({"data": "nowhere"}, "DATA = 'nowhere': no such folder"),
