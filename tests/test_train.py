@@ -408,7 +408,7 @@ def test_other_validation_pictures_begin_the_scores_anew(photographs, capsys, ho
 class FullDisk(io.StringIO):
     """A log that cannot be written any more."""
 
-    def write(self, text):
+    def write(self, text=""):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     flush = write
