@@ -9,6 +9,7 @@ import network
 import output
 import tiling
 import utils
+import weight_files
 from backend import keras
 from upscaler import in_precision
 
@@ -116,7 +117,7 @@ def test_shipped_weights_bring_the_halo_that_is_measured():
     """On the sample pictures the stored halo changes less than 0.01 grey levels."""
     path = ROOT / "weights" / "edsr_small_x2.keras"
     upscaler = output.load(path, precision="float32")
-    assert upscaler.halo == output.stored_halo(path) < upscaler.radius == 22
+    assert upscaler.halo == weight_files.stored_halo(path) < upscaler.radius == 22
     for name in "astronaut.png", "grace_hopper.jpg":
         lr = utils.to_network(utils.read_rgb(ROOT / "inference" / "original" / name))
         assert upscaler.measured_halo([lr]) <= upscaler.halo + 1
