@@ -210,7 +210,11 @@ class InTurn:
         if path in self._skipped:
             return None
         try:
-            return self.load(path)
+            photograph = self.load(path)
+            height, width = photograph.hr.shape[:2]
+            if min(height, width) < self.crop_size:  # replaced since it was surveyed
+                raise utils.UnreadablePicture(f"{width}x{height} is smaller than a crop by now")
+            return photograph
         except utils.UnreadablePicture as error:
             with self._lock:
                 if path not in self._skipped:

@@ -386,6 +386,14 @@ def test_in_turn_a_pool_of_damaged_pictures_is_passed_over(folder, in_turn, skip
     assert {name for name, _ in skipped} == {*(f"{n}.png" for n in range(5)), "cut.png"}
 
 
+def test_in_turn_a_picture_that_is_replaced_by_a_small_one_is_left_out(folder, in_turn, skipped):
+    source = in_turn()
+    utils.write(folder / "3.png", smooth_picture(12, 40), {})
+    for step in range(7 * 4 * 3):
+        assert all(min(p.hr.shape[:2]) >= 16 for p in source.at(step).photographs)
+    assert ("3.png", "40x12 is smaller than a crop by now") in skipped
+
+
 def test_in_turn_large_pictures_are_fewer(folder, skipped, monkeypatch):
     monkeypatch.setattr(photographs, "RESIDENT_BYTES", 3 * photographs.pixel_bytes((64, 64), 2))
     source = open_all(folder, skipped, free_memory=0)
