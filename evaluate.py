@@ -2,9 +2,15 @@
 
 `python evaluate.py` reduces every picture in evaluation/original, restores it, prints PSNR
 and SSIM beside those of bicubic enlargement, and writes
-  evaluation/results.json   all scores
+  evaluation/report.html    a page with sliders, zoom and maps of the error: look at it first
+  evaluation/results.md     the tables; also results.json, with all there is, and results.csv
   evaluation/output         the restored pictures
   evaluation/Combined       original, nearest neighbour and prediction side by side
+  evaluation/figures        for each picture the detail where the prediction gains most
+
+`python evaluate.py FOLDER ...` takes other folders: of originals, or test sets as they are
+distributed (HR and LR/x2; GTmod12 and LRbicx2; image_SRF_2; DIV2K), or a folder of such ones.
+`--compare FOLDER` adds the pictures of another program.
 
 The protocol: HR cropped to a multiple of the scale; LR by MATLAB's bicubic `imresize`; the
 prediction rounded to uint8; scores on Y of YCbCr, not rounded; `scale` pixels shaved from
@@ -14,315 +20,359 @@ Exit code 0: every picture is scored. 1: some were refused, each named with its 
 2: nothing could start. 130: stopped by Ctrl-C.
 """
 
-import json
-import math
+import hashlib
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
-from tqdm import tqdm
 
+import backend
+import figures
+import metrics
+import network
 import output
+import scores
 import settings
+import testsets
 import utils
+from report import NEAREST, ORIGINAL, Report
+from scores import BICUBIC, PREDICTION
 from upscaler import PRECISIONS
 
 # ------------------------------------------------------------------- settings ----
-FOLDER = "evaluation/original"  # HR pictures, or HR/ and LR/x2/ with pictures of the same names
-WEIGHTS = ""  # .keras file, which also says the scale; empty: the best one in weights/
+FOLDER = "evaluation/original"  # HR pictures or test sets: a folder, or a list of folders
+WEIGHTS = ""  # .keras file, which also says the scale; empty: the best one in weights/; none: none
+SCALE = 0  # 2, 3 or 4; 0: that of the weights
+COMPARE = ""  # folder of another program's pictures, by the same names, or a list of folders
+PICTURES = True  # write the page and the pictures, and not only the tables
 SELF_ENSEMBLE = False  # average over eight flips and turns: a little better, 8 times slower
 PRECISION = "float32"  # or bfloat16, or auto: bfloat16 where the hardware has it
 TILE_SIZE = 0  # LR pixels a side computed at once; 0: by the memory that is free
 # ---------------------------------------------------------------------------------
 
 RESULTS = Path("evaluation")
-SSIM_RADIUS = 5  # of the 11x11 Gaussian window
+NO_WEIGHTS = "none"
+MOST_LINES = 40  # pictures up to which each is printed
 
 
-def luma(picture):
-    """Y of YCbCr (ITU-R BT.601) as MATLAB's `rgb2ycbcr` gives it, but not rounded.
-
-    Args:
-        picture: uint8 RGB (H, W, 3), or grey (H, W), which is taken as it is.
-
-    Returns:
-        float64 (H, W): in [16, 235] for RGB, in [0, 255] for grey.
-    """
-    if picture.ndim == 2:
-        return picture.astype(np.float64)
-    return 16 + picture @ (np.array([65.481, 128.553, 24.966]) / 255)
-
-
-def _scored_area(reference, picture, border):
-    """Y of both pictures without `border` pixels on each side."""
-    for image in (reference, picture):
-        if image.dtype != np.uint8:
-            raise ValueError(f"dtype {image.dtype}: expected uint8")
-    if reference.shape != picture.shape:
-        raise ValueError(f"shape {picture.shape}: expected the reference's, {reference.shape}")
-    if min(reference.shape[:2]) <= 2 * border:
-        raise ValueError(f"shape {reference.shape}: nothing left inside a border of {border}")
-    inner = tuple(slice(border, length - border) for length in reference.shape[:2])
-    return luma(reference)[inner], luma(picture)[inner]
-
-
-def psnr(reference, picture, border):
-    """Peak signal-to-noise ratio on Y.
-
-    Args:
-        reference, picture: uint8 RGB (H, W, 3) or grey (H, W), of the same shape.
-        border: pixels left out on each side; the scale, by the field's custom.
-
-    Returns:
-        Decibels, with a peak of 255; infinity for equal pictures.
+def find_test_sets(folders, scale):
+    """The test sets in several folders, each under a name of its own.
 
     Raises:
-        ValueError: the pictures do not fit each other, or are all border.
+        ValueError, OSError: as `testsets.find`.
     """
-    reference, picture = _scored_area(reference, picture, border)
-    error = np.mean((reference - picture) ** 2)
-    return math.inf if error == 0 else float(10 * np.log10(255**2 / error))
+    found = []
+    for folder in folders:
+        for one in testsets.find(folder, scale):
+            same = sum(one.name in (other.name, other.name.split("-")[0]) for other in found)
+            found.append(replace(one, name=f"{one.name}-{same + 1}") if same else one)
+    return found
 
 
-def _blur(picture):
-    """Gaussian mean over 11x11 pixels with sigma 1.5, where the window fits (H-10, W-10)."""
-    window = np.exp(-(np.arange(-SSIM_RADIUS, SSIM_RADIUS + 1) ** 2) / (2 * 1.5**2))
-    window /= window.sum()
-    for _ in range(2):  # along the rows' axis, then, transposed, along the other
-        inside = len(picture) - 2 * SSIM_RADIUS
-        picture = sum(w * picture[n : n + inside] for n, w in enumerate(window)).T
-    return picture
-
-
-def ssim(reference, picture, border):
-    """Structural similarity on Y.
-
-    Wang et al., "Image quality assessment: from error visibility to structural similarity",
-    2004: Gaussian window of 11x11 with sigma 1.5, K1 = 0.01, K2 = 0.03, L = 255, averaged
-    over the pixels around which the window fits.
-
-    Args, Raises:
-        As for `psnr`; also ValueError when no window fits.
+def find_compared(folders, test_sets, scale):
+    """Other programs' pictures.
 
     Returns:
-        Number in [-1, 1]; 1 for equal pictures.
-    """
-    x, y = _scored_area(reference, picture, border)
-    if min(x.shape) <= 2 * SSIM_RADIUS:
-        raise ValueError(f"shape {reference.shape}: too small for SSIM's window of 11x11")
-    c1, c2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
-    mean_x, mean_y = _blur(x), _blur(y)
-    var_x = _blur(x * x) - mean_x**2
-    var_y = _blur(y * y) - mean_y**2
-    covariance = _blur(x * y) - mean_x * mean_y
-    similarity = ((2 * mean_x * mean_y + c1) * (2 * covariance + c2)) / (
-        (mean_x**2 + mean_y**2 + c1) * (var_x + var_y + c2)
-    )
-    return float(similarity.mean())
-
-
-def find_pairs(folder, scale):
-    """HR pictures of a folder, each with its LR file where the folder brings them.
-
-    Returns:
-        List of (HR path, LR path or None, name: the place below the HR folder).
+        dict of a program's name -> dict of a test set's name -> what `testsets.find_results`
+        returns.
 
     Raises:
-        ValueError: no pictures, or an HR picture without its LR.
+        ValueError: no such folder, or none of the names are in it.
     """
-    folder = Path(folder)
-    if not folder.is_dir():
-        raise ValueError(f"FOLDER = {str(folder)!r}: no such folder")
-    hr_folder = folder / "HR" if (folder / "HR").is_dir() else folder
-    lr_folder = folder / "LR" / f"x{scale}"
-    given = hr_folder != folder and lr_folder.is_dir()
-    pairs = []
-    for hr in utils.find_pictures(hr_folder):
-        name = hr.relative_to(hr_folder)
-        lr = lr_folder / name if given else None
-        if given and not lr.is_file():
-            raise ValueError(f"{lr}: no such file; expected the LR picture of {hr}")
-        pairs.append((hr, lr, name))
-    if not pairs:
-        raise ValueError(f"FOLDER = {str(folder)!r}: no pictures found in {hr_folder}")
-    return pairs
-
-
-def read_pair(hr_path, lr_path, scale):
-    """The HR picture, cropped to a multiple of the scale, and its LR picture, read or made.
-
-    Raises:
-        ValueError: unreadable, too small to be scored, or sizes that do not belong together.
-    """
-    hr = utils.crop_to_multiple(utils.read_8bit(hr_path), scale)
-    smallest = 2 * (scale + SSIM_RADIUS) + 1
-    if min(hr.shape[:2]) < smallest:
-        raise ValueError(
-            f"{hr.shape[1]}x{hr.shape[0]}: expected at least {smallest}x{smallest} to be scored"
-        )
-    if lr_path is None:
-        return hr, utils.downscale(hr, scale)
-    lr = utils.read_8bit(lr_path)
-    expected = (hr.shape[0] // scale, hr.shape[1] // scale, *hr.shape[2:])
-    if lr.shape != expected:
-        raise ValueError(f"{lr_path} has shape {lr.shape}: expected {expected}")
-    return hr, lr
-
-
-def side_by_side(panels, gap=6):
-    """Pictures beside each other, each under its label, on white.
-
-    Args:
-        panels: list of (label, uint8 (H, W) or (H, W, 3)), all of one size.
-        gap: pixels between them.
-
-    Returns:
-        uint8 (H', W', 3).
-    """
-    height, width = panels[0][1].shape[:2]
-    size = max(11, min(28, width // 16))
-    font = ImageFont.load_default(size)
-    longest = max(int(font.getlength(label)) for label, _ in panels)
-    step = max(width, longest + 2 * gap) + gap
-    strip = round(1.6 * size)
-    sheet = Image.new("RGB", (len(panels) * step - gap, height + strip), "white")
-    draw = ImageDraw.Draw(sheet)
-    for n, (label, picture) in enumerate(panels):
-        draw.text((n * step + gap, strip // 2), label, "black", font, anchor="lm")
-        sheet.paste(Image.fromarray(picture).convert("RGB"), (n * step, strip))
-    return np.array(sheet)
-
-
-def evaluate(upscaler, pairs, results):
-    """Scores a network, and bicubic enlargement through the same code; writes pictures.
-
-    Args:
-        upscaler: as `output.load` returns it.
-        pairs: as `find_pairs` returns them.
-        results: folder; the restored pictures go to `output` in it, comparisons to
-            `Combined`, each as PNG.
-
-    Returns:
-        List of dicts with name, psnr, ssim, bicubic_psnr and bicubic_ssim, and a dict of
-        refused path -> reason.
-    """
-    rows, refused = [], {}
-    scale = upscaler.scale
-    with tqdm(pairs, "scoring", unit="picture", leave=False) as bar:
-        for hr_path, lr_path, name in bar:
-            try:
-                hr, lr = read_pair(hr_path, lr_path, scale)
-            except ValueError as error:
-                refused[hr_path] = str(error)
-                continue
-            sr = upscaler.enlarge(lr)
-            bicubic = utils.upscale_bicubic(lr, scale)
-            row = {
-                "name": name.as_posix(),
-                "psnr": psnr(hr, sr, scale),
-                "ssim": ssim(hr, sr, scale),
-                "bicubic_psnr": psnr(hr, bicubic, scale),
-                "bicubic_ssim": ssim(hr, bicubic, scale),
-            }
-            rows.append(row)
-            nearest = lr.repeat(scale, axis=0).repeat(scale, axis=1)
-            combined = side_by_side(
-                [
-                    ("original", hr),
-                    (f"nearest neighbour  {psnr(hr, nearest, scale):.2f} dB", nearest),
-                    (f"prediction  {row['psnr']:.2f} dB", sr),
-                ]
+    compared = {}
+    for folder in folders:
+        found = {one.name: testsets.find_results(folder, one, scale) for one in test_sets}
+        if not any(found.values()):
+            raise ValueError(
+                f"COMPARE = {folder!r}: no picture in it bears the name of an original, such as "
+                f"{test_sets[0].pairs[0].name} (in the folder itself, or in {test_sets[0].name}, "
+                f"x{scale} or {test_sets[0].name}/x{scale} in it)"
             )
-            for folder, picture in (("output", sr), ("Combined", combined)):
-                ending = "" if name.suffix.lower() == ".png" else ".png"
-                path = results / folder / name.with_name(name.name + ending)
-                path.parent.mkdir(parents=True, exist_ok=True)
-                utils.write(path, picture, {})
-    return rows, refused
+        name = base = testsets.label(folder)
+        number = 1
+        while name in (*compared, NEAREST, ORIGINAL, BICUBIC, PREDICTION):
+            number += 1
+            name = f"{base}-{number}"
+        compared[name] = found
+    return compared
 
 
-def means(rows):
-    """Mean of each score over the pictures; a picture restored exactly has no finite PSNR
-    and is left out of that mean.
+def restore(pair, scale, upscaler, results):
+    """All versions of one picture.
+
+    Args:
+        pair: `testsets.Pair`.
+        scale: 2, 3 or 4.
+        upscaler: as `output.load` returns it, or None.
+        results: dict of a program's name -> path of what it made of the picture.
+
+    Returns:
+        dict of name -> uint8 (H, W, 3), or (H, W) of a grey original: nearest (here the LR
+        picture), bicubic, the other programs', prediction, original. Then a list of texts,
+        what had to be changed; and dict of path -> why another program's was left out.
+
+    Raises:
+        ValueError: the pair cannot be scored, as `testsets.read_pair` says.
     """
-    scores = {
-        key: [row[key] for row in rows if math.isfinite(row[key])]
-        for key in ("psnr", "ssim", "bicubic_psnr", "bicubic_ssim")
-    }
-    return {key: float(np.mean(values)) if values else math.inf for key, values in scores.items()}
+    hr, lr, notes = testsets.read_pair(pair, scale)
+    views = {NEAREST: lr, BICUBIC: utils.upscale_bicubic(lr, scale)}
+    left_out = {}
+    for name, path in results.items():
+        try:
+            views[name] = testsets.read_result(path, hr, notes)
+        except ValueError as error:
+            left_out[path] = str(error)
+    if upscaler:
+        views[PREDICTION] = upscaler.enlarge(lr)
+    return views | {ORIGINAL: hr}, notes, left_out
 
 
-def as_json(results):
-    """JSON text; an infinite PSNR, for which JSON has no word, becomes null."""
+def write_pictures(folder, name, views, found, scale, box):
+    """Writes the restored picture, the comparison and the figure of one picture.
 
-    def finite(value):
-        if isinstance(value, dict):
-            return {key: finite(item) for key, item in value.items()}
-        if isinstance(value, list):
-            return [finite(item) for item in value]
-        return None if isinstance(value, float) and math.isinf(value) else value
-
-    return json.dumps(finite(results), indent=2, allow_nan=False) + "\n"
-
-
-def table(rows):
-    """The scores as lines of text, with the mean below."""
-    width = max(7, *(len(row["name"]) for row in rows))
-    lines = [f"{'':{width}}  {'bicubic':>14}  {'network':>14}  {'gain':>6}"]
-    for row in [*rows, {"name": "mean of " + str(len(rows))} | means(rows)]:
-        lines.append(
-            f"{row['name']:{width}}  {row['bicubic_psnr']:7.3f} {row['bicubic_ssim']:.4f}"
-            f"  {row['psnr']:7.3f} {row['ssim']:.4f}  {row['psnr'] - row['bicubic_psnr']:+6.3f}"
+    Args:
+        folder: where `output`, `Combined` and `figures` are.
+        name: relative path of the picture.
+        views: as `restore` returns them.
+        found: dict of view -> its scores.
+        scale: of the LR picture.
+        box: left, top, width and height of what the figure enlarges.
+    """
+    nearest = views[NEAREST].repeat(scale, axis=0).repeat(scale, axis=1)
+    original = views[ORIGINAL]
+    whole = {**views, NEAREST: nearest}
+    made = [PREDICTION] if PREDICTION in views else [view for view in found if view != BICUBIC]
+    panels = [
+        (ORIGINAL, original),
+        (f"nearest neighbour  {metrics.psnr(original, nearest, scale):.2f} dB", nearest),
+        *(
+            (f"{view}  {scores.number(found[view]['psnr'], 2)} dB", views[view])
+            for view in made or [BICUBIC]
+        ),
+    ]
+    found = {NEAREST: metrics.score(original, nearest, scale), **found}
+    details = [
+        (
+            view,
+            f"{scores.number(found[view]['psnr'], 2)} dB / {found[view]['ssim']:.4f}"
+            if view in found
+            else "PSNR / SSIM",
+            picture,
         )
-    return "\n".join(lines)
+        for view, picture in whole.items()
+    ]
+    pictures = {
+        "Combined": figures.side_by_side(panels),
+        "figures": figures.paper_figure(name.name, original, details, box),
+    }
+    if PREDICTION in views:
+        pictures["output"] = views[PREDICTION]
+    ending = "" if name.suffix.lower() == ".png" else ".png"
+    for kind, picture in pictures.items():
+        path = folder / kind / name.with_name(name.name + ending)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        utils.write(path, picture, {})
 
 
-def main(arguments=None):
-    """Runs the command; returns its exit code."""
-    try:
-        chosen = settings.parse([sys.modules[__name__]], arguments, ("FOLDER",))
-        settings.check_text("folder", chosen.folder)
-        settings.check_text("weights", chosen.weights, may_be_empty=True)
-        settings.check_flag("self_ensemble", chosen.self_ensemble)
-        settings.check_choice("precision", chosen.precision, PRECISIONS)
-        settings.check_whole("tile_size", chosen.tile_size, 0)
-        weights = Path(chosen.weights) if chosen.weights else output.best_weights()
+def evaluate(test_sets, scale, upscaler=None, compared=None, folder=None, page=None):
+    """Scores a network, bicubic enlargement and other programs' pictures by the same code.
+
+    Args:
+        test_sets: list of `testsets.TestSet`.
+        scale: 2, 3 or 4.
+        upscaler: as `output.load` returns it; None for none.
+        compared: as `find_compared` returns it; None for none.
+        folder: where pictures are written; None for none.
+        page: `Report` to which the pictures are added; None for none.
+
+    Returns:
+        List of dicts with test_set, name, scores (method -> what `metrics.score` returns) and
+        notes, one for each picture; list of what `scores.summarise` returns, one for each test
+        set of which a picture was scored; dict of refused path -> reason.
+    """
+    compared = compared or {}
+    methods = [BICUBIC, *([PREDICTION] if upscaler else []), *compared]
+    all_rows, summaries, refused = [], [], {}
+    count = sum(len(one.pairs) for one in test_sets)
+    with output.progress(total=count, desc="scoring", unit="picture", leave=False) as bar:
+        for test_set in test_sets:
+            rows, given_lr = [], []
+            for pair in test_set.pairs:
+                bar.update()
+                results = {
+                    name: found[test_set.name][pair.name]
+                    for name, found in compared.items()
+                    if pair.name in found[test_set.name]
+                }
+                try:
+                    views, notes, left_out = restore(pair, scale, upscaler, results)
+                except ValueError as error:
+                    refused[pair.hr] = str(error)
+                    continue
+                refused |= left_out
+                original = views[ORIGINAL]
+                if pair.lr:
+                    own = utils.downscale(original, scale)
+                    given_lr.append(np.array_equal(views[NEAREST], own))
+                found = {
+                    method: metrics.score(original, views[method], scale)
+                    for method in methods
+                    if method in views
+                }
+                row = {
+                    "test_set": test_set.name,
+                    "name": pair.name.as_posix(),
+                    "scores": found,
+                    "notes": notes,
+                }
+                rows.append(row)
+                place = Path(test_set.name, pair.name) if len(test_sets) > 1 else pair.name
+                best = views[scores.main_method(found)]
+                box = figures.find_box(original, views[BICUBIC], best, scale)
+                if folder:
+                    write_pictures(folder, place, views, found, scale, box)
+                if page:
+                    page.add(place.as_posix(), views, found, box, scale, notes)
+            if rows:
+                lr_counts = len(given_lr), sum(given_lr)
+                summaries.append(scores.summarise(test_set, rows, methods, scale, lr_counts))
+            all_rows += rows
+    return all_rows, summaries, refused
+
+
+def how_it_was_made(scale, weights, upscaler, compared):
+    """What made the pictures and the scores: dict, as results.json begins with it.
+
+    Args:
+        scale: 2, 3 or 4.
+        weights: path of the network's file, or None.
+        upscaler: as `output.load` returns it, or None.
+        compared: dict of another program's name -> folder of its pictures.
+    """
+    made_by = {"scale": scale, "weights": None}
+    if upscaler:
+        made_by = {
+            "scale": scale,
+            "weights": weights.name,
+            "weights_sha256": hashlib.sha256(weights.read_bytes()).hexdigest(),
+            "parameters": upscaler.parameters,
+            "precision": upscaler.precision,
+            "self_ensemble": upscaler.self_ensemble,
+            "backend": backend.describe(),
+        }
+    return made_by | {
+        "channel": "Y of YCbCr (BT.601), not rounded; grey originals as they are",
+        "border": scale,
+        "compared": compared,
+    }
+
+
+def write_results(folder, made_by, rows, summaries, methods, page):
+    """Writes the tables and the page.
+
+    Args:
+        folder: where.
+        made_by: as `how_it_was_made` returns it.
+        rows, summaries: as `evaluate` returns them.
+        methods: names of all methods.
+        page: `Report` of these rows, or None.
+
+    Returns:
+        The table of the test sets and that of the pictures, as Markdown.
+    """
+    table = scores.summary_table(summaries, methods)
+    pictures = {
+        one["name"]: scores.picture_table(
+            [row for row in rows if row["test_set"] == one["name"]], methods
+        )
+        for one in summaries
+    }
+    summary = scores.as_markdown(table)
+    details = "\n\n".join(f"{name}\n\n{scores.as_markdown(t)}" for name, t in pictures.items())
+    how = scores.provenance(made_by, summaries)
+    lines = "\n".join(f"- {text}" for text in how)
+    texts = {
+        "results.json": scores.as_json(made_by, rows, summaries, methods),
+        "results.csv": scores.as_csv(rows, methods),
+        "results.md": f"{summary}\n\n{lines}\n\n{details}\n",
+    }
+    for name, text in texts.items():
+        with utils.replacing(folder / name) as part:
+            part.write_text(text, encoding="utf-8")
+    if page:
+        names = ", ".join(one["name"] for one in summaries)
+        who = [made_by["weights"] or "", *made_by["compared"]]
+        page.write(
+            folder / "report.html",
+            f"{names} ×{made_by['scale']}: {', '.join(filter(None, who)) or BICUBIC}",
+            f"{len(rows)} pictures, enlarged {made_by['scale']} times",
+            scores.as_html(table),
+            how,
+            [NEAREST, *methods, ORIGINAL],
+        )
+    return summary, details
+
+
+def _main(chosen):
+    folders = settings.check_texts("folder", chosen.folder)
+    compare = settings.check_texts("compare", chosen.compare, may_be_empty=True)
+    settings.check_text("weights", chosen.weights, may_be_empty=True)
+    settings.check_choice("scale", chosen.scale, (0, *network.SHUFFLES))
+    settings.check_flag("pictures", chosen.pictures)
+    settings.check_flag("self_ensemble", chosen.self_ensemble)
+    settings.check_choice("precision", chosen.precision, PRECISIONS)
+    settings.check_whole("tile_size", chosen.tile_size, 0)
+    weights, upscaler, scale = None, None, chosen.scale
+    if chosen.weights != NO_WEIGHTS:
+        weights = Path(chosen.weights or output.best_weights(scale=scale))
         upscaler = output.load(
             weights,
             precision=chosen.precision,
             tile_size=chosen.tile_size,
             self_ensemble=chosen.self_ensemble,
         )
+        if scale not in (0, upscaler.scale):
+            raise ValueError(f"SCALE = {scale}: {weights} enlarges by {upscaler.scale}")
         scale = upscaler.scale
-        pairs = find_pairs(chosen.folder, scale)
+    elif not scale:
+        raise ValueError(f"SCALE = 0: expected 2, 3 or 4, since WEIGHTS = {NO_WEIGHTS!r}")
+    test_sets = find_test_sets(folders, scale)
+    compared = find_compared(compare, test_sets, scale)
+    utils.check_writable(RESULTS)
+    if upscaler:
         print(f"{weights.name}: {output.describe(upscaler)}")
-        print("PSNR (dB) and SSIM on Y, border of", scale, "pixels left out, LR by", end=" ")
-        print("MATLAB's bicubic" if pairs[0][1] is None else f"{pairs[0][1].parent}")
-        rows, refused = evaluate(upscaler, pairs, RESULTS)
-        for path, reason in refused.items():
-            print(f"refused {path}: {reason}", file=sys.stderr)
-        if not rows:
-            raise ValueError(f"FOLDER = {chosen.folder!r}: no picture in it could be scored")
-        results = {
-            "scale": scale,
-            "weights": weights.name,
-            "precision": upscaler.precision,
-            "self_ensemble": upscaler.self_ensemble,
-            "images": rows,
-            "mean": means(rows),
-        }
-        with utils.replacing(RESULTS / "results.json") as part:
-            part.write_text(as_json(results), encoding="utf-8")
+    for one in test_sets:
+        print(f"{one.name}: {len(one.pairs)} pictures in {one.folder} ({one.layout})", flush=True)
+    page = Report(sum(len(one.pairs) for one in test_sets)) if chosen.pictures else None
+    folder = RESULTS if chosen.pictures else None
+    rows, summaries, refused = evaluate(test_sets, scale, upscaler, compared, folder, page)
+    for path, reason in refused.items():
+        print(f"refused {output.shown(path)}: {reason}", file=sys.stderr)
+    if not rows:
+        raise ValueError(f"FOLDER = {', '.join(folders)!r}: no picture in it could be scored")
+    made_by = how_it_was_made(scale, weights, upscaler, dict(zip(compared, compare, strict=True)))
+    methods = [BICUBIC, *([PREDICTION] if upscaler else []), *compared]
+    summary, details = write_results(RESULTS, made_by, rows, summaries, methods, page)
+    print("\n" + (details if len(rows) <= MOST_LINES else "Each picture: results.md"))
+    print(f"\n{summary}\n\nTables, and how they were made: {RESULTS / 'results.md'}")
+    if page:
+        print(f"To look at: {RESULTS / 'report.html'}, and pictures in {RESULTS}")
+    return 1 if refused else 0
+
+
+def main(arguments=None):
+    """Runs the command; returns its exit code."""
+    try:
+        names = ("FOLDER", "COMPARE")
+        chosen = settings.parse([sys.modules[__name__]], arguments, ("FOLDER",), names)
+        return _main(chosen)
     except (ValueError, OSError) as error:
         print(f"evaluate.py: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("\nevaluate.py: stopped", file=sys.stderr)
         return 130
-    print(table(rows))
-    print(f"Pictures in {RESULTS / 'output'} and {RESULTS / 'Combined'}")
-    return 1 if refused else 0
 
 
 if __name__ == "__main__":

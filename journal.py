@@ -9,7 +9,8 @@ import numpy as np
 from matplotlib.figure import Figure
 
 import backend
-import evaluate
+import figures
+import metrics
 import utils
 import weight_files
 from backend import keras
@@ -22,7 +23,7 @@ SHOWN_SIZE, SHOWN_ZOOM = 96, 3  # side of the crop in the picture of the progres
 def validation_psnr(photographs, pictures, scale):
     """Mean PSNR on Y of enlarged pictures against the `hr` of photographs, in dB."""
     pairs = zip(photographs, pictures, strict=True)
-    return float(np.mean([evaluate.psnr(p.hr, picture, scale) for p, picture in pairs]))
+    return float(np.mean([metrics.psnr(p.hr, picture, scale) for p, picture in pairs]))
 
 
 def digest(photographs):
@@ -196,7 +197,7 @@ class Journal:
 
         def panel(label, picture):
             if picture is not hr:
-                label += f"  {evaluate.psnr(hr, picture, scale):.2f} dB"
+                label += f"  {metrics.psnr(hr, picture, scale):.2f} dB"
             return label, picture.repeat(SHOWN_ZOOM, axis=0).repeat(SHOWN_ZOOM, axis=1)
 
         *earlier, now = sorted(self.shown)
@@ -211,7 +212,7 @@ class Journal:
         ]
         if earlier:
             lines.append([panel(f"epoch {n}", self.shown[n]) for n in earlier[-4:]])
-        sheets = [evaluate.side_by_side(line) for line in lines]
+        sheets = [figures.side_by_side(line) for line in lines]
         width = max(sheet.shape[1] for sheet in sheets)
         sheets = [
             np.pad(s, ((0, 8), (0, width - s.shape[1]), (0, 0)), constant_values=255)

@@ -17,7 +17,7 @@ def mean_absolute_error(hr, sr):
 def ssim(x, y):
     """Structural similarity of pictures, each channel by itself, averaged.
 
-    Wang et al., 2004, as `evaluate.ssim` has it: Gaussian window of 11x11 with sigma 1.5,
+    Wang et al., 2004, as `metrics.ssim` has it: Gaussian window of 11x11 with sigma 1.5,
     K1 = 0.01, K2 = 0.03, over the pixels around which the window fits.
 
     Args:

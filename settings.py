@@ -69,7 +69,7 @@ def _number(text):
 _number.__name__ = "number"  # argparse's word for it: invalid number value: 'x'
 
 
-def parse(modules, arguments=None, positional=()):
+def parse(modules, arguments=None, positional=(), several=()):
     """Reads the command line that the settings blocks of `modules` define.
 
     Args:
@@ -77,6 +77,8 @@ def parse(modules, arguments=None, positional=()):
             its docstring describes the command.
         arguments: list of words of the command line; `None` for the process's own.
         positional: names of settings that may also be given without an option.
+        several: names of settings that may be given more than once: a list, when they are
+            on the command line.
 
     Returns:
         `argparse.Namespace` with one attribute for each setting, in lower case.
@@ -106,10 +108,16 @@ def parse(modules, arguments=None, positional=()):
                 options |= {"type": _number, "metavar": "NUMBER"}
             else:
                 options |= {"type": str, "metavar": "TEXT"}
+                options |= {"action": "append"} if name in several else {}
             parser.add_argument("--" + key.replace("_", "-"), **options)
             if name in positional:
+                count = "*" if name in several else "?"
                 parser.add_argument(
-                    key, nargs="?", default=argparse.SUPPRESS, metavar=name, help=f"same as --{key}"
+                    key,
+                    nargs=count,
+                    default=argparse.SUPPRESS,
+                    metavar=name,
+                    help=f"same as --{key}",
                 )
     arguments = sys.argv[1:] if arguments is None else arguments
     # Options may stand between the positionals; argparse does not allow it beside a --.
@@ -139,6 +147,20 @@ def check_text(name, value, may_be_empty=False):
     """Raises ValueError unless `value` of `name` is text, such as a path."""
     if not isinstance(value, str) or not (value or may_be_empty):
         raise ValueError(f"{name.upper()} = {value!r}: expected text")
+
+
+def check_texts(name, value, may_be_empty=False):
+    """A setting that may be one text or several: as a list.
+
+    Raises:
+        ValueError: it is neither text nor a list or tuple of texts.
+    """
+    values = [value] if isinstance(value, str) else value
+    values = [text for text in values if text] if may_be_empty else values
+    is_texts = isinstance(values, list | tuple) and all(isinstance(v, str) and v for v in values)
+    if not is_texts or not (values or may_be_empty):
+        raise ValueError(f"{name.upper()} = {value!r}: expected text, or a list of texts")
+    return list(values)
 
 
 def check_flag(name, value):

@@ -367,7 +367,11 @@ def read_8bit(path):
     Raises:
         UnreadablePicture: with the reason.
     """
-    pixels, _ = read(path)
+    return to_8bit(read(path)[0])
+
+
+def to_8bit(pixels):
+    """Pixels as `read` returns them as uint8, (H, W) or (H, W, 3): rounded, without alpha."""
     if pixels.dtype == np.uint16:
         pixels = to_pixels(to_network(pixels))
     if pixels.ndim == 3 and pixels.shape[2] == 2:

@@ -68,7 +68,7 @@ def draw_badge(path):
 
 def draw_result(path, left=235, top=336, size=100, zoom=3):
     """Details of the astronaut from `evaluate.py`, beside nearest and bicubic enlargement."""
-    import evaluate
+    import figures
     import utils
 
     hr = utils.read_rgb(ROOT / "evaluation/original/astronaut.png")
@@ -84,7 +84,7 @@ def draw_result(path, left=235, top=336, size=100, zoom=3):
         (label, picture[top : top + size, left : left + size].repeat(zoom, 0).repeat(zoom, 1))
         for label, picture in panels
     ]
-    utils.write(path, evaluate.side_by_side(cut), {})
+    utils.write(path, figures.side_by_side(cut), {})
 
 
 if __name__ == "__main__":

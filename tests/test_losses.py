@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from conftest import smooth_picture
 
-import evaluate
 import losses
+import metrics
 from backend import keras
 
 
@@ -25,7 +25,7 @@ def test_ssim_is_that_of_the_metric(noise):
         np.clip(p + random.normal(0, noise, p.shape), 0, 255).astype(np.uint8) for p in pictures
     ]
     # Grey pictures are scored as they are, so one channel is what the metric sees.
-    expected = [evaluate.ssim(p, n, 0) for p, n in zip(pictures, noisy, strict=True)]
+    expected = [metrics.ssim(p, n, 0) for p, n in zip(pictures, noisy, strict=True)]
     x, y = (np.stack(p)[..., None].astype(np.float32) / 255 for p in (pictures, noisy))
     assert to_numpy(losses.ssim(x, y)).tolist() == pytest.approx(expected, abs=2e-5)
 

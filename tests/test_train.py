@@ -14,7 +14,7 @@ from conftest import small_network, smooth_picture
 
 import checkpoint
 import crops
-import evaluate
+import metrics
 import output
 import train
 import utils
@@ -187,7 +187,7 @@ def test_score_in_the_log_is_that_of_the_saved_file(photographs):
     whole = utils.downscale(utils.read_rgb("data/deeper/3.jpg"), 2)
     sr = upscaler.enlarge(whole[4:20, 2:18])
     best = json.loads((photographs / "weights/tiny.json").read_text())["best"]
-    assert best["psnr"] == pytest.approx(evaluate.psnr(hr, sr, 2), abs=1e-3)
+    assert best["psnr"] == pytest.approx(metrics.psnr(hr, sr, 2), abs=1e-3)
 
 
 def test_network_learns_to_beat_bicubic(photographs):

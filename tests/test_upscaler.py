@@ -325,11 +325,11 @@ def test_opaque_stays_opaque_and_empty_stays_empty():
 
 
 def test_shipped_weights_beat_bicubic_on_the_chart():
-    import evaluate
+    import metrics
 
     hr = utils.crop_to_multiple(utils.read_rgb(ROOT / "evaluation/original/chart.png"), 2)
     lr = utils.downscale(hr, 2)
-    gain = evaluate.psnr(hr, output.load(SHIPPED).enlarge(lr), 2) - evaluate.psnr(
+    gain = metrics.psnr(hr, output.load(SHIPPED).enlarge(lr), 2) - metrics.psnr(
         hr, utils.upscale_bicubic(lr, 2), 2
     )
     assert gain > 2

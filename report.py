@@ -1,0 +1,214 @@
+"""A page to look at: all pictures of an evaluation in one HTML file that needs no network."""
+
+import base64
+import html
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+import figures
+import utils
+from scores import BICUBIC, gain, main_method, number
+
+TEMPLATE = Path(__file__).with_name("report.html")
+NEAREST, ORIGINAL = "nearest", "original"  # views that have no score
+BUDGET = 40_000_000  # bytes of all pictures; a third more as text in the page
+CROP_SIDE = 128  # pixels of the part that stays exact where the whole is compressed
+CROP_SHARE = 0.5  # of a picture's budget, at most, for that part
+THUMBNAIL = 144, 108  # pixels
+# A picture compressed without loss rarely gets below this share of its bytes.
+LOSSLESS_SHARE = 0.2
+QUALITIES = (90, 75, 60, 45)  # of WebP, tried in turn
+SMALLEST_SIDE = 64  # pixels; previews are not reduced below
+
+
+def _webp(picture, **options):
+    """uint8 (H, W[, 3]) as the bytes of a WebP file."""
+    file = io.BytesIO()
+    Image.fromarray(picture).convert("RGB").save(file, "WEBP", **options)
+    return file.getvalue()
+
+
+def _lossless(picture):
+    return _webp(picture, lossless=True, quality=20, method=2)
+
+
+def _reduced(picture, factor):
+    return np.asarray(Image.fromarray(picture).reduce(factor)) if factor > 1 else picture
+
+
+def compress(pictures, budget):
+    """Packs pictures so that together they take no more than a number of bytes.
+
+    Without loss where that fits; else with as little as fits, and then smaller.
+
+    Args:
+        pictures: list of uint8 (H, W) or (H, W, 3).
+        budget: bytes. The smallest that can be made may still take more.
+
+    Returns:
+        List of the bytes of WebP files, and whether they are exact.
+    """
+    if sum(picture.size for picture in pictures) * LOSSLESS_SHARE <= budget:
+        files = [_lossless(picture) for picture in pictures]
+        if sum(map(len, files)) <= budget:
+            return files, True
+    factor = 1
+    while True:
+        small = [_reduced(picture, factor) for picture in pictures]
+        for quality in QUALITIES:
+            files = [_webp(picture, quality=quality, method=2) for picture in small]
+            size = sum(map(len, files))
+            if size <= budget:
+                return files, False
+            if size > 3 * budget:  # nor would it fit with the next ones
+                break
+        factor *= 2
+        if min(min(picture.shape[:2]) for picture in pictures) < factor * SMALLEST_SIDE:
+            return files, False
+
+
+def _address(file):
+    return "data:image/webp;base64," + base64.b64encode(file).decode()
+
+
+def _script_json(value):
+    """JSON that can stand inside a <script>: with no < that could end it."""
+    return json.dumps(value, ensure_ascii=False, allow_nan=False).replace("<", "\\u003c")
+
+
+class Report:
+    """Collects pictures, compressed, and writes the page.
+
+    Args:
+        count: how many pictures there will be, among which the budget is shared.
+        budget: bytes for all of them.
+    """
+
+    def __init__(self, count, budget=BUDGET):
+        self._budget = budget / max(1, count)
+        self._index = []
+        self._pictures = []
+
+    def add(self, title, views, scores, box, scale, notes):
+        """Adds a picture.
+
+        Args:
+            title: text that names it.
+            views: dict of name -> uint8 (H, W[, 3]): nearest as its LR picture, and those
+                that were scored, of which original is the original.
+            scores: dict of the name of a view -> what `metrics.score` returns.
+            box: left, top, width and height of what is worth looking at.
+            scale: of its LR picture.
+            notes: list of texts: what had to be changed.
+        """
+        original = views[ORIGINAL]
+        height, width = original.shape[:2]
+        errors = {name: figures.error_map(original, views[name]) for name in scores}
+        thumbnail = Image.fromarray(original).convert("RGB")
+        thumbnail.thumbnail(THUMBNAIL)
+        thumbnail = _webp(np.asarray(thumbnail), quality=70)
+        both = [*views.values(), *errors.values()]
+        files, is_exact = compress(both, self._budget - len(thumbnail))
+        crop = None
+        if not is_exact:
+            place = _crop_place(box, width, height, scale)
+            left, top, size_x, size_y = place
+
+            def cut(name, picture):
+                by = scale if name == NEAREST else 1
+                return picture[top // by : (top + size_y) // by, left // by : (left + size_x) // by]
+
+            inside = [
+                *(_lossless(cut(name, picture)) for name, picture in views.items()),
+                *(_lossless(cut("", picture)) for picture in errors.values()),
+            ]
+            taken = len(thumbnail) + sum(map(len, inside))
+            if taken <= CROP_SHARE * self._budget:
+                crop = {"box": place, **_stored(views, errors, inside)}
+                files, _ = compress(both, self._budget - taken)
+        self._pictures.append({**_stored(views, errors, files), "crop": crop})
+        best = main_method(scores)
+        bicubic = scores[BICUBIC]["psnr"]
+        self._index.append(
+            {
+                "title": title,
+                "width": width,
+                "height": height,
+                "box": crop["box"] if crop else box,
+                "is_exact": is_exact,
+                "thumbnail": _address(thumbnail),
+                # JSON has no infinity; no finite PSNR of 8-bit pictures reaches 200 dB.
+                "psnr": min(scores[best]["psnr"], 1000),
+                "gain": min(gain(scores[best]["psnr"], bicubic), 1000),
+                "summary": f"{number(bicubic, 2)} → {number(scores[best]['psnr'], 2)} dB",
+                "scores": {
+                    name: {
+                        "psnr": number(score["psnr"], 2),
+                        "ssim": number(score["ssim"], 4),
+                        "rgb_psnr": number(score["rgb_psnr"], 2),
+                        "gain": number(gain(score["psnr"], bicubic), 2, "+"),
+                    }
+                    for name, score in scores.items()
+                },
+                "notes": notes,
+            }
+        )
+
+    def write(self, path, title, subtitle, tables, provenance, views):
+        """Writes the page.
+
+        Args:
+            path: its file.
+            title, subtitle: text.
+            tables: HTML of the tables of scores.
+            provenance: list of texts that say how the numbers were made.
+            views: names of all views, in their order.
+        """
+        best = main_method([view for view in views if view not in (NEAREST, ORIGINAL)])
+        before = BICUBIC if best != BICUBIC else NEAREST
+        index = {"pictures": self._index, "views": views, "before": before, "after": best}
+        scripts = (
+            f'<script type="application/json" id="picture-{n}">{_script_json(picture)}</script>'
+            for n, picture in enumerate(self._pictures)
+        )
+        values = {
+            "title": html.escape(title),
+            "subtitle": html.escape(subtitle),
+            "tables": tables,
+            "provenance": "\n".join(f"<p>{html.escape(text)}</p>" for text in provenance),
+            "largest_error": str(figures.LARGEST_ERROR),
+            "index": _script_json(index),
+            "pictures": "\n".join(scripts),
+        }
+        page = TEMPLATE.read_text(encoding="utf-8")
+        parts = page.split("{{")
+        texts = [parts[0]]
+        for part in parts[1:]:
+            name, rest = part.split("}}", 1)
+            texts += [values[name], rest]
+        with utils.replacing(path) as file:
+            file.write_text("".join(texts), encoding="utf-8")
+
+
+def _stored(views, errors, files):
+    """Files in the order of views and errors as what the page reads."""
+    addresses = [_address(file) for file in files]
+    return {
+        "views": dict(zip(views, addresses, strict=False)),
+        "errors": dict(zip(errors, addresses[len(views) :], strict=True)),
+    }
+
+
+def _crop_place(box, width, height, scale):
+    """The part of CROP_SIDE pixels around a box that begins and ends between LR pixels."""
+    place = []
+    for start, side, length in ((box[0], box[2], width), (box[1], box[3], height)):
+        size = min(CROP_SIDE, length) // scale * scale
+        first = start + side // 2 - size // 2
+        place.append((max(0, min(first, length - size)) // scale * scale, size))
+    (left, width), (top, height) = place
+    return left, top, width, height

@@ -1,0 +1,139 @@
+import csv
+import io
+import json
+import math
+
+import pytest
+
+import scores
+from testsets import TestSet
+
+
+def score(psnr, ssim=0.9):
+    return {"psnr": psnr, "ssim": ssim, "rgb_psnr": psnr - 1 if math.isfinite(psnr) else psnr}
+
+
+def row(name, **found):
+    return {"name": name, "test_set": "Set5", "scores": found, "notes": []}
+
+
+ROWS = [
+    row("a", bicubic=score(30), prediction=score(33), RCAN=score(34)),
+    row("b", bicubic=score(20), prediction=score(math.inf, 1.0)),
+]
+METHODS = ["bicubic", "prediction", "RCAN"]
+MADE_BY = {
+    "scale": 2,
+    "weights": "x.keras",
+    "weights_sha256": "0123456789abcdef0123",
+    "parameters": 1234,
+    "precision": "float32",
+    "self_ensemble": False,
+    "backend": "tensorflow on CPU",
+    "compared": {"RCAN": "rcan/x2"},
+}
+
+
+def summary(rows=ROWS, count=2, given_lr=(0, 0), name="mine"):
+    return scores.summarise(TestSet(name, name, "HR", [None] * count), rows, METHODS, 2, given_lr)
+
+
+def test_exactly_restored_picture_is_left_out_of_the_mean_psnr_only():
+    mean = scores.mean(ROWS, "prediction")
+    assert mean == {"psnr": 33, "ssim": 0.95, "rgb_psnr": 32}
+    assert summary()["restored_exactly"] == {"prediction": 1}
+    assert scores.mean(ROWS[1:], "prediction")["psnr"] == math.inf
+
+
+def test_method_that_lacks_a_picture_has_no_mean():
+    assert scores.mean(ROWS, "RCAN") is None
+    assert scores.mean(ROWS[:1], "RCAN") == score(34)
+    assert summary()["missing"] == {"RCAN": 1}
+
+
+def test_json_has_no_infinity():
+    results = json.loads(scores.as_json(MADE_BY, ROWS, [summary()], METHODS))
+    assert results["images"][1]["psnr"] is None
+    assert results["images"][1]["bicubic_psnr"] == 20
+    assert results["images"][0]["compared"] == {"RCAN": score(34)}
+    assert results["mean"]["psnr"] == 33
+    assert results["mean"]["compared"] == {"RCAN": None}
+    assert results["test_sets"][0]["mean"]["bicubic_ssim"] == pytest.approx(0.9)
+
+
+def test_csv_has_a_line_for_each_method_of_each_picture():
+    lines = list(csv.DictReader(io.StringIO(scores.as_csv(ROWS, METHODS))))
+    assert [(line["picture"], line["method"]) for line in lines] == [
+        ("a", "bicubic"),
+        ("a", "prediction"),
+        ("a", "RCAN"),
+        ("b", "bicubic"),
+        ("b", "prediction"),
+    ]
+    assert [float(line["psnr"]) for line in lines] == [30, 33, 34, 20, math.inf]
+
+
+def test_table_has_a_row_for_each_test_set_and_the_published_scores_under_it():
+    five = [row(str(n), bicubic=score(30), prediction=score(33)) for n in range(5)]
+    one = scores.summarise(TestSet("Set5", "Set5", "HR", [None] * 5), five, METHODS[:2], 2, (5, 5))
+    table = scores.summary_table([one], METHODS[:2])
+    assert table[1:] == [
+        ["Set5", "5", "30.00 / 0.9000 / 29.00", "33.00 / 0.9000 / 32.00"],
+        ["Set5, EDSR-baseline, published", "", "", "37.99 / 0.9604"],
+        ["Set5, EDSR, published", "", "", "38.11 / 0.9601"],
+    ]
+
+
+def test_refused_picture_shows_in_the_table_and_hides_the_published_scores():
+    four = [row(str(n), bicubic=score(30)) for n in range(4)]
+    one = scores.summarise(TestSet("Set5", "Set5", "HR", [None] * 5), four, ["bicubic"], 2, (0, 0))
+    table = scores.summary_table([one], ["bicubic"])
+    assert [line[:2] for line in table[1:]] == [["Set5", "4 of 5"]]
+    assert "Set5: 1 of 5 pictures were refused" in "\n".join(scores.provenance(MADE_BY, [one]))
+
+
+def test_table_of_pictures_ends_with_the_mean_and_shows_gains():
+    table = scores.picture_table(ROWS, METHODS)
+    assert table[1] == [
+        "a",
+        "30.000 0.9000",
+        *("33.000 0.9000", "+3.000", "34.000 0.9000", "+4.000"),
+    ]
+    assert table[2] == ["b", "20.000 0.9000", "∞ 1.0000", "+∞", "–", "–"]
+    assert table[3][:4] == ["mean of 2", "25.000 0.9000", "33.000 0.9500", "+8.000"]
+
+
+def test_markdown_is_aligned_and_escaped():
+    text = scores.as_markdown([["a|b", "n"], ["c", "1.5"]])
+    assert text.splitlines() == ["| a\\|b |   n |", "| :--- | --: |", "| c    | 1.5 |"]
+
+
+def test_html_is_escaped():
+    assert '<th scope="col">&lt;b&gt;</th>' in scores.as_html([["<b>", "x"], ["y", "z"]])
+
+
+def test_provenance_says_how_each_number_was_made():
+    text = "\n".join(scores.provenance(MADE_BY, [summary()]))
+    for words in (
+        "2 pixels left out at each border",
+        "limited range, not rounded",
+        "x.keras (SHA-256 0123456789abcdef...), 1,234 parameters, float32, without self-ensemble",
+        "RCAN: pictures in rcan/x2",
+        "LR made here by MATLAB's bicubic",
+        "mine, prediction: 1 restored exactly",
+        "mine: RCAN lacks 1 pictures",
+    ):
+        assert words in text
+
+
+def test_provenance_says_whether_given_lr_is_bicubic():
+    def text(given_lr):
+        return "\n".join(scores.provenance(MADE_BY, [summary(given_lr=given_lr)]))
+
+    assert "as given, bit for bit what MATLAB's bicubic makes" in text((2, 2))
+    assert "1 of 2 are not what MATLAB's bicubic makes" in text((2, 1))
+
+
+def test_gain_of_equal_scores_is_none_even_of_infinite_ones():
+    assert scores.gain(math.inf, math.inf) == 0
+    assert scores.gain(33.0, 30.0) == 3

@@ -1,0 +1,257 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import smooth_picture
+
+import testsets
+import utils
+
+NAMES = ("baby", "bird")
+
+
+def write(path, picture):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    utils.write(path, picture, {})
+
+
+def lay_out(folder, hr="HR/{}.png", lr="", names=NAMES, scale=2):
+    """Writes pictures of 40x52 and, where `lr` says a place, LR pictures that are not bicubic's."""
+    for seed, name in enumerate(names):
+        picture = smooth_picture(40, 52, seed=seed)
+        write(folder / hr.format(name), picture)
+        if lr:
+            write(folder / lr.format(name), picture[::scale, ::scale])
+    return folder
+
+
+# ---- layouts ----
+
+LAYOUTS = {
+    "ours": ("Set5", "HR/{}.png", "LR/x2/{}.png"),
+    "EDSR's": ("Set5", "HR/{}.png", "LR_bicubic/X2/{}x2.png"),
+    "BasicSR's": ("Set5", "GTmod12/{}.png", "LRbicx2/{}.png"),
+    "SelfExSR's": ("Set5", "image_SRF_2/{}_SRF_2_HR.png", "image_SRF_2/{}_SRF_2_LR.png"),
+    "DIV2K's": (
+        "DIV2K",
+        "DIV2K_valid_HR/{}.png",
+        "DIV2K_valid_LR_bicubic/X2/{}x2.png",
+    ),
+}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_layout_is_recognised_and_its_lr_used(tmp_path, layout):
+    name, hr, lr = LAYOUTS[layout]
+    lay_out(tmp_path / "set5", hr, lr)
+    (found,) = testsets.find(tmp_path / "set5", 2)
+    assert found.name == name
+    assert [pair.name.name.split("_")[0].split(".")[0] for pair in found.pairs] == list(NAMES)
+    for pair in found.pairs:
+        hr, lr, notes = testsets.read_pair(pair, 2)
+        np.testing.assert_array_equal(lr, hr[::2, ::2])
+        assert not notes
+
+
+@pytest.mark.parametrize("place", ["DIV2K_valid_HR", "image_SRF_2"])
+def test_folder_of_the_originals_itself_is_recognised(tmp_path, place):
+    _, hr, lr = LAYOUTS["DIV2K's" if place.startswith("DIV2K") else "SelfExSR's"]
+    lay_out(tmp_path, hr, lr)
+    (found,) = testsets.find(tmp_path / place, 2)
+    assert [pair.lr.is_file() for pair in found.pairs] == [True, True]
+
+
+@pytest.mark.parametrize("scale", [3, 4])
+def test_lr_of_another_scale_is_made(tmp_path, scale):
+    lay_out(tmp_path, *LAYOUTS["ours"][1:])
+    (found,) = testsets.find(tmp_path, scale)
+    assert [pair.lr for pair in found.pairs] == [None, None]
+    hr, lr, _ = testsets.read_pair(found.pairs[0], scale)
+    np.testing.assert_array_equal(lr, utils.downscale(hr, scale))
+
+
+def test_selfexsr_has_originals_for_each_scale(tmp_path):
+    lay_out(tmp_path, *LAYOUTS["SelfExSR's"][1:])
+    with pytest.raises(ValueError, match=r"expected image_SRF_3 for x3 in it, found image_SRF_2"):
+        testsets.find(tmp_path, 3)
+    with pytest.raises(ValueError, match=r"image_SRF_2: expected image_SRF_4 for x4"):
+        testsets.find(tmp_path / "image_SRF_2", 4)
+
+
+def test_plain_folder_is_one_test_set(tmp_path):
+    lay_out(tmp_path / "mine", "{}.png")
+    lay_out(tmp_path / "mine", "more/{}.png")
+    (found,) = testsets.find(tmp_path / "mine", 2)
+    assert found.name == "mine"
+    names = [pair.name.as_posix() for pair in found.pairs]
+    assert names == ["baby.png", "bird.png", "more/baby.png", "more/bird.png"]
+
+
+def test_folder_of_test_sets(tmp_path):
+    lay_out(tmp_path / "Urban100", "{}.png")
+    lay_out(tmp_path / "Set14", "HR/{}.png")
+    lay_out(tmp_path / "Set5", *LAYOUTS["BasicSR's"][1:])
+    lay_out(tmp_path / "a", "HR/{}.png")
+    (tmp_path / "empty").mkdir()
+    found = testsets.find(tmp_path, 2)
+    assert [one.name for one in found] == ["Set5", "Set14", "Urban100", "a"]
+
+
+def test_current_folder_has_a_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(lay_out(tmp_path / "Set5"))
+    assert testsets.find(".", 2)[0].name == "Set5"
+    monkeypatch.chdir(lay_out(tmp_path / "plain", "{}.png"))
+    assert testsets.find(".", 2)[0].name == "plain"
+
+
+@pytest.mark.parametrize("name", ["none", "empty", "Set5/HR"])
+def test_folder_without_pictures(tmp_path, name):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "Set5" / "HR").mkdir(parents=True)
+    message = "no such folder" if name == "none" else "no pictures found in it"
+    with pytest.raises(ValueError, match=message):
+        testsets.find(tmp_path / name.split("/")[0], 2)
+
+
+def test_published_figures_are_those_of_whole_test_sets():
+    assert testsets.published("Set5", 2, 5) == {
+        "EDSR-baseline": {"psnr": 37.99, "ssim": 0.9604},
+        "EDSR": {"psnr": 38.11, "ssim": 0.9601},
+    }
+    assert testsets.published("DIV2K", 4, 100)["EDSR"] == {"rgb_psnr": 29.25}
+    assert testsets.published("Set5", 2, 4) == {}
+    assert testsets.published("mine", 2, 5) == {}
+
+
+# ---- pairs ----
+
+
+def pair(tmp_path, hr, lr=None):
+    write(tmp_path / "hr.png", hr)
+    if lr is None:
+        return testsets.Pair(tmp_path / "hr.png", None, Path("hr.png"))
+    write(tmp_path / "lr.png", lr)
+    return testsets.Pair(tmp_path / "hr.png", tmp_path / "lr.png", Path("hr.png"))
+
+
+def test_hr_is_cropped_to_a_multiple_of_the_scale(tmp_path):
+    picture = smooth_picture(41, 52)
+    hr, lr, _ = testsets.read_pair(pair(tmp_path, picture), 3)
+    np.testing.assert_array_equal(hr, picture[:39, :51])
+    np.testing.assert_array_equal(lr, utils.downscale(hr, 3))
+
+
+def test_missing_lr_is_named(tmp_path):
+    one = pair(tmp_path, smooth_picture(40, 40), smooth_picture(20, 20))
+    one.lr.unlink()
+    with pytest.raises(ValueError, match=r"its LR picture is missing: expected .*lr.png"):
+        testsets.read_pair(one, 2)
+
+
+def test_lr_of_another_size_is_refused(tmp_path):
+    one = pair(tmp_path, smooth_picture(41, 52), smooth_picture(20, 25))
+    message = r"lr.png has 25x20 pixels: expected 26x20, the original's 52x41 divided by 2"
+    with pytest.raises(ValueError, match=message):
+        testsets.read_pair(one, 2)
+
+
+def test_grey_original_stays_grey(tmp_path):
+    grey = smooth_picture(20, 22, 1)[..., 0]
+    hr, lr, notes = testsets.read_pair(pair(tmp_path, grey), 2)
+    assert (hr.shape, lr.shape, notes) == ((20, 22), (10, 11), [])
+    small = np.repeat(grey[::2, ::2, None], 3, axis=2)
+    hr, lr, notes = testsets.read_pair(pair(tmp_path, grey, small), 2)
+    np.testing.assert_array_equal(lr, grey[::2, ::2])
+    assert notes == ["LR reduced to grey, as the original is"]
+
+
+def test_16_bits_are_rounded_to_8_and_said(tmp_path):
+    picture = smooth_picture(20, 20, dtype=np.uint16)
+    hr, _, notes = testsets.read_pair(pair(tmp_path, picture), 2)
+    np.testing.assert_array_equal(hr, np.round(picture / 257).astype(np.uint8))
+    assert notes == ["original of 16 bits, rounded to 8"]
+
+
+def test_transparency_is_left_out_and_said(tmp_path):
+    picture = smooth_picture(20, 20, 4)
+    hr, _, notes = testsets.read_pair(pair(tmp_path, picture), 2)
+    np.testing.assert_array_equal(hr, picture[..., :3])
+    assert notes == ["transparency of original left out"]
+
+
+def test_picture_too_small_to_be_scored(tmp_path):
+    with pytest.raises(ValueError, match="14x40: expected at least 15x15 to be scored"):
+        testsets.read_pair(pair(tmp_path, smooth_picture(40, 14)), 2)
+
+
+# ---- pictures of other programs ----
+
+
+def found_in(folder, names, scale=2, set_name="Set5"):
+    pairs = [testsets.Pair(Path("hr") / name, None, Path(name)) for name in names]
+    test_set = testsets.TestSet(set_name, folder, "", pairs)
+    found = testsets.find_results(folder, test_set, scale)
+    return {name.as_posix(): path.relative_to(folder).as_posix() for name, path in found.items()}
+
+
+@pytest.mark.parametrize(
+    ("name", "result"),
+    [
+        ("baby.png", "baby.png"),
+        ("baby.bmp", "baby.png"),
+        ("baby.png", "baby_x2.png"),
+        ("baby.png", "babyx2.png"),
+        ("baby.png", "baby_RCAN_x2.png"),
+        ("baby.png", "x2/baby_x2_SR.png"),
+        ("baby.png", "X2/baby.png"),
+        ("baby.png", "Set5/baby.png"),
+        ("baby.png", "set5/x2/babyx2.png"),
+        ("a/baby.png", "a/baby.png"),
+        ("img_001_SRF_2_HR.png", "img_001.png"),
+        ("img_001_SRF_2_HR.png", "img_001_SRF_2_HR.png"),
+        ("img_001_SRF_2_HR.png", "img_001_SRF_2_SR.png"),
+    ],
+)
+def test_results_are_found_by_their_names(tmp_path, name, result):
+    write(tmp_path / result, smooth_picture(4, 4))
+    assert found_in(tmp_path, [name]) == {name: result}
+
+
+def test_results_of_the_scale_are_taken(tmp_path):
+    for folder in "x2", "x3":
+        write(tmp_path / folder / "baby.png", smooth_picture(4, 4))
+    assert found_in(tmp_path, ["baby.png"], 3) == {"baby.png": "x3/baby.png"}
+
+
+def test_result_that_fits_another_better_is_left_to_it(tmp_path):
+    for name in "a_b.png", "a10.png":
+        write(tmp_path / name, smooth_picture(4, 4))
+    assert found_in(tmp_path, ["a.png", "a1.png", "a_b.png"]) == {"a_b.png": "a_b.png"}
+
+
+def test_several_results_for_one_original(tmp_path):
+    for name in "baby_A.png", "baby_B.png":
+        write(tmp_path / name, smooth_picture(4, 4))
+    with pytest.raises(ValueError, match=r"baby_A.png, .*baby_B.png all fit baby.png"):
+        found_in(tmp_path, ["baby.png"])
+
+
+def test_results_folder_that_is_not_there(tmp_path):
+    with pytest.raises(ValueError, match=r"COMPARE = '.*none': no such folder"):
+        found_in(tmp_path / "none", ["baby.png"])
+
+
+def test_program_is_named_by_its_folder(tmp_path):
+    assert testsets.label(tmp_path / "RCAN" / "x2") == "RCAN"
+    assert testsets.label(tmp_path / "RCAN") == "RCAN"
+
+
+def test_result_in_other_colours_or_size(tmp_path):
+    grey = smooth_picture(20, 20, 1)[..., 0]
+    write(tmp_path / "sr.png", np.repeat(grey[..., None], 3, axis=2))
+    notes = []
+    read = testsets.read_result(tmp_path / "sr.png", grey, notes)
+    np.testing.assert_array_equal(read, grey)
+    assert notes == ["sr.png reduced to grey, as the original is"]
+    with pytest.raises(ValueError, match=r"sr.png: 20x20 pixels, expected 22x20"):
+        testsets.read_result(tmp_path / "sr.png", smooth_picture(20, 22), notes)
