@@ -15,7 +15,7 @@ from scores import BICUBIC, gain, main_method, number
 
 TEMPLATE = Path(__file__).with_name("report.html")
 NEAREST, ORIGINAL = "nearest", "original"  # views that have no score
-BUDGET = 40_000_000  # bytes of all pictures; a third more as text in the page
+BUDGET = 42_000_000  # bytes of all pictures; a third more as text in the page
 CROP_SIDE = 128  # pixels of the part that stays exact where the whole is compressed
 CROP_SHARE = 0.5  # of a picture's budget, at most, for that part
 THUMBNAIL = 144, 108  # pixels
@@ -37,16 +37,20 @@ def _lossless(picture):
 
 
 def _reduced(picture, factor):
-    return np.asarray(Image.fromarray(picture).reduce(factor)) if factor > 1 else picture
+    """A picture made smaller, both sides by the same factor, at least 1 pixel long."""
+    size = tuple(max(1, round(side / factor)) for side in picture.shape[1::-1])
+    return np.asarray(Image.fromarray(picture).resize(size, Image.Resampling.BOX))
 
 
-def compress(pictures, budget):
+def compress(pictures, factors, budget):
     """Packs pictures so that together they take no more than a number of bytes.
 
     Without loss where that fits; else with as little as fits, and then smaller.
 
     Args:
         pictures: list of uint8 (H, W) or (H, W, 3).
+        factors: for each, how much more than the others it is reduced, before any loss of
+            quality; 0 for one that must keep its size.
         budget: bytes. The smallest that can be made may still take more.
 
     Returns:
@@ -56,9 +60,13 @@ def compress(pictures, budget):
         files = [_lossless(picture) for picture in pictures]
         if sum(map(len, files)) <= budget:
             return files, True
-    factor = 1
+    shortest = min(min(picture.shape[:2]) for picture in pictures)
+    factor = 1.0
     while True:
-        small = [_reduced(picture, factor) for picture in pictures]
+        small = [
+            _reduced(picture, factor * more) if factor * more > 1 else picture
+            for picture, more in zip(pictures, factors, strict=True)
+        ]
         for quality in QUALITIES:
             files = [_webp(picture, quality=quality, method=2) for picture in small]
             size = sum(map(len, files))
@@ -66,8 +74,8 @@ def compress(pictures, budget):
                 return files, False
             if size > 3 * budget:  # nor would it fit with the next ones
                 break
-        factor *= 2
-        if min(min(picture.shape[:2]) for picture in pictures) < factor * SMALLEST_SIDE:
+        factor *= 2**0.5
+        if shortest < factor * SMALLEST_SIDE:
             return files, False
 
 
@@ -85,11 +93,11 @@ class Report:
 
     Args:
         count: how many pictures there will be, among which the budget is shared.
-        budget: bytes for all of them.
+        budget: bytes for all of them; None for `BUDGET`.
     """
 
-    def __init__(self, count, budget=BUDGET):
-        self._budget = budget / max(1, count)
+    def __init__(self, count, budget=None):
+        self._budget = (BUDGET if budget is None else budget) / max(1, count)
         self._index = []
         self._pictures = []
 
@@ -112,7 +120,9 @@ class Report:
         thumbnail.thumbnail(THUMBNAIL)
         thumbnail = _webp(np.asarray(thumbnail), quality=70)
         both = [*views.values(), *errors.values()]
-        files, is_exact = compress(both, self._budget - len(thumbnail))
+        # Nearest shows LR pixels, so it keeps them all; maps of errors are looked at as a whole.
+        factors = [0 if name == NEAREST else 1 for name in views] + [2] * len(errors)
+        files, is_exact = compress(both, factors, self._budget - len(thumbnail))
         crop = None
         if not is_exact:
             place = _crop_place(box, width, height, scale)
@@ -129,7 +139,7 @@ class Report:
             taken = len(thumbnail) + sum(map(len, inside))
             if taken <= CROP_SHARE * self._budget:
                 crop = {"box": place, **_stored(views, errors, inside)}
-                files, _ = compress(both, self._budget - taken)
+                files, _ = compress(both, factors, self._budget - taken)
         self._pictures.append({**_stored(views, errors, files), "crop": crop})
         best = main_method(scores)
         bicubic = scores[BICUBIC]["psnr"]

@@ -1,11 +1,11 @@
-"""Draws the project's own pictures: the samples, and the result at the top of the README.
+"""Draws the project's own pictures: the samples, and the figures of the README.
 
-`python docs/draw.py` draws the samples. `python docs/draw.py result`, after
-`python evaluate.py`, cuts a detail out of its pictures for docs/result.png.
+`python docs/draw.py` draws the samples, `python docs/draw.py figures` docs/figure_*.jpg.
 """
 
 import math
 import sys
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -66,30 +66,31 @@ def draw_badge(path):
     badge.reduce(FINE).save(path, optimize=True)
 
 
-def draw_result(path, left=235, top=336, size=100, zoom=3):
-    """Details of the astronaut from `evaluate.py`, beside nearest and bicubic enlargement."""
-    import figures
-    import utils
+def draw_figures(folder):
+    """What `evaluate.py` draws of three pictures by the shipped weights, for the README."""
+    import evaluate
+    import output
+    import testsets
 
-    hr = utils.read_rgb(ROOT / "evaluation/original/astronaut.png")
-    sr = utils.read_rgb(ROOT / "evaluation/output/astronaut.png")
-    lr = utils.downscale(hr, 2)
-    panels = [
-        ("nearest neighbour", lr.repeat(2, axis=0).repeat(2, axis=1)),
-        ("bicubic", utils.upscale_bicubic(lr, 2)),
-        ("network", sr),
-        ("original", hr),
+    upscaler = output.load(output.best_weights())
+    originals = [
+        ROOT / "evaluation/original/astronaut.png",
+        ROOT / "evaluation/original/chart.png",
+        ROOT / "inference/original/grace_hopper.jpg",
     ]
-    cut = [
-        (label, picture[top : top + size, left : left + size].repeat(zoom, 0).repeat(zoom, 1))
-        for label, picture in panels
-    ]
-    utils.write(path, figures.side_by_side(cut), {})
+    pairs = [testsets.Pair(path, None, Path(path.name)) for path in originals]
+    test_set = testsets.TestSet("samples", ROOT, "", pairs)
+    with tempfile.TemporaryDirectory() as results:
+        evaluate.evaluate([test_set], upscaler.scale, upscaler, folder=Path(results))
+        for figure in Path(results, "figures").iterdir():
+            with Image.open(figure) as picture:
+                name = f"figure_{figure.name.split('.')[0]}.jpg"
+                picture.save(folder / name, quality=92, subsampling="4:4:4")
 
 
 if __name__ == "__main__":
-    if sys.argv[1:] == ["result"]:
-        draw_result(ROOT / "docs/result.png")
+    if sys.argv[1:] == ["figures"]:
+        draw_figures(ROOT / "docs")
     else:
         draw_chart(ROOT / "evaluation/original/chart.png")
         draw_badge(ROOT / "inference/original/badge.png")

@@ -31,7 +31,7 @@ def opened(file):
 
 def test_pictures_stay_exact_where_that_fits():
     pictures = [smooth_picture(40, 60), smooth_picture(30, 20, 1)[..., 0]]
-    files, is_exact = report.compress(pictures, 100_000)
+    files, is_exact = report.compress(pictures, [1, 1], 100_000)
     assert is_exact
     np.testing.assert_array_equal(opened(files[0]), pictures[0])
     np.testing.assert_array_equal(opened(files[1])[..., 0], pictures[1])
@@ -40,15 +40,22 @@ def test_pictures_stay_exact_where_that_fits():
 @pytest.mark.parametrize("budget", [300_000, 100_000, 30_000, 8_000])
 def test_pictures_take_no_more_than_their_budget(budget):
     pictures = [noise(400, 500), noise(400, 500, seed=1)]
-    files, is_exact = report.compress(pictures, budget)
+    files, is_exact = report.compress(pictures, [1, 2], budget)
     assert not is_exact
     assert sum(map(len, files)) <= budget
     # And not much less: what there is, is used.
     assert sum(map(len, files)) > budget / 8
 
 
+def test_picture_that_must_keep_its_size_keeps_it():
+    files, is_exact = report.compress([noise(400, 500), noise(60, 50)], [1, 0], 20_000)
+    assert not is_exact
+    assert opened(files[0]).shape[0] < 400
+    assert opened(files[1]).shape == (60, 50, 3)
+
+
 def test_budget_that_is_too_small_still_gives_pictures():
-    files, _ = report.compress([noise(100, 100)], 10)
+    files, _ = report.compress([noise(100, 100)], [1], 10)
     assert min(opened(files[0]).shape[:2]) >= 32
 
 
@@ -218,7 +225,11 @@ class Opened:
 
     def choose(self, name):
         self.page.locator("#pictures button", has_text=name).click()
-        self.page.wait_for_function(f"document.querySelector('#name').textContent === '{name}'")
+        self.wait_for(name)
+
+    def wait_for(self, name):
+        """Waits until a picture is shown."""
+        self.page.locator("#name", has_text=name).wait_for()
 
 
 @pytest.fixture
@@ -282,7 +293,7 @@ def test_zoom_holds_the_same_spot_in_all_views(opened_page):
     page.mouse.move(box["x"] + x, box["y"] + y)
     for _ in range(12):
         page.mouse.wheel(0, -200)
-    page.wait_for_function("Number(document.querySelector('canvas').dataset.zoom) === 8")
+    page.wait_for_selector('canvas[data-zoom="8"]')
     places = opened_page.state()
     assert all(place == places[0] for place in places)
     after = opened_page.pixels(x, y)
@@ -338,9 +349,9 @@ def test_pictures_are_sorted_and_chosen_by_keys(opened_page):
     assert order() == ["small.png", "ramp.png", "wide.png"]
     page.locator("h1").click()
     page.keyboard.press("p")
-    page.wait_for_function("document.querySelector('#name').textContent === 'ramp.png'")
+    opened_page.wait_for("ramp.png")
     page.keyboard.press("n")
-    page.wait_for_function("document.querySelector('#name').textContent === 'wide.png'")
+    opened_page.wait_for("wide.png")
 
 
 def test_error_map_is_of_the_view(opened_page):

@@ -13,6 +13,11 @@ def test_mutants():
     assert min(done, refused) > 30  # or the mutants would test one half only
 
 
+def test_page(tmp_path, monkeypatch):
+    monkeypatch.setattr(trials.report, "BUDGET", 400_000)
+    assert trials.try_page(tmp_path / "report.html", 4, 500) < 600_000
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="needs SIGKILL")
 def test_kills():
     there, _ = trials.try_kills(3, seed=1)

@@ -5,6 +5,7 @@
   kills           50 kills of a batch; ten minutes
   large           a picture of 100 megapixels; a quarter of an hour
   training-kills  100 kills of a training; half an hour
+  page            a page of 100 pictures of a megapixel: its size, how fast it opens
   hours           two hours of training on photographs of which 1% are damaged
 """
 
@@ -33,6 +34,9 @@ from conftest import bilinear_network, small_network, smooth_picture  # noqa: E4
 from PIL import Image  # noqa: E402
 
 import checkpoint  # noqa: E402
+import figures  # noqa: E402
+import metrics  # noqa: E402
+import report  # noqa: E402
 import utils  # noqa: E402
 
 SECONDS_TO_HANG = 30
@@ -476,6 +480,73 @@ def try_hours(minutes, count=300, save_minutes=0.25, most_growth=50 * 2**20):
     return samples
 
 
+# ---- the page of an evaluation ----
+
+
+def make_photograph(side, chance):
+    """Parts of the sample pictures, turned and flipped, side by side: uint8 (side, side, 3)."""
+    samples = [
+        ROOT / "evaluation/original/astronaut.png",
+        ROOT / "inference/original/grace_hopper.jpg",
+    ]
+    samples = [utils.read_rgb(path) for path in samples]
+    half = side // 2
+    rows = []
+    for _ in range(2):
+        row = []
+        for _ in range(2):
+            sample = samples[chance.integers(2)]
+            top, left = (chance.integers(length - 256) for length in sample.shape[:2])
+            part = np.rot90(sample[top : top + 256, left : left + 256], chance.integers(4))
+            part = utils.imresize(np.ascontiguousarray(part), half, half).astype(float)
+            row.append(part + chance.normal(0, 3, part.shape))  # as of a sensor
+        rows.append(np.concatenate(row, axis=1))
+    return np.clip(np.concatenate(rows), 0, 255).astype(np.uint8)
+
+
+def try_page(path, count, side):
+    """Writes a page of pictures of `side` squared pixels; returns its size in bytes."""
+    chance = np.random.default_rng(1)
+    page = report.Report(count)
+    for number in range(count):
+        original = make_photograph(side, chance)
+        lr = utils.downscale(original, 2)
+        bicubic = utils.upscale_bicubic(lr, 2)
+        better = ((original.astype(int) + bicubic) // 2).astype(np.uint8)
+        views = {"nearest": lr, "bicubic": bicubic, "prediction": better, "original": original}
+        found = {
+            name: metrics.score(original, views[name], 2) for name in ("bicubic", "prediction")
+        }
+        box = figures.find_box(original, bicubic, better, 2)
+        page.add(f"{number}", views, found, box, 2, [])
+    page.write(path, "trial", "", "", [], list(views))
+    return path.stat().st_size
+
+
+def opening_seconds(path):
+    """Seconds until the first picture of a page can be looked at in Chromium."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as driver:
+        browser = driver.chromium.launch(
+            executable_path=shutil.which("chromium"), args=["--no-sandbox", "--disable-gpu"]
+        )
+        page = browser.new_page()
+        began = time.monotonic()
+        page.goto(path.as_uri())
+        page.wait_for_selector("canvas[data-zoom]")
+        return time.monotonic() - began
+
+
+def report_page():
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "report.html")
+        size = try_page(path, 100, 1000)
+        seconds = opening_seconds(path)
+    assert size < 60e6
+    print(f"a page of 100 pictures of 1 megapixel: {size / 1e6:.1f} MB, opens in {seconds:.1f} s")
+
+
 def report_mutants():
     done, refused = try_mutants(2000)
     print(f"2,000 mutants: {done} done, {refused} refused, no traceback, hang or wrong size")
@@ -519,6 +590,7 @@ TRIALS = {
     "kills": report_kills,
     "large": report_large,
     "training-kills": report_training_kills,
+    "page": report_page,
     "hours": report_hours,
 }
 
