@@ -60,7 +60,8 @@ def compress(pictures, factors, budget):
         files = [_lossless(picture) for picture in pictures]
         if sum(map(len, files)) <= budget:
             return files, True
-    shortest = min(min(picture.shape[:2]) for picture in pictures)
+    reducible = [picture for picture, more in zip(pictures, factors, strict=True) if more]
+    shortest = min(min(picture.shape[:2]) for picture in reducible)
     factor = 1.0
     while True:
         small = [
