@@ -128,6 +128,11 @@ def restore(pair, scale, upscaler, results):
     return views | {ORIGINAL: hr}, notes, left_out
 
 
+def enlarged(lr, scale):
+    """Nearest neighbour: (H, W, ...) to (scale * H, scale * W, ...)."""
+    return lr.repeat(scale, axis=0).repeat(scale, axis=1)
+
+
 def write_pictures(folder, name, views, found, scale, box):
     """Writes the restored picture, the comparison and the figure of one picture.
 
@@ -139,7 +144,7 @@ def write_pictures(folder, name, views, found, scale, box):
         scale: of the LR picture.
         box: left, top, width and height of what the figure enlarges.
     """
-    nearest = views[NEAREST].repeat(scale, axis=0).repeat(scale, axis=1)
+    nearest = enlarged(views[NEAREST], scale)
     original = views[ORIGINAL]
     whole = {**views, NEAREST: nearest}
     made = [PREDICTION] if PREDICTION in views else [view for view in found if view != BICUBIC]
@@ -228,8 +233,9 @@ def evaluate(test_sets, scale, upscaler=None, compared=None, folder=None, page=N
                 }
                 rows.append(row)
                 place = Path(test_set.name, pair.name) if len(test_sets) > 1 else pair.name
-                best = views[scores.main_method(found)]
-                box = figures.find_box(original, views[BICUBIC], best, scale)
+                best = scores.main_method(found)
+                before = views[BICUBIC] if best != BICUBIC else enlarged(views[NEAREST], scale)
+                box = figures.find_box(original, before, views[best], scale)
                 if folder:
                     write_pictures(folder, place, views, found, scale, box)
                 if page:

@@ -144,6 +144,7 @@ class Report:
         self._pictures.append({**_stored(views, errors, files), "crop": crop})
         best = main_method(scores)
         bicubic = scores[BICUBIC]["psnr"]
+        summary = "" if best == BICUBIC else f"{number(bicubic, 2)} → "
         self._index.append(
             {
                 "title": title,
@@ -155,7 +156,7 @@ class Report:
                 # JSON has no infinity; no finite PSNR of 8-bit pictures reaches 200 dB.
                 "psnr": min(scores[best]["psnr"], 1000),
                 "gain": min(gain(scores[best]["psnr"], bicubic), 1000),
-                "summary": f"{number(bicubic, 2)} → {number(scores[best]['psnr'], 2)} dB",
+                "summary": f"{summary}{number(scores[best]['psnr'], 2)} dB",
                 "scores": {
                     name: {
                         "psnr": number(score["psnr"], 2),
