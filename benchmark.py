@@ -18,9 +18,9 @@ import backend
 import network
 import settings
 import tiling
-import train
 from backend import keras
 from crops import Photograph, Pool, Stream, cut_batch
+from training import training_model
 from upscaler import Upscaler
 
 # ------------------------------------------------------------------- settings ----
@@ -116,9 +116,7 @@ def training(num_filters, residual_blocks, precision, stream, batch_size, steps)
     keras.config.set_dtype_policy("mixed_bfloat16" if precision == "bfloat16" else precision)
     model = network.edsr(2, num_filters, residual_blocks)
     keras.config.set_dtype_policy("float32")
-    trained = train.training_model(
-        model, loss="l1", learning_rate=1e-4, clip_norm=1.0, averaging=0.999
-    )
+    trained = training_model(model, loss="l1", learning_rate=1e-4, clip_norm=1.0, averaging=0.999)
     # Backwards it is twice as much as forwards.
     pixels = steps * batch_size * (CROP_SIZE // 2) ** 2
     operations = 3 * pixels * tiling.flop_per_pixel(model)

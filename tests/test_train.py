@@ -17,9 +17,11 @@ import crops
 import metrics
 import output
 import train
+import training_data
 import utils
 import weight_files
 from backend import keras
+from training import Beginning, Run, averaged_weights, state_arrays, training_model
 
 TINY = {
     "--data": "data",
@@ -66,7 +68,7 @@ def photographs(tmp_path, monkeypatch):
 
 
 def test_averaged_weights_follow_the_definition():
-    training = train.training_model(
+    training = training_model(
         small_network(), loss="l1", learning_rate=0.1, clip_norm=1.0, averaging=0.75
     )
     lr = np.full((1, 4, 4, 3), 90, np.uint8)
@@ -81,7 +83,7 @@ def test_averaged_weights_follow_the_definition():
             if expected is None
             else [0.75 * e + 0.25 * w for e, w in zip(expected, weights, strict=True)]
         )
-    for ours, theirs in zip(train.averaged_weights(training), expected, strict=True):
+    for ours, theirs in zip(averaged_weights(training), expected, strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-7)
     for ours, theirs in zip(training.get_weights(), weights, strict=True):
         np.testing.assert_array_equal(ours, theirs)
@@ -91,10 +93,10 @@ def load(**changed):
     """Sizes of the pictures that are trained on and validated on."""
     values = {"data": "data", "validation_data": "", "cache": "", "scale": 2, "crop_size": 16}
     values |= {"validation_crop": 512, "seed": 1}
-    source, validation = train.load_data(
+    source, validation = training_data.load_data(
         types.SimpleNamespace(**values | changed),
-        train.Skips(),
-        train.Beginning(0, {}, [], {}, held_out=[]),
+        training_data.Skips(),
+        Beginning(0, {}, [], {}, held_out=[]),
     )
     parts = source.at(0).photographs, validation.values()
     return [[p.hr.shape[:2] for p in part] for part in parts]
@@ -129,10 +131,10 @@ def test_of_many_pictures_every_50th_is_held_out_and_12_at_most(monkeypatch):
         pixels = np.arange(12, dtype=np.uint8).reshape(2, 2, 3)
         return crops.Photograph(pixels, pixels)
 
-    monkeypatch.setattr(train.photographs, "decode_centre", decode)
+    monkeypatch.setattr(training_data.photographs, "decode_centre", decode)
     for count, expected in (1, 1), (50, 1), (51, 2), (120, 3), (800, 12), (5000, 12):
         decoded.clear()
-        held_out, left = train.hold_out(list(range(count)), 2, 64, train.Skips())
+        held_out, left = training_data.hold_out(list(range(count)), 2, 64, training_data.Skips())
         assert len(held_out) == len(decoded) == expected
         assert sorted([*left, *held_out]) == list(range(count))
 
@@ -230,14 +232,14 @@ def rows_of(folder):
 
 def at_step(monkeypatch, step, do):
     """Lets `do` happen after a step of the training."""
-    before = train.Run.on_train_batch_end
+    before = Run.on_train_batch_end
 
     def after(self, batch, logs=None):
         if self.step + 1 == step:
             do()
         before(self, batch, logs)
 
-    monkeypatch.setattr(train.Run, "on_train_batch_end", after)
+    monkeypatch.setattr(Run, "on_train_batch_end", after)
 
 
 @pytest.mark.parametrize(
@@ -432,7 +434,9 @@ def test_files_that_are_no_pictures_are_named_and_counted(photographs, capsys):
 
 def test_signal_while_pictures_are_decoded_ends_with_130(photographs, monkeypatch, capsys):
     monkeypatch.setattr(
-        train.photographs, "open_photographs", lambda *a, **k: os.kill(os.getpid(), signal.SIGTERM)
+        training_data.photographs,
+        "open_photographs",
+        lambda *a, **k: os.kill(os.getpid(), signal.SIGTERM),
     )
     assert run() == 130
     assert "stopped; nothing was saved to go on from" in capsys.readouterr().err
@@ -511,12 +515,12 @@ def test_disk_that_stays_full_is_an_error_and_the_best_weights_are_kept(
 def test_loss_that_is_not_finite_stops_with_the_last_state_kept(photographs, monkeypatch, capsys):
     run(epochs=1)
     kept = {path: path.read_bytes() for path in (photographs / "weights").iterdir()}
-    make = train.cut_batch
+    make, losses = train.cut_batch, train.LOSSES
 
     class Poisoned(dict):
         def __getitem__(self, name):
             def loss(hr, sr):
-                error = train.LOSSES_BEFORE[name](hr, sr)
+                error = losses[name](hr, sr)
                 is_poison = keras.ops.all(keras.ops.equal(hr, 77))
                 return keras.ops.where(is_poison, np.nan, 1.0) * error
 
@@ -526,15 +530,14 @@ def test_loss_that_is_not_finite_stops_with_the_last_state_kept(photographs, mon
         lr, hr = make(pool, step, **options)
         return lr, np.full_like(hr, 77) if step == 7 else hr
 
-    monkeypatch.setattr(train, "LOSSES_BEFORE", train.LOSSES, raising=False)
-    monkeypatch.setattr(train, "LOSSES", Poisoned(train.LOSSES))
+    monkeypatch.setattr("training.LOSSES", Poisoned(losses))
     monkeypatch.setattr(train, "cut_batch", poisoned)
     assert run(epochs=2) == 1
     error = capsys.readouterr().err
     assert "the loss is nan at step 8, at a learning rate of 0.000" in error
     assert "Lower LEARNING_RATE" in error
     assert {path: path.read_bytes() for path in (photographs / "weights").iterdir()} == kept
-    monkeypatch.setattr(train, "LOSSES", train.LOSSES_BEFORE)
+    monkeypatch.setattr("training.LOSSES", losses)
     assert run(epochs=2, learning_rate="1e-4") == 0
     assert "going on after step 5" in capsys.readouterr().out
 
@@ -542,12 +545,12 @@ def test_loss_that_is_not_finite_stops_with_the_last_state_kept(photographs, mon
 def test_weights_that_are_not_finite_are_not_saved(photographs, monkeypatch, capsys):
     run(epochs=1)
     kept = {path: path.read_bytes() for path in (photographs / "weights").iterdir()}
-    state = train.state_arrays
+    state = state_arrays
 
     def broken(training):
         return state(training) | {"model_0": np.array([np.inf])}
 
-    monkeypatch.setattr(train, "state_arrays", broken)
+    monkeypatch.setattr("training.state_arrays", broken)
     assert run(epochs=2) == 1
     assert "a weight is not finite at step 10" in capsys.readouterr().err
     assert (photographs / "weights/tiny.state-00000005.npz").read_bytes() in kept.values()
@@ -598,14 +601,16 @@ def test_pictures_that_are_decoded_in_turn_give_a_training_that_goes_on(
     photographs, monkeypatch, capsys
 ):
     for name, value in ("MEMORY_SHARE", 0), ("MOST_RESIDENT", 2), ("STEPS_PER_PHOTOGRAPH", 2):
-        monkeypatch.setattr(train.photographs, name, value)
+        monkeypatch.setattr(training_data.photographs, name, value)
     run()
     assert "decoded in turn, 2 at a time" in capsys.readouterr().out
     undisturbed = newest_state()
     with monkeypatch.context() as patched:
         at_step(patched, 8, lambda: os.kill(os.getpid(), signal.SIGTERM))
         assert run(restart=True) == 130
-    monkeypatch.setattr(train.photographs, "MEMORY_SHARE", 1)  # as if there were more by now
+    monkeypatch.setattr(
+        training_data.photographs, "MEMORY_SHARE", 1
+    )  # as if there were more by now
     run()
     assert "decoded in turn, 2 at a time" in capsys.readouterr().out
     assert_equal_states(newest_state(), undisturbed)

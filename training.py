@@ -1,0 +1,321 @@
+"""A training: the compiled model, its whole state, and what happens between its steps."""
+
+import contextlib
+import math
+import signal
+import sys
+import time
+from typing import NamedTuple
+
+import numpy as np
+from tqdm import tqdm
+
+import backend
+import checkpoint
+from backend import keras
+from losses import LOSSES
+
+EPOCH_SUMS = ("loss", "seconds", "waited")
+READ_SECONDS = 1.0  # between readings of the loss, for each of which a GPU has to wait
+AGREEMENT_STEPS = 20  # after so many, several processes ask each other whether to stop
+
+
+def training_model(model, *, loss, learning_rate, clip_norm, averaging):
+    """`model` with uint8 pixels in, compiled for `fit`: loss, Adam, averaged weights.
+
+    Args:
+        model: network from float32 in [0, 1], as `network.edsr` builds it.
+        loss: one of `LOSSES`.
+        learning_rate: number or Keras schedule.
+        clip_norm: largest norm of the whole gradient.
+        averaging: decay of the averaged weights, which the optimizer keeps.
+    """
+    # The crops travel to the device as uint8, a quarter of the bytes of float32.
+    pixels = keras.Input((None, None, 3), dtype="uint8")
+    scaled = keras.layers.Rescaling(1 / 255, dtype="float32")(pixels)
+    training = keras.Model(pixels, model(scaled))
+    training.compile(
+        keras.optimizers.Adam(
+            learning_rate,
+            beta_2=0.99,
+            global_clipnorm=clip_norm,
+            use_ema=True,
+            ema_momentum=averaging,
+        ),
+        loss=LOSSES[loss],
+        jit_compile=backend.wants_xla(),
+    )
+    training.optimizer.build(training.trainable_variables)
+    return training
+
+
+def averaged_weights(training):
+    """The optimizer's moving averages of the weights, in the order of `get_weights()`."""
+    current = training.get_weights()
+    training.optimizer.finalize_variable_values(training.trainable_variables)
+    averaged = training.get_weights()
+    training.set_weights(current)
+    return averaged
+
+
+def state_arrays(training):
+    """Weights and optimizer of a training, as a dict of NumPy arrays."""
+    arrays = {f"model_{n}": array for n, array in enumerate(training.get_weights())}
+    for n, variable in enumerate(training.optimizer.variables):
+        arrays[f"optimizer_{n}"] = keras.ops.convert_to_numpy(variable)
+    return arrays
+
+
+def restore(training, arrays):
+    """Puts what `state_arrays` returned into a training of the same settings.
+
+    Raises:
+        ValueError: it does not fit.
+    """
+    count = len(training.weights), len(training.optimizer.variables)
+    names = [f"model_{n}" for n in range(count[0])] + [f"optimizer_{n}" for n in range(count[1])]
+    if missing := [name for name in names if name not in arrays]:
+        raise ValueError(f"{missing[0]} is missing in it; expected {len(names)} arrays")
+    training.set_weights([arrays[name] for name in names[: count[0]]])
+    for variable, name in zip(training.optimizer.variables, names[count[0] :], strict=True):
+        variable.assign(arrays[name])
+
+
+class Beginning(NamedTuple):
+    """Where a training begins: at step 0, or where an interrupted one was saved.
+
+    Attributes:
+        step: steps that are done.
+        sums: dict of `EPOCH_SUMS`.
+        rows, shown, first_row: what `Journal` takes.
+        in_turn: whether photographs come in turn, see `photographs.open_photographs`; `None`
+            at step 0.
+        held_out: names of the validation pictures that were held out of DATA.
+        validation: digest of the validation pictures.
+    """
+
+    step: int
+    sums: dict
+    rows: list
+    shown: dict
+    first_row: int = 0
+    in_turn: bool | None = None
+    held_out: list | None = None
+    validation: str = ""
+
+
+class Run(keras.callbacks.CallbackList):
+    """What happens between the steps of `fit`: the progress is shown, scored and saved.
+
+    A `CallbackList` and no `Callback`: those get the loss as a number, for which a GPU would
+    have to be waited for after every step.
+
+    Args:
+        chosen: the settings.
+        training: compiled model.
+        schedule: the learning rate's schedule.
+        journal: `Journal` of the epochs that are done.
+        stream: `Stream` that `fit` takes its batches from.
+        beginning: `Beginning`.
+        process, process_count: its number, and how many there are; number 0 scores and saves.
+
+    Attributes:
+        step: steps that are done.
+        interrupted: set by a signal; `fit` ends after the step.
+        unsaved: the error because of which the last state is not on disk, or `None`.
+    """
+
+    def __init__(
+        self, chosen, training, schedule, journal, stream, beginning, process=0, process_count=1
+    ):
+        super().__init__(model=training, add_history=True)
+        self.chosen = chosen
+        self.schedule = schedule
+        self.journal = journal
+        self.stream = stream
+        self.step = beginning.step
+        self.sums = beginning.sums
+        self.beginning = beginning
+        self._is_new = beginning.step == 0
+        self.is_first, self.processes = process == 0, process_count
+        self.interrupted = False
+        self.unsaved = None
+        self._unread = []  # (step, mean loss since `_began`), which wait on the device
+        self._loss = math.nan
+        self._words = {}
+        self.bar = tqdm(
+            desc="training",
+            total=chosen.epochs * chosen.steps_per_epoch * chosen.batch_size,
+            initial=self.step * chosen.batch_size,
+            unit="crop",
+            unit_scale=True,
+            smoothing=0.05,
+            # A log file does not need a line every second.
+            mininterval=0.5 if sys.stderr is not None and sys.stderr.isatty() else 60,
+        )
+
+    def on_train_begin(self, logs=None):
+        super().on_train_begin(logs)
+        self._begin()
+
+    def _begin(self):
+        """Begins to count anew: at the start, and after each epoch."""
+        self._began = self._read_at = self._saved_at = time.monotonic()
+        self._began_step, self._waited_before = self.step, self.stream.waited
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.step += 1
+        self._unread.append((self.step, logs["loss"]))
+        now = time.monotonic()
+        if now - self._read_at > READ_SECONDS:
+            self._read()
+            self._read_at = now
+        is_last = self._is_to_stop()
+        if self.step % self.chosen.steps_per_epoch == 0:
+            self._end_epoch()
+        elif is_last or now - self._saved_at > 60 * self.chosen.save_minutes:
+            self._save()
+        if is_last:
+            self.model.stop_training = True
+
+    def _is_to_stop(self):
+        """Whether a signal has come; of several processes, to any: all stop after the same step."""
+        if self.processes == 1:
+            return self.interrupted
+        if self.step % AGREEMENT_STEPS:
+            return False
+        return any(backend.of_all_processes(int(self.interrupted)))
+
+    def _read(self):
+        """Looks at the losses that were not looked at yet; returns the mean since `_began`.
+
+        Raises:
+            FloatingPointError: one is not finite.
+        """
+        unread, self._unread = self._unread, []
+        for step, loss in unread:
+            self._loss = float(keras.ops.convert_to_numpy(loss))
+            if not math.isfinite(self._loss):
+                raise self._not_finite(f"the loss is {self._loss}", step)
+        self.bar.set_postfix(self._words | {"loss": f"{self._loss:.4f}"}, refresh=False)
+        self.bar.update(len(unread) * self.chosen.batch_size)
+        return self._loss
+
+    def _sums(self):
+        """`EPOCH_SUMS` of what is done of the epoch."""
+        return {
+            "loss": self.sums["loss"] + self._read() * (self.step - self._began_step),
+            "seconds": self.sums["seconds"] + time.monotonic() - self._began,
+            "waited": self.sums["waited"] + self.stream.waited - self._waited_before,
+        }
+
+    def _end_epoch(self):
+        """Scores the averaged weights, tells of it, saves, and begins the next epoch."""
+        sums, rows = self._sums(), self.journal.rows
+        backend.bring_up_to_date(self.model)
+        weights = averaged_weights(self.model)
+        self._check_finite(weights)
+        if self.is_first:
+            line = self.journal.end_epoch(
+                self.step,
+                weights,
+                loss=round(sums["loss"] / self.chosen.steps_per_epoch, 7),
+                learning_rate=float(self.schedule(self.step)),
+                waited=min(1.0, sums["waited"] / sums["seconds"]),
+                seconds=sums["seconds"] + (rows[-1]["seconds"] if rows else 0.0),
+            )
+            self.bar.write(line)
+            self._words["psnr"] = f"{rows[-1]['psnr']:.2f}"
+            self.bar.set_postfix(self._words | {"loss": f"{self._loss:.4f}"}, refresh=False)
+        self.sums = dict.fromkeys(EPOCH_SUMS, 0.0)
+        self.model.reset_metrics()
+        self._begin()
+        self._save()
+
+    def _check_finite(self, arrays):
+        if not all(np.isfinite(array).all() for array in arrays):
+            raise self._not_finite("a weight is not finite", self.step)
+
+    def _not_finite(self, what, step):
+        return FloatingPointError(
+            f"{what} at step {step:,}, at a learning rate of {float(self.schedule(step - 1)):.3g}; "
+            "what was saved before is kept. Lower LEARNING_RATE, or look for the cause in the "
+            "pictures, and run the same command again: it goes on from there"
+        )
+
+    def _save(self):
+        """Saves what is new. Where the disk is full, the training goes on until the next time.
+
+        Of several processes only the first saves. It must not assign to the model meanwhile:
+        JAX would wait for the others to do the same.
+        """
+        self._saved_at = time.monotonic()
+        if not self.is_first:
+            return
+        sums = self._sums() if self.step > self._began_step else self.sums
+        backend.bring_up_to_date(self.model)
+        arrays = state_arrays(self.model)
+        self._check_finite(arrays.values())
+        shown = self.journal.shown
+        about = {
+            "settings": vars(self.chosen),
+            "step": self.step,
+            "rows": self.journal.rows,
+            "epoch": sums,
+            "shown": sorted(shown),
+            "in_turn": self.beginning.in_turn,
+            "held_out": self.beginning.held_out,
+            "validation": self.beginning.validation,
+            "first_row": self.journal.first_row,
+        }
+        arrays |= {f"shown_{n}": crop for n, crop in shown.items()}
+        try:
+            # In this order: a run that goes on from a state does not write weights again that
+            # were the best before it.
+            self.journal.write_weights()
+            checkpoint.save(
+                self.journal.path.parent, self.chosen.name, self.step, arrays, about, self._is_new
+            )
+            self._is_new = False
+            self.journal.write()
+            self.unsaved = None
+        except OSError as error:
+            self.unsaved = error
+            self.bar.write(
+                f"could not save at step {self.step:,}: {error}; what was saved before is still "
+                "there, and it is tried again at the next saving"
+            )
+
+
+# Of what ends a training: Ctrl-C, a request to end, and a terminal that is gone.
+SIGNALS = [signal.SIGINT, signal.SIGTERM]
+SIGNALS += [signal.SIGHUP] if hasattr(signal, "SIGHUP") else []  # not on Windows
+
+
+@contextlib.contextmanager
+def on_signals(handler):
+    """Handles `SIGNALS`; but a terminal that is gone only where that is not ignored (nohup)."""
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+    handled = [n for n in SIGNALS if n == signal.SIGINT or before[n] != signal.SIG_IGN]
+    for number in handled:
+        signal.signal(number, handler)
+    try:
+        yield
+    finally:
+        for number in handled:
+            signal.signal(number, before[number])
+
+
+@contextlib.contextmanager
+def stopping_between_steps(run):
+    """Lets signals end the training after a step; a second time, at once.
+
+    An interrupt that strikes inside of Keras or of its backend could be swallowed there.
+    """
+
+    def stop(number, frame):
+        run.interrupted = True
+        signal.signal(number, signal.default_int_handler)
+
+    with on_signals(stop):
+        yield
