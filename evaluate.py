@@ -65,8 +65,12 @@ def find_test_sets(folders, scale):
     found = []
     for folder in folders:
         for one in testsets.find(folder, scale):
-            same = sum(one.name in (other.name, other.name.split("-")[0]) for other in found)
-            found.append(replace(one, name=f"{one.name}-{same + 1}") if same else one)
+            names = {other.name for other in found}
+            name, number = one.name, 1
+            while name in names:
+                number += 1
+                name = f"{one.name}-{number}"
+            found.append(replace(one, name=name))
     return found
 
 
@@ -236,10 +240,13 @@ def evaluate(test_sets, scale, upscaler=None, compared=None, folder=None, page=N
                 best = scores.main_method(found)
                 before = views[BICUBIC] if best != BICUBIC else enlarged(views[NEAREST], scale)
                 box = figures.find_box(original, before, views[best], scale)
-                if folder:
-                    write_pictures(folder, place, views, found, scale, box)
-                if page:
-                    page.add(place.as_posix(), views, found, box, scale, notes)
+                try:
+                    if folder:
+                        write_pictures(folder, place, views, found, scale, box)
+                    if page:
+                        page.add(place.as_posix(), views, found, box, scale, notes)
+                except (ValueError, OSError) as error:  # its name, or its shape
+                    refused[pair.hr] = f"scored, but not all of its pictures were written: {error}"
             if rows:
                 lr_counts = len(given_lr), sum(given_lr)
                 summaries.append(scores.summarise(test_set, rows, methods, scale, lr_counts))
@@ -305,7 +312,7 @@ def write_results(folder, made_by, rows, summaries, methods, page):
     }
     for name, text in texts.items():
         with utils.replacing(folder / name) as part:
-            part.write_text(text, encoding="utf-8")
+            part.write_text(text, encoding="utf-8", errors="backslashreplace")
     if page:
         names = ", ".join(one["name"] for one in summaries)
         who = [made_by["weights"] or "", *made_by["compared"]]
@@ -345,6 +352,7 @@ def _main(chosen):
         raise ValueError(f"SCALE = 0: expected 2, 3 or 4, since WEIGHTS = {NO_WEIGHTS!r}")
     test_sets = find_test_sets(folders, scale)
     compared = find_compared(compare, test_sets, scale)
+    RESULTS.mkdir(exist_ok=True)
     utils.check_writable(RESULTS)
     if upscaler:
         print(f"{weights.name}: {output.describe(upscaler)}")
@@ -355,6 +363,9 @@ def _main(chosen):
     rows, summaries, refused = evaluate(test_sets, scale, upscaler, compared, folder, page)
     for path, reason in refused.items():
         print(f"refused {output.shown(path)}: {reason}", file=sys.stderr)
+    for one in summaries:
+        for text in scores.warnings(one):
+            print(f"note: {text}", file=sys.stderr)
     if not rows:
         raise ValueError(f"FOLDER = {', '.join(folders)!r}: no picture in it could be scored")
     made_by = how_it_was_made(scale, weights, upscaler, dict(zip(compared, compare, strict=True)))
@@ -369,6 +380,9 @@ def _main(chosen):
 
 def main(arguments=None):
     """Runs the command; returns its exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:
+            stream.reconfigure(errors="backslashreplace")  # file names need not be valid text
     try:
         names = ("FOLDER", "COMPARE")
         chosen = settings.parse([sys.modules[__name__]], arguments, ("FOLDER",), names)

@@ -104,6 +104,7 @@ def paper_figure(name, whole, panels, box):
     Returns:
         uint8 (H', W', 3), on white.
     """
+    name = " ".join(name.split())  # of one line
     left, top, width, height = box
     zoom = max(1, round(DETAIL_SIDE / max(width, height)))
     font = _font(15)

@@ -155,7 +155,7 @@ class Report:
                 "thumbnail": _address(thumbnail),
                 # JSON has no infinity; no finite PSNR of 8-bit pictures reaches 200 dB.
                 "psnr": min(scores[best]["psnr"], 1000),
-                "gain": min(gain(scores[best]["psnr"], bicubic), 1000),
+                "gain": max(-1000, min(gain(scores[best]["psnr"], bicubic), 1000)),
                 "summary": f"{summary}{number(scores[best]['psnr'], 2)} dB",
                 "scores": {
                     name: {
@@ -203,7 +203,7 @@ class Report:
             name, rest = part.split("}}", 1)
             texts += [values[name], rest]
         with utils.replacing(path) as file:
-            file.write_text("".join(texts), encoding="utf-8")
+            file.write_text("".join(texts), encoding="utf-8", errors="backslashreplace")
 
 
 def _stored(views, errors, files):

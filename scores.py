@@ -16,7 +16,9 @@ BICUBIC, PREDICTION = "bicubic", "prediction"  # methods; others bear their fold
 
 def number(value, digits, sign=""):
     """A score as text; infinity, of a picture restored exactly, as ∞."""
-    return f"{sign}∞" if math.isinf(value) else f"{value:{sign}.{digits}f}"
+    if math.isinf(value):
+        return "−∞" if value < 0 else f"{sign}∞"
+    return f"{value:{sign}.{digits}f}"
 
 
 def gain(score, reference):
@@ -68,6 +70,8 @@ def summarise(test_set, rows, methods, scale, given_lr):
         dict; `mean` holds what `mean` returns, by method, and `published` what
         `testsets.published` returns.
     """
+    # Else it would be compared with scores of other pictures.
+    is_whole = len(rows) == len(test_set.pairs) and given_lr[0] == given_lr[1]
     return {
         "name": test_set.name,
         "folder": str(test_set.folder),
@@ -87,7 +91,7 @@ def summarise(test_set, rows, methods, scale, given_lr):
             if (count := sum(method not in row["scores"] for row in rows))
         },
         "mean": {method: mean(rows, method) for method in methods},
-        "published": testsets.published(test_set.name, scale, len(rows)),
+        "published": testsets.published(test_set.name, scale, len(rows)) if is_whole else {},
     }
 
 
@@ -145,10 +149,18 @@ def picture_table(rows, methods):
             score = found.get(method)
             cells += [
                 _pair(score),
-                number(gain(score["psnr"], found[BICUBIC]["psnr"]), 3, "+") if score else "–",
+                # Means that leave out different pictures have no difference.
+                number(gain(score["psnr"], found[BICUBIC]["psnr"]), 3, "+")
+                if score and (row is not means or _leaves_out_the_same(rows, method))
+                else "–",
             ]
         table.append(cells)
     return table
+
+
+def _leaves_out_the_same(rows, method):
+    """Whether a method's mean PSNR is over the same pictures as bicubic's."""
+    return all(_is_exact(row, method) == _is_exact(row, BICUBIC) for row in rows)
 
 
 def _pair(score):
@@ -273,6 +285,17 @@ def provenance(made_by, summaries):
             texts.append(
                 f"{one['name']}: the published PSNR leaves out {scale + 2} pixels at each border."
             )
+    return texts
+
+
+def warnings(one):
+    """What must be known of a test set before its scores are compared: list of texts."""
+    texts = [
+        f"{one['name']}: {method} lacks {count} of {one['pictures']} pictures, so it has no mean"
+        for method, count in one["missing"].items()
+    ]
+    if one["given_lr"] != one["given_lr_equal_to_bicubic"]:
+        texts.append(_lr_text(one))
     return texts
 
 

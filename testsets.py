@@ -269,7 +269,8 @@ def read_pair(pair, scale):
     smallest = 2 * (scale + metrics.SSIM_RADIUS) + 1
     if min(hr.shape[:2]) < smallest:
         raise ValueError(
-            f"{hr.shape[1]}x{hr.shape[0]}: expected at least {smallest}x{smallest} to be scored"
+            f"{hr.shape[1]}x{hr.shape[0]} in multiples of {scale}: expected at least "
+            f"{smallest}x{smallest} to be scored"
         )
     if pair.lr is None:
         return hr, utils.downscale(hr, scale), notes
@@ -363,11 +364,16 @@ def _match(folder, pairs):
         return path.parent == base.parent and more.fullmatch(path.stem) is not None
 
     found = {}
+    bases = [pair.name.with_name(HR_MARK.sub("", pair.name.stem)) for pair in pairs]
     # What fits one original best is not there for another any more.
     for fits in (is_same, is_same_but_its_ending, begins_the_same):
         for pair in pairs:
             base = pair.name.with_name(HR_MARK.sub("", pair.name.stem))
             near = [] if pair.name in found else [p for p in files if fits(p, pair, base)]
+            # Of cat and cat_2, cat_2_x2 belongs to cat_2.
+            longer = [other for other in bases if len(other.name) > len(base.name)]
+            if fits is begins_the_same:
+                near = [p for p in near if not any(fits(p, None, other) for other in longer)]
             if len(near) > 1:
                 names = ", ".join(sorted(str(files[path]) for path in near))
                 raise ValueError(f"COMPARE: {names} all fit {pair.name}: expected one of them")

@@ -62,7 +62,7 @@ def test_command_writes_results_and_pictures(tmp_path, benchmark, small_weights,
     assert evaluate.main([str(benchmark), "--weights", str(small_weights)]) == 1
     captured = capsys.readouterr()
     assert "mean of 2" in captured.out
-    assert "tiny.png: 4x4: expected at least 15x15 to be scored" in captured.err
+    assert "tiny.png: 4x4 in multiples of 2: expected at least 15x15 to be scored" in captured.err
     found = results(tmp_path)
     assert found["scale"] == 2
     assert found["weights"] == "small.keras"
@@ -112,6 +112,46 @@ def test_several_test_sets_at_once(tmp_path, benchmark, small_weights, capsys):
 def test_test_sets_of_one_name_are_told_apart(benchmark):
     found = evaluate.find_test_sets([str(benchmark)] * 3, 2)
     assert [one.name for one in found] == ["Set", "Set-2", "Set-3"]
+
+
+def test_names_of_test_sets_never_clash(tmp_path):
+    for name in ("b/p", "c/p-2", "d/p", "e/my-set", "f/my-set", "g/my-set"):
+        (tmp_path / name).mkdir(parents=True)
+        utils.write(tmp_path / name / "a.png", smooth_picture(20, 20), {})
+    folders = [
+        str(tmp_path / n) for n in ("c/p-2", "b/p", "d/p", "e/my-set", "f/my-set", "g/my-set")
+    ]
+    found = [one.name for one in evaluate.find_test_sets(folders, 2)]
+    assert found == ["p-2", "p", "p-3", "my-set", "my-set-2", "my-set-3"]
+
+
+def test_flat_picture_that_only_bicubic_restores_exactly(tmp_path, benchmark):
+    (tmp_path / "flat").mkdir()
+    utils.write(tmp_path / "flat" / "a.png", np.full((40, 40, 3), 90, np.uint8), {})
+    utils.write(tmp_path / "flat" / "b.png", smooth_picture(40, 40), {})
+    (tmp_path / "Other").mkdir()
+    for name in "ab":
+        utils.write(tmp_path / "Other" / f"{name}.png", smooth_picture(40, 40), {})
+    words = ["flat", "--weights", "none", "--scale", "2", "--compare", "Other"]
+    assert evaluate.main(words) == 0
+    lines = (tmp_path / "evaluation/results.md").read_text().splitlines()
+    (line,) = [line for line in lines if line.startswith("| a.png")]
+    assert line.split("|")[4].strip() == "−∞"
+    (line,) = [line for line in lines if line.startswith("| mean of 2")]
+    assert line.split("|")[4].strip() == "–"
+    assert (tmp_path / "evaluation/report.html").is_file()
+
+
+def test_name_or_shape_that_cannot_be_drawn_ends_nothing(tmp_path, benchmark, capsys):
+    (tmp_path / "odd").mkdir()
+    for name, width in ("new\nline", 40), ("wide", 16500), ("plain", 40):
+        picture = np.repeat(smooth_picture(40, 20), width // 20, axis=1)
+        utils.write(tmp_path / "odd" / f"{name}.png", picture, {})
+    assert evaluate.main(["odd", "--weights", "none", "--scale", "2"]) == 1
+    error = capsys.readouterr().err
+    assert "wide.png: scored, but not all of its pictures were written: " in error
+    assert error.count("refused") == 1
+    assert len(results(tmp_path)["images"]) == 3
 
 
 def test_pictures_of_another_program(tmp_path, benchmark, capsys):

@@ -89,6 +89,8 @@ def test_refused_picture_shows_in_the_table_and_hides_the_published_scores():
     one = scores.summarise(TestSet("Set5", "Set5", "HR", [None] * 5), four, ["bicubic"], 2, (0, 0))
     table = scores.summary_table([one], ["bicubic"])
     assert [line[:2] for line in table[1:]] == [["Set5", "4 of 5"]]
+    six = scores.summarise(TestSet("Set5", "Set5", "HR", [None] * 6), four, ["bicubic"], 2, (0, 0))
+    assert not six["published"]
     assert "Set5: 1 of 5 pictures were refused" in "\n".join(scores.provenance(MADE_BY, [one]))
 
 
@@ -100,7 +102,7 @@ def test_table_of_pictures_ends_with_the_mean_and_shows_gains():
         *("33.000 0.9000", "+3.000", "34.000 0.9000", "+4.000"),
     ]
     assert table[2] == ["b", "20.000 0.9000", "∞ 1.0000", "+∞", "–", "–"]
-    assert table[3][:4] == ["mean of 2", "25.000 0.9000", "33.000 0.9500", "+8.000"]
+    assert table[3][:4] == ["mean of 2", "25.000 0.9000", "33.000 0.9500", "–"]
 
 
 def test_markdown_is_aligned_and_escaped():

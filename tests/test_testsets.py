@@ -180,7 +180,7 @@ def test_transparency_is_left_out_and_said(tmp_path):
 
 
 def test_picture_too_small_to_be_scored(tmp_path):
-    with pytest.raises(ValueError, match="14x40: expected at least 15x15 to be scored"):
+    with pytest.raises(ValueError, match="14x40 in multiples of 2: expected at least 15x15"):
         testsets.read_pair(pair(tmp_path, smooth_picture(40, 14)), 2)
 
 
@@ -227,6 +227,14 @@ def test_result_that_fits_another_better_is_left_to_it(tmp_path):
     for name in "a_b.png", "a10.png":
         write(tmp_path / name, smooth_picture(4, 4))
     assert found_in(tmp_path, ["a.png", "a1.png", "a_b.png"]) == {"a_b.png": "a_b.png"}
+
+
+def test_result_belongs_to_the_longest_name_that_it_begins_with(tmp_path):
+    write(tmp_path / "cat_2_x2.png", smooth_picture(4, 4))
+    names = ["cat.png", "cat_2.png"]
+    assert found_in(tmp_path, names) == {"cat_2.png": "cat_2_x2.png"}
+    write(tmp_path / "cat_x2.png", smooth_picture(4, 4))
+    assert found_in(tmp_path, names) == {"cat_2.png": "cat_2_x2.png", "cat.png": "cat_x2.png"}
 
 
 def test_several_results_for_one_original(tmp_path):
