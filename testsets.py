@@ -353,27 +353,28 @@ def _match(folder, pairs):
     """Pictures in a folder that belong to pairs: dict of name -> path."""
     files = {path.relative_to(folder): path for path in utils.find_pictures(folder)}
 
-    def is_same(path, pair, base):
-        return path == pair.name
+    bases = {pair.name: pair.name.with_name(HR_MARK.sub("", pair.name.stem)) for pair in pairs}
 
-    def is_same_but_its_ending(path, pair, base):
-        return path.with_suffix("") in (pair.name.with_suffix(""), base)
+    def is_same(path, name):
+        return path == name
 
-    def begins_the_same(path, pair, base):
+    def is_same_but_its_ending(path, name):
+        return path.with_suffix("") in (name.with_suffix(""), bases[name])
+
+    def begins(path, base):
         more = re.compile(re.escape(base.name) + r"([_\-. ]|x\d).*", re.DOTALL)
         return path.parent == base.parent and more.fullmatch(path.stem) is not None
 
+    def begins_the_same(path, name):
+        # Of cat and cat_2, cat_2_x2 belongs to cat_2: the longest that it begins with.
+        fitting = [base for base in bases.values() if begins(path, base)]
+        return bases[name] in fitting and bases[name] == max(fitting, key=lambda b: len(b.name))
+
     found = {}
-    bases = [pair.name.with_name(HR_MARK.sub("", pair.name.stem)) for pair in pairs]
     # What fits one original best is not there for another any more.
     for fits in (is_same, is_same_but_its_ending, begins_the_same):
         for pair in pairs:
-            base = pair.name.with_name(HR_MARK.sub("", pair.name.stem))
-            near = [] if pair.name in found else [p for p in files if fits(p, pair, base)]
-            # Of cat and cat_2, cat_2_x2 belongs to cat_2.
-            longer = [other for other in bases if len(other.name) > len(base.name)]
-            if fits is begins_the_same:
-                near = [p for p in near if not any(fits(p, None, other) for other in longer)]
+            near = [] if pair.name in found else [p for p in files if fits(p, pair.name)]
             if len(near) > 1:
                 names = ", ".join(sorted(str(files[path]) for path in near))
                 raise ValueError(f"COMPARE: {names} all fit {pair.name}: expected one of them")
