@@ -8,21 +8,23 @@ and SSIM beside those of bicubic enlargement, and writes
   evaluation/Combined       original, nearest neighbour and prediction side by side
   evaluation/figures        for each picture the detail where the prediction gains most
 
-`python evaluate.py FOLDER ...` takes other folders: of originals, or test sets as they are
-distributed (HR and LR/x2; GTmod12 and LRbicx2; image_SRF_2; DIV2K), or a folder of such ones.
-`--compare FOLDER` adds the pictures of another program.
+`python evaluate.py FOLDER ...` takes others: folders of originals, single originals, or test
+sets as they are distributed (HR and LR/x2; GTmod12 and LRbicx2; image_SRF_2; DIV2K), or a folder
+of such ones. `--compare FOLDER` adds the pictures of another program.
 
 The protocol: HR cropped to a multiple of the scale; LR by MATLAB's bicubic `imresize`; the
 prediction rounded to uint8; scores on Y of YCbCr, not rounded; `scale` pixels shaved from
 each border; the mean of the pictures' scores.
 
-Exit code 0: every picture is scored. 1: some were refused, each named with its reason.
-2: nothing could start. 130: stopped by Ctrl-C.
+Exit code 0: every picture is scored. 1: some were refused, each named with its reason, or
+something that was to be compared. 2: it could not start, or not write its results. 130: stopped by
+Ctrl-C or SIGTERM; what was scored until then is written.
 """
 
 import hashlib
 import sys
-from dataclasses import replace
+import threading
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -36,12 +38,12 @@ import scores
 import settings
 import testsets
 import utils
-from report import NEAREST, ORIGINAL, Report
-from scores import BICUBIC, PREDICTION
+from report import Report
+from scores import BICUBIC, NEAREST, ORIGINAL, PREDICTION
 from upscaler import PRECISIONS
 
 # ------------------------------------------------------------------- settings ----
-FOLDER = "evaluation/original"  # HR pictures or test sets: a folder, or a list of folders
+FOLDER = "evaluation/original"  # HR pictures or test sets: a folder or picture, or a list
 WEIGHTS = ""  # .keras file, which also says the scale; empty: the best one in weights/; none: none
 SCALE = 0  # 2, 3 or 4; 0: that of the weights
 COMPARE = ""  # folder of another program's pictures, by the same names, or a list of folders
@@ -53,24 +55,27 @@ TILE_SIZE = 0  # LR pixels a side computed at once; 0: by the memory that is fre
 
 RESULTS = Path("evaluation")
 NO_WEIGHTS = "none"
-MOST_LINES = 40  # pictures up to which each is printed
+MOST_LINES = 40  # pictures, or notes, up to which each is printed
 
 
-def find_test_sets(folders, scale):
-    """The test sets in several folders, each under a name of its own.
+def find_test_sets(places, scale):
+    """The test sets in several folders, and single pictures, each under a name of its own.
 
     Raises:
         ValueError, OSError: as `testsets.find`.
     """
+    singles = [place for place in places if Path(place).is_file()]
+    searched = [testsets.find(place, scale) for place in places if not Path(place).is_file()] + [
+        [testsets.of_pictures(singles)] if singles else []
+    ]
     found = []
-    for folder in folders:
-        for one in testsets.find(folder, scale):
-            names = {other.name for other in found}
-            name, number = one.name, 1
-            while name in names:
-                number += 1
-                name = f"{one.name}-{number}"
-            found.append(replace(one, name=name))
+    for one in (one for several in searched for one in several):
+        names = {other.name for other in found}
+        name, number = one.name, 1
+        while name in names:
+            number += 1
+            name = f"{one.name}-{number}"
+        found.append(replace(one, name=name))
     return found
 
 
@@ -102,8 +107,31 @@ def find_compared(folders, test_sets, scale):
     return compared
 
 
-def restore(pair, scale, upscaler, results):
-    """All versions of one picture.
+@dataclass(frozen=True)
+class Restored:
+    """One picture in all its versions.
+
+    Attributes:
+        views: dict of name -> uint8 (H, W, 3), or (H, W) of a grey original: nearest (here the
+            LR picture), bicubic, prediction, the other programs', original.
+        scores: dict of name -> what `metrics.score` returns; all but the original have them.
+        notes: list of texts, what had to be changed.
+        left_out: dict of path -> why another program's picture was left out.
+        box: left, top, width and height of where the prediction, or the first of the others,
+            gains most.
+        is_bicubic: whether the LR picture is what MATLAB's bicubic makes of the original.
+    """
+
+    views: dict
+    scores: dict
+    notes: list
+    left_out: dict
+    box: tuple
+    is_bicubic: bool
+
+
+def restore(pair, scale, upscaler=None, results=None):
+    """Makes, reads and scores all versions of one picture.
 
     Args:
         pair: `testsets.Pair`.
@@ -112,68 +140,62 @@ def restore(pair, scale, upscaler, results):
         results: dict of a program's name -> path of what it made of the picture.
 
     Returns:
-        dict of name -> uint8 (H, W, 3), or (H, W) of a grey original: nearest (here the LR
-        picture), bicubic, the other programs', prediction, original. Then a list of texts,
-        what had to be changed; and dict of path -> why another program's was left out.
+        `Restored`.
 
     Raises:
         ValueError: the pair cannot be scored, as `testsets.read_pair` says.
     """
     hr, lr, notes = testsets.read_pair(pair, scale)
-    views = {NEAREST: lr, BICUBIC: utils.upscale_bicubic(lr, scale)}
+    views = {BICUBIC: utils.upscale_bicubic(lr, scale)}
+    if upscaler:
+        views[PREDICTION] = upscaler.enlarge(lr)
     left_out = {}
-    for name, path in results.items():
+    for name, path in (results or {}).items():
         try:
             views[name] = testsets.read_result(path, hr, notes)
         except ValueError as error:
             left_out[path] = str(error)
-    if upscaler:
-        views[PREDICTION] = upscaler.enlarge(lr)
-    return views | {ORIGINAL: hr}, notes, left_out
+    whole = {NEAREST: utils.upscale_nearest(lr, scale), **views}
+    found = {name: metrics.score(hr, view, scale) for name, view in whole.items()}
+    best = scores.main_method(found)
+    before = BICUBIC if best != BICUBIC else NEAREST
+    return Restored(
+        {NEAREST: lr, **views, ORIGINAL: hr},
+        found,
+        notes,
+        left_out,
+        figures.find_box(hr, whole[before], whole[best], scale),
+        pair.lr is None or np.array_equal(lr, utils.downscale(hr, scale)),
+    )
 
 
-def enlarged(lr, scale):
-    """Nearest neighbour: (H, W, ...) to (scale * H, scale * W, ...)."""
-    return lr.repeat(scale, axis=0).repeat(scale, axis=1)
-
-
-def write_pictures(folder, name, views, found, scale, box):
+def write_pictures(folder, name, restored, scale):
     """Writes the restored picture, the comparison and the figure of one picture.
 
     Args:
         folder: where `output`, `Combined` and `figures` are.
         name: relative path of the picture.
-        views: as `restore` returns them.
-        found: dict of view -> its scores.
+        restored: `Restored`.
         scale: of the LR picture.
-        box: left, top, width and height of what the figure enlarges.
     """
-    nearest = enlarged(views[NEAREST], scale)
+    views, found = restored.views, restored.scores
     original = views[ORIGINAL]
-    whole = {**views, NEAREST: nearest}
-    made = [PREDICTION] if PREDICTION in views else [view for view in found if view != BICUBIC]
-    panels = [
-        (ORIGINAL, original),
-        (f"nearest neighbour  {metrics.psnr(original, nearest, scale):.2f} dB", nearest),
-        *(
-            (f"{view}  {scores.number(found[view]['psnr'], 2)} dB", views[view])
-            for view in made or [BICUBIC]
-        ),
-    ]
-    found = {NEAREST: metrics.score(original, nearest, scale), **found}
-    details = [
-        (
-            view,
-            f"{scores.number(found[view]['psnr'], 2)} dB / {found[view]['ssim']:.4f}"
-            if view in found
-            else "PSNR / SSIM",
-            picture,
-        )
-        for view, picture in whole.items()
-    ]
+    whole = {**views, NEAREST: utils.upscale_nearest(views[NEAREST], scale)}
+    others = [view for view in found if view not in (NEAREST, BICUBIC)]
+    shown = [PREDICTION] if PREDICTION in views else others or [BICUBIC]
+    panels = [(ORIGINAL, original)]
+    for view in (NEAREST, *shown):
+        label = "nearest neighbour" if view == NEAREST else view
+        panels.append((f"{label}  {scores.number(found[view]['psnr'], 2)} dB", whole[view]))
+    details = []
+    for view, picture in whole.items():
+        text = "PSNR / SSIM"
+        if view in found:
+            text = f"{scores.number(found[view]['psnr'], 2)} dB / {found[view]['ssim']:.4f}"
+        details.append((view, text, picture))
     pictures = {
         "Combined": figures.side_by_side(panels),
-        "figures": figures.paper_figure(name.name, original, details, box),
+        "figures": figures.paper_figure(name.name, original, details, restored.box),
     }
     if PREDICTION in views:
         pictures["output"] = views[PREDICTION]
@@ -184,7 +206,14 @@ def write_pictures(folder, name, views, found, scale, box):
         utils.write(path, picture, {})
 
 
-def evaluate(test_sets, scale, upscaler=None, compared=None, folder=None, page=None):
+def methods_of(upscaler, compared):
+    """Names of what is scored: bicubic, the network's prediction and other programs."""
+    return [BICUBIC, *([PREDICTION] if upscaler else []), *(compared or ())]
+
+
+def evaluate(
+    test_sets, scale, upscaler=None, compared=None, folder=None, page=None, is_stopping=None
+):
     """Scores a network, bicubic enlargement and other programs' pictures by the same code.
 
     Args:
@@ -194,6 +223,8 @@ def evaluate(test_sets, scale, upscaler=None, compared=None, folder=None, page=N
         compared: as `find_compared` returns it; None for none.
         folder: where pictures are written; None for none.
         page: `Report` to which the pictures are added; None for none.
+        is_stopping: `threading.Event`: where it is set, by a signal or by Ctrl-C, which sets it
+            here, the pictures that are left are not tried.
 
     Returns:
         List of dicts with test_set, name, scores (method -> what `metrics.score` returns) and
@@ -201,55 +232,60 @@ def evaluate(test_sets, scale, upscaler=None, compared=None, folder=None, page=N
         set of which a picture was scored; dict of refused path -> reason.
     """
     compared = compared or {}
-    methods = [BICUBIC, *([PREDICTION] if upscaler else []), *compared]
+    methods = methods_of(upscaler, compared)
+    is_stopping = is_stopping or threading.Event()
     all_rows, summaries, refused = [], [], {}
+
+    def score(test_set, pair, given_lr):
+        """The row of one picture, whose pictures are written; None when it is refused."""
+        results = {
+            name: found[test_set.name][pair.name]
+            for name, found in compared.items()
+            if pair.name in found[test_set.name]
+        }
+        try:
+            restored = restore(pair, scale, upscaler, results)
+        except ValueError as error:
+            if is_stopping.is_set():  # its exception became another one in a library
+                raise KeyboardInterrupt from error
+            refused[pair.hr] = str(error)
+            return None
+        refused.update(restored.left_out)
+        place = Path(test_set.name, pair.name) if len(test_sets) > 1 else pair.name
+        try:
+            if folder:
+                write_pictures(folder, place, restored, scale)
+            if page:
+                page.add(place.as_posix(), restored, scale)
+        except (ValueError, OSError) as error:  # its name, or its shape
+            refused[pair.hr] = f"scored, but not all of its pictures were written: {error}"
+        if pair.lr:
+            given_lr.append(restored.is_bicubic)
+        return {
+            "test_set": test_set.name,
+            "name": pair.name.as_posix(),
+            "scores": {name: restored.scores[name] for name in methods if name in restored.scores},
+            "notes": restored.notes,
+        }
+
     count = sum(len(one.pairs) for one in test_sets)
     with output.progress(total=count, desc="scoring", unit="picture", leave=False) as bar:
         for test_set in test_sets:
-            rows, given_lr = [], []
-            for pair in test_set.pairs:
-                bar.update()
-                results = {
-                    name: found[test_set.name][pair.name]
-                    for name, found in compared.items()
-                    if pair.name in found[test_set.name]
-                }
-                try:
-                    views, notes, left_out = restore(pair, scale, upscaler, results)
-                except ValueError as error:
-                    refused[pair.hr] = str(error)
-                    continue
-                refused |= left_out
-                original = views[ORIGINAL]
-                if pair.lr:
-                    own = utils.downscale(original, scale)
-                    given_lr.append(np.array_equal(views[NEAREST], own))
-                found = {
-                    method: metrics.score(original, views[method], scale)
-                    for method in methods
-                    if method in views
-                }
-                row = {
-                    "test_set": test_set.name,
-                    "name": pair.name.as_posix(),
-                    "scores": found,
-                    "notes": notes,
-                }
-                rows.append(row)
-                place = Path(test_set.name, pair.name) if len(test_sets) > 1 else pair.name
-                best = scores.main_method(found)
-                before = views[BICUBIC] if best != BICUBIC else enlarged(views[NEAREST], scale)
-                box = figures.find_box(original, before, views[best], scale)
-                try:
-                    if folder:
-                        write_pictures(folder, place, views, found, scale, box)
-                    if page:
-                        page.add(place.as_posix(), views, found, box, scale, notes)
-                except (ValueError, OSError) as error:  # its name, or its shape
-                    refused[pair.hr] = f"scored, but not all of its pictures were written: {error}"
+            rows, given_lr, tried = [], [], 0
+            try:
+                for pair in test_set.pairs:
+                    if is_stopping.is_set():
+                        break
+                    row = score(test_set, pair, given_lr)
+                    rows += [row] if row else []
+                    tried += 1
+                    bar.update()
+            except KeyboardInterrupt:
+                is_stopping.set()
             if rows:
-                lr_counts = len(given_lr), sum(given_lr)
-                summaries.append(scores.summarise(test_set, rows, methods, scale, lr_counts))
+                counts = len(given_lr), sum(given_lr)
+                untried = len(test_set.pairs) - tried
+                summaries.append(scores.summarise(test_set, rows, methods, scale, counts, untried))
             all_rows += rows
     return all_rows, summaries, refused
 
@@ -281,6 +317,16 @@ def how_it_was_made(scale, weights, upscaler, compared):
     }
 
 
+def pictures_in_words(count):
+    """How many pictures there are."""
+    return f"{count} picture" + "s" * (count != 1)
+
+
+def notes_of(rows):
+    """What had to be changed in which picture: list of texts."""
+    return [f"{row['test_set']}, {row['name']}: {note}" for row in rows for note in row["notes"]]
+
+
 def write_results(folder, made_by, rows, summaries, methods, page):
     """Writes the tables and the page.
 
@@ -302,13 +348,17 @@ def write_results(folder, made_by, rows, summaries, methods, page):
         for one in summaries
     }
     summary = scores.as_markdown(table)
-    details = "\n\n".join(f"{name}\n\n{scores.as_markdown(t)}" for name, t in pictures.items())
+    details = "\n\n".join(
+        f"{scores.markdown(name)}\n\n{scores.as_markdown(t)}" for name, t in pictures.items()
+    )
     how = scores.provenance(made_by, summaries)
-    lines = "\n".join(f"- {text}" for text in how)
+    lines = "\n".join(f"- {scores.markdown(text)}" for text in how)
+    notes = "".join(f"- {scores.markdown(text)}\n" for text in notes_of(rows))
+    notes = notes and f"\nNotes\n\n{notes}"
     texts = {
         "results.json": scores.as_json(made_by, rows, summaries, methods),
         "results.csv": scores.as_csv(rows, methods),
-        "results.md": f"{summary}\n\n{lines}\n\n{details}\n",
+        "results.md": f"{summary}\n\n{lines}\n\n{details}\n{notes}",
     }
     for name, text in texts.items():
         with utils.replacing(folder / name) as part:
@@ -319,7 +369,7 @@ def write_results(folder, made_by, rows, summaries, methods, page):
         page.write(
             folder / "report.html",
             f"{names} ×{made_by['scale']}: {', '.join(filter(None, who)) or BICUBIC}",
-            f"{len(rows)} pictures, enlarged {made_by['scale']} times",
+            f"{pictures_in_words(len(rows))}, enlarged {made_by['scale']} times",
             scores.as_html(table),
             how,
             [NEAREST, *methods, ORIGINAL],
@@ -327,7 +377,7 @@ def write_results(folder, made_by, rows, summaries, methods, page):
     return summary, details
 
 
-def _main(chosen):
+def _main(chosen, is_stopping):
     folders = settings.check_texts("folder", chosen.folder)
     compare = settings.check_texts("compare", chosen.compare, may_be_empty=True)
     settings.check_text("weights", chosen.weights, may_be_empty=True)
@@ -350,6 +400,8 @@ def _main(chosen):
         scale = upscaler.scale
     elif not scale:
         raise ValueError(f"SCALE = 0: expected 2, 3 or 4, since WEIGHTS = {NO_WEIGHTS!r}")
+    elif chosen.self_ensemble:
+        raise ValueError(f"SELF_ENSEMBLE = True: no network has WEIGHTS = {NO_WEIGHTS!r}")
     test_sets = find_test_sets(folders, scale)
     compared = find_compared(compare, test_sets, scale)
     RESULTS.mkdir(exist_ok=True)
@@ -357,42 +409,59 @@ def _main(chosen):
     if upscaler:
         print(f"{weights.name}: {output.describe(upscaler)}")
     for one in test_sets:
-        print(f"{one.name}: {len(one.pairs)} pictures in {one.folder} ({one.layout})", flush=True)
-    page = Report(sum(len(one.pairs) for one in test_sets)) if chosen.pictures else None
-    folder = RESULTS if chosen.pictures else None
-    rows, summaries, refused = evaluate(test_sets, scale, upscaler, compared, folder, page)
+        name, folder = scores.printable(one.name), output.shown(one.folder)
+        count = pictures_in_words(len(one.pairs))
+        print(f"{name}: {count} in {folder} ({one.layout})", flush=True)
+    methods = methods_of(upscaler, compared)
+    page, folder = None, None
+    if chosen.pictures:
+        page = Report(sum(len(one.pairs) for one in test_sets), scores.main_method(methods))
+        folder = RESULTS
+    rows, summaries, refused = evaluate(
+        test_sets, scale, upscaler, compared, folder, page, is_stopping
+    )
     for path, reason in refused.items():
         print(f"refused {output.shown(path)}: {reason}", file=sys.stderr)
-    for one in summaries:
-        for text in scores.warnings(one):
-            print(f"note: {text}", file=sys.stderr)
+    notes = notes_of(rows)
+    if len(notes) > MOST_LINES:
+        notes = [*notes[:MOST_LINES], f"{len(notes) - MOST_LINES} more in results.md"]
+    for text in [*(text for one in summaries for text in scores.warnings(one)), *notes]:
+        print(f"note: {scores.printable(text)}", file=sys.stderr)
     if not rows:
+        if is_stopping.is_set():
+            raise KeyboardInterrupt
         raise ValueError(f"FOLDER = {', '.join(folders)!r}: no picture in it could be scored")
     made_by = how_it_was_made(scale, weights, upscaler, dict(zip(compared, compare, strict=True)))
-    methods = [BICUBIC, *([PREDICTION] if upscaler else []), *compared]
     summary, details = write_results(RESULTS, made_by, rows, summaries, methods, page)
     print("\n" + (details if len(rows) <= MOST_LINES else "Each picture: results.md"))
     print(f"\n{summary}\n\nTables, and how they were made: {RESULTS / 'results.md'}")
     if page:
         print(f"To look at: {RESULTS / 'report.html'}, and pictures in {RESULTS}")
+    elif (RESULTS / "report.html").exists():
+        print(f"{RESULTS / 'report.html'} and the pictures in {RESULTS} are of an earlier run")
+    if is_stopping.is_set():
+        count = sum(len(one.pairs) for one in test_sets)
+        print(f"evaluate.py: stopped; {len(rows)} of {count} were scored", file=sys.stderr)
+        return 130
     return 1 if refused else 0
 
 
 def main(arguments=None):
     """Runs the command; returns its exit code."""
+    is_stopping = output.stopping_at_signals()
     for stream in (sys.stdout, sys.stderr):
         if stream is not None:
             stream.reconfigure(errors="backslashreplace")  # file names need not be valid text
     try:
         names = ("FOLDER", "COMPARE")
         chosen = settings.parse([sys.modules[__name__]], arguments, ("FOLDER",), names)
-        return _main(chosen)
-    except (ValueError, OSError) as error:
-        print(f"evaluate.py: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("\nevaluate.py: stopped", file=sys.stderr)
-        return 130
+        return _main(chosen, is_stopping)
+    except (ValueError, OSError, KeyboardInterrupt) as error:
+        if not is_stopping.is_set() and not isinstance(error, KeyboardInterrupt):
+            print(f"evaluate.py: {error}", file=sys.stderr)
+            return 2
+    print("\nevaluate.py: stopped", file=sys.stderr)
+    return 130
 
 
 if __name__ == "__main__":

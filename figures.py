@@ -1,13 +1,18 @@
 """Pictures of results: side by side, a detail in the manner of the papers, maps of the error."""
 
 from functools import cache
+from pathlib import Path
 
 import cv2
+import matplotlib
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 import metrics
+from scores import printable
 
+# Pillow's own font lacks all letters but Latin ones, and the sign of infinity.
+FONT = Path(matplotlib.get_data_path(), "fonts", "ttf", "DejaVuSans.ttf")
 GAP = 6  # pixels between panels
 BOX_COLOUR = (230, 30, 40)
 DETAIL_SIDE = 224  # pixels of an enlarged detail in a figure
@@ -16,7 +21,7 @@ LARGEST_ERROR = 32  # levels of Y that an error map shows in its brightest colou
 
 @cache
 def _font(size):
-    return ImageFont.load_default(size)
+    return ImageFont.truetype(FONT, size)
 
 
 def side_by_side(panels, gap=GAP):
@@ -104,7 +109,7 @@ def paper_figure(name, whole, panels, box):
     Returns:
         uint8 (H', W', 3), on white.
     """
-    name = " ".join(name.split())  # of one line
+    name = printable(name)
     left, top, width, height = box
     zoom = max(1, round(DETAIL_SIDE / max(width, height)))
     font = _font(15)

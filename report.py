@@ -11,10 +11,9 @@ from PIL import Image
 
 import figures
 import utils
-from scores import BICUBIC, gain, main_method, number
+from scores import BICUBIC, NEAREST, ORIGINAL, gain, number
 
 TEMPLATE = Path(__file__).with_name("report.html")
-NEAREST, ORIGINAL = "nearest", "original"  # views that have no score
 BUDGET = 42_000_000  # bytes of all pictures; a third more as text in the page
 CROP_SIDE = 128  # pixels of the part that stays exact where the whole is compressed
 CROP_SHARE = 0.5  # of a picture's budget, at most, for that part
@@ -23,6 +22,7 @@ THUMBNAIL = 144, 108  # pixels
 LOSSLESS_SHARE = 0.2
 QUALITIES = (90, 75, 60, 45)  # of WebP, tried in turn
 SMALLEST_SIDE = 64  # pixels; previews are not reduced below
+LONGEST_SIDE = 16383  # pixels; WebP holds no more
 
 
 def _webp(picture, **options):
@@ -49,20 +49,21 @@ def compress(pictures, factors, budget):
 
     Args:
         pictures: list of uint8 (H, W) or (H, W, 3).
-        factors: for each, how much more than the others it is reduced, before any loss of
-            quality; 0 for one that must keep its size.
+        factors: for each, how much more than the others it is reduced; one of 0.5 keeps
+            its size until those of 1 are halved.
         budget: bytes. The smallest that can be made may still take more.
 
     Returns:
         List of the bytes of WebP files, and whether they are exact.
     """
-    if sum(picture.size for picture in pictures) * LOSSLESS_SHARE <= budget:
+    longest = max(max(picture.shape[:2]) for picture in pictures)
+    fits = longest <= LONGEST_SIDE
+    if fits and sum(picture.size for picture in pictures) * LOSSLESS_SHARE <= budget:
         files = [_lossless(picture) for picture in pictures]
         if sum(map(len, files)) <= budget:
             return files, True
-    reducible = [picture for picture, more in zip(pictures, factors, strict=True) if more]
-    shortest = min(min(picture.shape[:2]) for picture in reducible)
-    factor = 1.0
+    shortest = max(min(picture.shape[:2]) for picture in pictures)
+    factor = max(1.0, longest / LONGEST_SIDE)
     while True:
         small = [
             _reduced(picture, factor * more) if factor * more > 1 else picture
@@ -94,35 +95,36 @@ class Report:
 
     Args:
         count: how many pictures there will be, among which the budget is shared.
+        method: the one whose gain over bicubic the page is about.
         budget: bytes for all of them; None for `BUDGET`.
     """
 
-    def __init__(self, count, budget=None):
+    def __init__(self, count, method, budget=None):
+        self._method = method
         self._budget = (BUDGET if budget is None else budget) / max(1, count)
         self._index = []
         self._pictures = []
 
-    def add(self, title, views, scores, box, scale, notes):
+    def add(self, title, restored, scale):
         """Adds a picture.
 
         Args:
             title: text that names it.
-            views: dict of name -> uint8 (H, W[, 3]): nearest as its LR picture, and those
-                that were scored, of which original is the original.
-            scores: dict of the name of a view -> what `metrics.score` returns.
-            box: left, top, width and height of what is worth looking at.
+            restored: `evaluate.Restored`: its views, their scores, and what to look at.
             scale: of its LR picture.
-            notes: list of texts: what had to be changed.
         """
+        views, scores, box = restored.views, restored.scores, restored.box
         original = views[ORIGINAL]
         height, width = original.shape[:2]
-        errors = {name: figures.error_map(original, views[name]) for name in scores}
+        whole = {**views, NEAREST: utils.upscale_nearest(views[NEAREST], scale)}
+        errors = {name: figures.error_map(original, whole[name]) for name in scores}
         thumbnail = Image.fromarray(original).convert("RGB")
         thumbnail.thumbnail(THUMBNAIL)
         thumbnail = _webp(np.asarray(thumbnail), quality=70)
         both = [*views.values(), *errors.values()]
-        # Nearest shows LR pixels, so it keeps them all; maps of errors are looked at as a whole.
-        factors = [0 if name == NEAREST else 1 for name in views] + [2] * len(errors)
+        # Nearest shows LR pixels, and keeps them as long as others have as many; maps of
+        # errors are looked at as a whole.
+        factors = [1 / scale if name == NEAREST else 1 for name in views] + [2] * len(errors)
         files, is_exact = compress(both, factors, self._budget - len(thumbnail))
         crop = None
         if not is_exact:
@@ -142,9 +144,10 @@ class Report:
                 crop = {"box": place, **_stored(views, errors, inside)}
                 files, _ = compress(both, factors, self._budget - taken)
         self._pictures.append({**_stored(views, errors, files), "crop": crop})
-        best = main_method(scores)
         bicubic = scores[BICUBIC]["psnr"]
-        summary = "" if best == BICUBIC else f"{number(bicubic, 2)} → "
+        psnr = scores[self._method]["psnr"] if self._method in scores else None
+        summary = "" if self._method == BICUBIC else f"{number(bicubic, 2)} → "
+        summary += "–" if psnr is None else f"{number(psnr, 2)} dB"
         self._index.append(
             {
                 "title": title,
@@ -153,10 +156,11 @@ class Report:
                 "box": crop["box"] if crop else box,
                 "is_exact": is_exact,
                 "thumbnail": _address(thumbnail),
+                "scale": scale,
                 # JSON has no infinity; no finite PSNR of 8-bit pictures reaches 200 dB.
-                "psnr": min(scores[best]["psnr"], 1000),
-                "gain": max(-1000, min(gain(scores[best]["psnr"], bicubic), 1000)),
-                "summary": f"{summary}{number(scores[best]['psnr'], 2)} dB",
+                "psnr": None if psnr is None else min(psnr, 1000),
+                "gain": None if psnr is None else max(-1000, min(gain(psnr, bicubic), 1000)),
+                "summary": summary,
                 "scores": {
                     name: {
                         "psnr": number(score["psnr"], 2),
@@ -166,7 +170,7 @@ class Report:
                     }
                     for name, score in scores.items()
                 },
-                "notes": notes,
+                "notes": restored.notes,
             }
         )
 
@@ -180,9 +184,8 @@ class Report:
             provenance: list of texts that say how the numbers were made.
             views: names of all views, in their order.
         """
-        best = main_method([view for view in views if view not in (NEAREST, ORIGINAL)])
-        before = BICUBIC if best != BICUBIC else NEAREST
-        index = {"pictures": self._index, "views": views, "before": before, "after": best}
+        before = BICUBIC if self._method != BICUBIC else NEAREST
+        index = {"pictures": self._index, "views": views, "before": before, "after": self._method}
         scripts = (
             f'<script type="application/json" id="picture-{n}">{_script_json(picture)}</script>'
             for n, picture in enumerate(self._pictures)

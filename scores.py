@@ -5,13 +5,28 @@ import html
 import io
 import json
 import math
+import re
 
 import numpy as np
 
 import testsets
 
 KEYS = ("psnr", "ssim", "rgb_psnr")
-BICUBIC, PREDICTION = "bicubic", "prediction"  # methods; others bear their folders' names
+# Views of a picture; those of other programs bear the names of their folders.
+NEAREST, BICUBIC, PREDICTION, ORIGINAL = "nearest", "bicubic", "prediction", "original"
+
+
+MARKS = re.compile(r"[|<`*]")  # of Markdown
+
+
+def printable(text):
+    """Text with escapes for what would tear a line, or steer a terminal."""
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
+
+
+def markdown(text):
+    """Text as it stands in Markdown: its marks, which names of files may have, escaped."""
+    return MARKS.sub(r"\\\g<0>", printable(text))
 
 
 def number(value, digits, sign=""):
@@ -28,34 +43,38 @@ def gain(score, reference):
 
 def main_method(methods):
     """Whose gain over bicubic counts: the network's, else another program's, else bicubic."""
-    others = [method for method in methods if method != BICUBIC]
+    others = [method for method in methods if method not in (NEAREST, BICUBIC)]
     return PREDICTION if PREDICTION in others else (others or [BICUBIC])[0]
 
 
-def mean(rows, method):
-    """Mean of each score of a method over pictures.
+def means(rows, methods):
+    """Mean scores of methods over pictures: for each score, over the same pictures for all.
 
     Args:
         rows: list of dicts with a dict `scores` of method -> scores.
-        method: whose.
+        methods: their names.
 
     Returns:
-        dict of psnr, ssim and rgb_psnr: the mean of the pictures' own scores. A picture that
-        was restored exactly has no finite PSNR and is left out of that mean; when all were,
-        it is infinity. None when the method lacks one of the pictures: a mean of others would
-        not be comparable.
+        dict of method -> dict of psnr, ssim and rgb_psnr, the means of the pictures' own
+        scores; or None for a method that lacks one of the pictures, for a mean of others would
+        not be comparable. A picture that one of the methods restored exactly has no finite
+        PSNR and is left out of the mean PSNRs of all; where none would be left, each method's
+        are over those of its own that are finite, or infinity.
     """
-    if not rows or any(method not in row["scores"] for row in rows):
-        return None
-    result = {}
+    whole = [method for method in methods if rows and all(method in row["scores"] for row in rows)]
+    result = {method: {} if method in whole else None for method in methods}
     for key in KEYS:
-        values = [row["scores"][method][key] for row in rows]
-        finite = [value for value in values if math.isfinite(value)]
-        result[key] = float(np.mean(finite)) if finite else math.inf
+        table = np.array([[row["scores"][method][key] for method in whole] for row in rows])
+        table = table.reshape(len(rows), len(whole))
+        is_finite = np.isfinite(table)
+        common = is_finite.all(axis=1)
+        for n, method in enumerate(whole):
+            used = common if common.any() else is_finite[:, n]
+            result[method][key] = float(table[used, n].mean()) if used.any() else math.inf
     return result
 
 
-def summarise(test_set, rows, methods, scale, given_lr):
+def summarise(test_set, rows, methods, scale, given_lr, untried=0):
     """What there is to say about a test set as a whole.
 
     Args:
@@ -65,10 +84,11 @@ def summarise(test_set, rows, methods, scale, given_lr):
         scale: of the enlargement.
         given_lr: how many given LR pictures there were, and how many of them are what
             MATLAB's bicubic makes of the original.
+        untried: how many pictures were left when it was stopped.
 
     Returns:
-        dict; `mean` holds what `mean` returns, by method, and `published` what
-        `testsets.published` returns.
+        dict; `mean` holds what `means` returns, and `published` what `testsets.published`
+        returns.
     """
     # Else it would be compared with scores of other pictures.
     is_whole = len(rows) == len(test_set.pairs) and given_lr[0] == given_lr[1]
@@ -77,7 +97,8 @@ def summarise(test_set, rows, methods, scale, given_lr):
         "folder": str(test_set.folder),
         "layout": test_set.layout,
         "pictures": len(rows),
-        "refused": len(test_set.pairs) - len(rows),
+        "refused": len(test_set.pairs) - len(rows) - untried,
+        "untried": untried,
         "given_lr": given_lr[0],
         "given_lr_equal_to_bicubic": given_lr[1],
         "restored_exactly": {
@@ -90,9 +111,14 @@ def summarise(test_set, rows, methods, scale, given_lr):
             for method in methods
             if (count := sum(method not in row["scores"] for row in rows))
         },
-        "mean": {method: mean(rows, method) for method in methods},
-        "published": testsets.published(test_set.name, scale, len(rows)) if is_whole else {},
+        "mean": means(rows, methods),
+        "published": testsets.published(test_set.known, scale, len(rows)) if is_whole else {},
     }
+
+
+def _whole(one):
+    """How many pictures a test set has, scored or not."""
+    return one["pictures"] + one["refused"] + one["untried"]
 
 
 def _is_exact(row, method):
@@ -110,19 +136,24 @@ def _cell(score):
 def summary_table(summaries, methods):
     """A row for each test set, with the published scores under it.
 
+    Those stand under the network's, or in a column of their own where there is none.
+
     Returns:
         List of rows, each a list of texts; the first is the head.
     """
+    if PREDICTION not in methods and any(one["published"] for one in summaries):
+        methods = [*methods, "published"]
     table = [["PSNR / SSIM on Y / PSNR over RGB", "pictures", *methods]]
-    ours = methods.index(main_method(methods))
+    under = methods.index(PREDICTION if PREDICTION in methods else methods[-1])
     for one in summaries:
-        count = f"{one['pictures']}" + (
-            f" of {one['pictures'] + one['refused']}" * (one["refused"] > 0)
-        )
-        table.append([one["name"], count, *(_cell(one["mean"][method]) for method in methods)])
+        count = str(one["pictures"])
+        if _whole(one) > one["pictures"]:
+            count += f" of {_whole(one)}"
+        cells = (_cell(one["mean"][name]) if name in one["mean"] else "" for name in methods)
+        table.append([one["name"], count, *cells])
         for method, score in one["published"].items():
             cells = [""] * len(methods)
-            cells[ours] = _cell(score)
+            cells[under] = _cell(score)
             table.append([f"{one['name']}, {method}, published", "", *cells])
     return table
 
@@ -138,29 +169,23 @@ def picture_table(rows, methods):
     for method in others:
         head += [method, "gain"]
     table = [head]
-    means = {"name": f"mean of {len(rows)}", "scores": {}}
-    for method in methods:
-        if (score := mean(rows, method)) is not None:
-            means["scores"][method] = score
-    for row in [*rows, means]:
+    mean = {"name": f"mean of {len(rows)}", "scores": means(rows, methods)}
+    for row in [*rows, mean]:
         found = row["scores"]
-        cells = [row["name"].replace("\n", " "), _pair(found.get(BICUBIC))]
+        cells = [row["name"], _pair(found.get(BICUBIC))]
         for method in others:
             score = found.get(method)
-            cells += [
-                _pair(score),
-                # Means that leave out different pictures have no difference.
-                number(gain(score["psnr"], found[BICUBIC]["psnr"]), 3, "+")
-                if score and (row is not means or _leaves_out_the_same(rows, method))
-                else "–",
-            ]
+            has_gain = score and (row is not mean or _are_comparable(rows, method))
+            difference = has_gain and gain(score["psnr"], found[BICUBIC]["psnr"])
+            cells += [_pair(score), number(difference, 3, "+") if has_gain else "–"]
         table.append(cells)
     return table
 
 
-def _leaves_out_the_same(rows, method):
-    """Whether a method's mean PSNR is over the same pictures as bicubic's."""
-    return all(_is_exact(row, method) == _is_exact(row, BICUBIC) for row in rows)
+def _are_comparable(rows, method):
+    """Whether a method's mean PSNR and bicubic's are not over different pictures."""
+    exact = [(_is_exact(row, method), _is_exact(row, BICUBIC)) for row in rows]
+    return (False, False) in exact or any(map(all, zip(*exact, strict=True)))
 
 
 def _pair(score):
@@ -169,7 +194,7 @@ def _pair(score):
 
 def as_markdown(table):
     """Rows of texts as a Markdown table whose columns are aligned, to be read as it is."""
-    table = [[cell.replace("|", "\\|") for cell in row] for row in table]
+    table = [[markdown(cell) for cell in row] for row in table]
     widths = [max(len(row[n]) for row in table) for n in range(len(table[0]))]
 
     def line(row):
@@ -241,7 +266,7 @@ def as_json(made_by, rows, summaries, methods):
             | {"notes": row["notes"]}
             for row in rows
         ],
-        "mean": _flat({method: mean(rows, method) for method in methods}),
+        "mean": _flat(means(rows, methods)),
         "test_sets": [one | {"mean": _flat(one["mean"])} for one in summaries],
     }
     return json.dumps(finite(results), indent=2, allow_nan=False) + "\n"
@@ -255,8 +280,7 @@ def provenance(made_by, summaries):
         "pixels left out at each border; the mean of the pictures' own scores.",
         "PSNR in dB, with a peak of 255, and SSIM (Gaussian window of 11x11, sigma 1.5) on Y of "
         "YCbCr (BT.601, limited range, not rounded), and PSNR over RGB beside them. Grey "
-        "originals are scored as they are, full range. What else a picture needed is in its "
-        "notes in results.json.",
+        "originals are scored as they are, full range.",
     ]
     if made_by["weights"]:
         ensemble = "with" if made_by["self_ensemble"] else "without"
@@ -269,15 +293,17 @@ def provenance(made_by, summaries):
     texts += [f"{name}: pictures in {folder}." for name, folder in made_by["compared"].items()]
     for one in summaries:
         texts.append(_lr_text(one))
-        if one["refused"]:
-            texts.append(
-                f"{one['name']}: {one['refused']} of {one['pictures'] + one['refused']} pictures "
-                "were refused and are not in the mean, which is not comparable with published ones."
-            )
+        for what in "refused", "untried":
+            if one[what]:
+                text = "were refused" if what == "refused" else "were left when it was stopped"
+                texts.append(
+                    f"{one['name']}: {one[what]} of {_whole(one)} pictures {text} and are not in "
+                    "the mean, which is not comparable with published ones."
+                )
         for method, count in one["restored_exactly"].items():
             texts.append(
-                f"{one['name']}, {method}: {count} restored exactly, left out of the mean PSNR "
-                "(it would be infinite), not of SSIM's."
+                f"{one['name']}, {method}: {count} restored exactly, left out of the mean PSNR of "
+                "all (it would be infinite), not of SSIM's."
             )
         for method, count in one["missing"].items():
             texts.append(f"{one['name']}: {method} lacks {count} pictures, so it has no mean.")

@@ -58,6 +58,21 @@ class _Parser(argparse.ArgumentParser):
         self.exit(2, f"{self.prog}: {message}; --help lists the settings\n")
 
 
+class _Each(argparse.Action):
+    """Collects the values of an option that is given before each of them.
+
+    A second word after one option is refused: it might be meant for the option or not.
+    """
+
+    def __call__(self, parser, namespace, values, option_string=None):
+        if len(values) > 1:
+            parser.error(
+                f"{option_string} {' '.join(values)}: expected {option_string} before each of "
+                "them, or what is none of them before it"
+            )
+        setattr(namespace, self.dest, [*getattr(namespace, self.dest, []), *values])
+
+
 def _number(text):
     """Whole number or decimal: a setting that is 1 in the file may be 0.5 on the command line."""
     try:
@@ -108,7 +123,7 @@ def parse(modules, arguments=None, positional=(), several=()):
                 options |= {"type": _number, "metavar": "NUMBER"}
             else:
                 options |= {"type": str, "metavar": "TEXT"}
-                options |= {"action": "append"} if name in several else {}
+                options |= {"action": _Each, "nargs": "+"} if name in several else {}
             parser.add_argument("--" + key.replace("_", "-"), **options)
             if name in positional:
                 count = "*" if name in several else "?"

@@ -16,9 +16,11 @@ LAYOUTS = (
     ("HR", ("LR/x{s}", "LR/X{s}", "LR_bicubic/X{s}", "LR_bicubic/x{s}")),  # ours; EDSR's
     ("GTmod12", ("LRbicx{s}",)),  # BasicSR's
     ("DIV2K_valid_HR", ("DIV2K_valid_LR_bicubic/X{s}",)),
-    ("DIV2K_train_HR", ("DIV2K_train_LR_bicubic/X{s}",)),
+    ("DIV2K_train_HR", ("DIV2K_train_LR_bicubic/X{s}",)),  # where there are no others
 )
 IMAGE_SRF = "image_SRF_"  # SelfExSR's: img_001_SRF_2_HR.png beside img_001_SRF_2_LR.png
+DIV2K = "DIV2K_"  # what all its folders begin with
+LEVELS = 4  # of folders that are searched for test sets
 
 # The field's names of test sets, by the names of folders in lower case.
 NAMES = {
@@ -57,7 +59,8 @@ PUBLISHED_RGB = {2: (34.61, 35.03), 3: (30.92, 31.26), 4: (28.95, 29.25)}
 PUBLISHED_METHODS = ("EDSR-baseline", "EDSR")
 
 HR_MARK = re.compile(r"(_SRF_\d+)?_(HR|GT)$")  # what some layouts append to a picture's name
-SCALE_FOLDER = re.compile(r"[xX]\d+")
+SCALE_FOLDER = re.compile(r"[xX](\d+)")
+SCALE_MARK = re.compile(r"(?:^|[_\-. ])[xX](\d)(?=$|[_\-. ])")  # in names of results: _x2
 
 
 @dataclass(frozen=True)
@@ -84,12 +87,14 @@ class TestSet:
         folder: where it is.
         layout: where in it the HR and the LR pictures are, in words.
         pairs: list of `Pair`.
+        known: the field's name; empty where the folder has another.
     """
 
     name: str
     folder: Path
     layout: str
     pairs: list = field(repr=False)
+    known: str = ""
 
     __test__ = False  # its name is not one of pytest's
 
@@ -98,7 +103,7 @@ def published(name, scale, count):
     """What others have published about a test set.
 
     Args:
-        name: of the test set.
+        name: the field's, as in `NAMES`.
         scale: 2, 3 or 4.
         count: pictures that were scored.
 
@@ -130,7 +135,18 @@ def _pictures(folder):
     return [(path, path.relative_to(folder)) for path in utils.find_pictures(folder)]
 
 
-def _by_folders(folder, hr_name, lr_names, scale, name):
+def _known_name(folder):
+    """The field's name of a test set in a folder of this name, or an empty text."""
+    return NAMES.get(folder.absolute().name.lower(), "")
+
+
+def _test_set(folder, named, layout, pairs):
+    """The test set of some pairs; `named` is the folder whose name it bears."""
+    known = _known_name(named)
+    return TestSet(known or named.absolute().name, folder, layout, pairs, known)
+
+
+def _by_folders(folder, hr_name, lr_names, scale):
     """A test set whose HR and LR pictures are in folders of their own."""
     hr_folder = folder / hr_name
     places = [folder / lr.format(s=scale) for lr in lr_names]
@@ -140,10 +156,11 @@ def _by_folders(folder, hr_name, lr_names, scale, name):
         for hr, path in _pictures(hr_folder)
     ]
     lr_text = lr_folder.relative_to(folder).as_posix() if lr_folder else "made here"
-    return TestSet(name, folder, f"HR in {hr_name}, LR {lr_text}", pairs)
+    named = hr_folder if hr_name.startswith(DIV2K) else folder
+    return _test_set(folder, named, f"HR in {hr_name}, LR {lr_text}", pairs)
 
 
-def _by_marks(folder, scale, name):
+def _by_marks(folder, scale):
     """A test set in SelfExSR's layout: HR and LR in one folder, told apart by their names."""
     place = folder / f"{IMAGE_SRF}{scale}"
     if not place.is_dir():
@@ -154,32 +171,56 @@ def _by_marks(folder, scale, name):
         if hr.stem.endswith("_HR"):
             lr = hr.with_name(hr.stem.removesuffix("_HR") + "_LR" + hr.suffix)
             pairs.append(Pair(hr, lr, path))
-    return TestSet(name, folder, f"*_HR and *_LR in {place.name}", pairs)
-
-
-def _known_name(folder):
-    """The field's name of a test set in a folder of this name, or None."""
-    return NAMES.get(folder.name.lower())
+    return _test_set(folder, folder, f"*_HR and *_LR in {place.name}", pairs)
 
 
 def _recognised(folder, scale):
-    """The test set in a folder whose layout is one of those known, or None."""
-    name = _known_name(folder) or folder.name
+    """The test set in a folder whose layout is one of those known, or None.
+
+    The folder may also be that of the originals itself.
+    """
     for hr_name, lr_names in LAYOUTS:
-        is_div2k = hr_name.startswith("DIV2K")
-        if folder.name == hr_name and is_div2k:  # the HR folder itself, its LR beside it
-            return _by_folders(folder.parent, hr_name, lr_names, scale, name)
-        if (folder / hr_name).is_dir():
-            name = _known_name(folder / hr_name) or hr_name if is_div2k else name
-            return _by_folders(folder, hr_name, lr_names, scale, name)
+        for place in (folder, folder.parent):
+            if (place / hr_name).is_dir() and (place == folder or folder.name == hr_name):
+                return _by_folders(place, hr_name, lr_names, scale)
     if folder.name.startswith(IMAGE_SRF):
-        parent = folder.parent
         if folder.name != f"{IMAGE_SRF}{scale}":
             raise ValueError(f"{folder}: expected {IMAGE_SRF}{scale} for x{scale}")
-        return _by_marks(parent, scale, _known_name(parent) or parent.name)
+        return _by_marks(folder.parent, scale)
     if any(path.is_dir() for path in folder.glob(IMAGE_SRF + "*")):
-        return _by_marks(folder, scale, name)
+        return _by_marks(folder, scale)
     return None
+
+
+def _plain(folder, pairs=None):
+    """A folder of HR pictures as a test set: all, or some of them."""
+    if pairs is not None:
+        return _test_set(folder, folder, "HR pictures beside test sets, LR made here", pairs)
+    pairs = [Pair(hr, None, path) for hr, path in _pictures(folder)]
+    return _test_set(folder, folder, "HR pictures, LR made here", pairs)
+
+
+def _search(folder, scale, levels=LEVELS):
+    """Test sets in a folder and below: list, empty where no layout or name in it is known.
+
+    Beside test sets, any other folder is a test set too, and so are pictures.
+    """
+    own = _recognised(folder, scale)
+    # Only DIV2K's folders have names that say whose they are: others may stand beside them.
+    if own and not (DIV2K in own.layout and own.folder == folder):
+        return [own]
+    inside = [path for path in sorted(folder.iterdir()) if not path.name.startswith(".")]
+    # What begins with DIV2K_ belongs to it: its training pictures, and LR of other kinds.
+    below = [path for path in inside if path.is_dir() and not path.name.startswith(DIV2K)]
+    found = {path: _search(path, scale, levels - 1) if levels else [] for path in below}
+    if not own and not any(found.values()):
+        return [_plain(folder)] if _known_name(folder) else []
+    sets = [own] if own else []
+    for path, those in found.items():
+        sets += those or [_plain(path)]
+    loose = [path for path in inside if path.is_file() and utils.is_picture(path)]
+    sets.append(_plain(folder, [Pair(path, None, Path(path.name)) for path in loose]))
+    return [one for one in sets if one.pairs or one is own]
 
 
 def find(folder, scale):
@@ -187,8 +228,8 @@ def find(folder, scale):
 
     Args:
         folder: a folder of HR pictures, searched recursively; or one in a layout of
-            `LAYOUTS` or of SelfExSR; or a folder of several such, or of folders named as
-            test sets are.
+            `LAYOUTS` or of SelfExSR, or its folder of originals; or a folder of such ones, or
+            of folders named as test sets are, at most `LEVELS` below.
         scale: how far the pictures are reduced.
 
     Returns:
@@ -198,33 +239,36 @@ def find(folder, scale):
         ValueError: no such folder, no pictures in it, or none for this scale.
         OSError: it cannot be read.
     """
-    folder = Path(folder)
-    if not folder.is_dir():
+    path = Path(folder)
+    if not path.is_dir():
         raise ValueError(f"FOLDER = {str(folder)!r}: no such folder")
-    found = [_recognised(folder.resolve() if not folder.name else folder, scale)]
-    if not found[0]:
-        order = list(NAMES.values())
-        inside = sorted(
-            (path for path in folder.iterdir() if path.is_dir()),
-            key=lambda path: (order.index(_known_name(path) or order[-1]), path),
-        )
-        found = [_recognised(path, scale) or _plain(path) for path in inside]
-        is_several = any(_known_name(path) or _recognised(path, scale) for path in inside)
-        found = [one for one in found if one.pairs] if is_several else [_plain(folder)]
+    if path.name in ("", ".."):
+        path = path.resolve()
+    found = _search(path, scale) or [_plain(path)]
     for one in found:
         if not one.pairs:
             endings = " ".join(sorted(utils.SUFFIXES))
             raise ValueError(
                 f"FOLDER = {str(folder)!r}: no pictures found in it ({one.layout}; {endings})"
             )
-    return found
+    order = list(NAMES.values())
+    return sorted(found, key=lambda one: order.index(one.known) if one.known else len(order))
 
 
-def _plain(folder):
-    """A folder of HR pictures as a test set."""
-    pairs = [Pair(hr, None, path) for hr, path in _pictures(folder)]
-    name = _known_name(folder) or folder.resolve().name
-    return TestSet(name, folder, "HR pictures, LR made here", pairs)
+def of_pictures(paths):
+    """Single pictures as a test set.
+
+    Args:
+        paths: list of their files, of different names.
+
+    Raises:
+        ValueError: two have the same name.
+    """
+    pairs = {path.name: Pair(path, None, Path(path.name)) for path in map(Path, paths)}
+    if len(pairs) < len(paths):
+        raise ValueError(f"FOLDER = {', '.join(map(str, paths))!r}: expected different names")
+    folder = Path(paths[0]).parent
+    return TestSet("pictures", folder, "single pictures, LR made here", list(pairs.values()))
 
 
 def _read_8bit(path, notes, what):
@@ -301,13 +345,15 @@ def read_result(path, hr, notes):
     Raises:
         ValueError: unreadable, or of another size.
     """
-    picture = _read_8bit(path, notes, path.name)
+    own_notes = []
+    picture = _read_8bit(path, own_notes, path.name)
     if picture.shape[:2] != hr.shape[:2]:
         raise ValueError(
-            f"{path}: {picture.shape[1]}x{picture.shape[0]} pixels, expected "
-            f"{hr.shape[1]}x{hr.shape[0]}"
+            f"{picture.shape[1]}x{picture.shape[0]} pixels, expected {hr.shape[1]}x{hr.shape[0]}"
         )
-    return _in_colours_of(picture, hr, notes, path.name)
+    picture = _in_colours_of(picture, hr, own_notes, path.name)
+    notes += own_notes
+    return picture
 
 
 def label(folder):
@@ -332,24 +378,29 @@ def find_results(folder, test_set, scale):
         dict of `Pair.name` -> path, with those that were found.
 
     Raises:
-        ValueError: no such folder, or several pictures whose names fit one original.
+        ValueError: no such folder, one of another scale, or several pictures whose names fit
+            one original.
     """
     folder = Path(folder)
     if not folder.is_dir():
         raise ValueError(f"COMPARE = {str(folder)!r}: no such folder")
+    of_scale = SCALE_FOLDER.fullmatch(folder.resolve().name)
+    if of_scale and int(of_scale[1]) != scale:
+        raise ValueError(f"COMPARE = {str(folder)!r}: expected pictures of x{scale}")
+    names = {test_set.name, test_set.known} - {""}
     named = [
         place
         for place in sorted(folder.iterdir())
-        if place.is_dir() and (_known_name(place) or place.name) == test_set.name
+        if place.is_dir() and (_known_name(place) or place.name) in names
     ]
     for place in [*named, folder]:
         for inner in (place / f"x{scale}", place / f"X{scale}", place):
-            if inner.is_dir() and (found := _match(inner, test_set.pairs)):
+            if inner.is_dir() and (found := _match(inner, test_set.pairs, scale)):
                 return found
     return {}
 
 
-def _match(folder, pairs):
+def _match(folder, pairs, scale):
     """Pictures in a folder that belong to pairs: dict of name -> path."""
     files = {path.relative_to(folder): path for path in utils.find_pictures(folder)}
 
@@ -362,8 +413,10 @@ def _match(folder, pairs):
         return path.with_suffix("") in (name.with_suffix(""), bases[name])
 
     def begins(path, base):
-        more = re.compile(re.escape(base.name) + r"([_\-. ]|x\d).*", re.DOTALL)
-        return path.parent == base.parent and more.fullmatch(path.stem) is not None
+        more = re.fullmatch(re.escape(base.name) + r"(([_\-. ]|x\d).*)", path.stem, re.DOTALL)
+        if more is None or path.parent != base.parent:
+            return False
+        return all(int(mark) == scale for mark in SCALE_MARK.findall(more[1]))
 
     def begins_the_same(path, name):
         # Of cat and cat_2, cat_2_x2 belongs to cat_2: the longest that it begins with.

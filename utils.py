@@ -775,6 +775,11 @@ def downscale(picture, scale):
     return imresize(picture, height // scale, width // scale)
 
 
+def upscale_nearest(picture, scale):
+    """Nearest neighbour: (H, W, ...) to (scale * H, scale * W, ...), of the same dtype."""
+    return picture.repeat(scale, axis=0).repeat(scale, axis=1)
+
+
 def upscale_bicubic(picture, scale):
     """MATLAB's bicubic enlargement of (H, W[, C]) by a whole `scale`."""
     return imresize(picture, picture.shape[0] * scale, picture.shape[1] * scale)

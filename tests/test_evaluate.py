@@ -1,5 +1,7 @@
 import functools
 import json
+import shutil
+import signal
 
 import numpy as np
 import pytest
@@ -92,21 +94,101 @@ def test_one_bad_picture_does_not_end_the_rest(tmp_path, benchmark, small_weight
 
 
 def test_several_test_sets_at_once(tmp_path, benchmark, small_weights, capsys):
+    (benchmark / "HR").rename(tmp_path / "plain")
+    shutil.copytree(tmp_path / "plain", benchmark / "HR")
     words = ["--weights", str(small_weights)]
-    assert evaluate.main([str(benchmark), *words, str(benchmark / "HR")]) == 0
+    assert evaluate.main([str(benchmark), *words, "plain"]) == 0
     found = results(tmp_path)
     assert [(row["test_set"], row["name"]) for row in found["images"]] == [
         ("Set", "a.png"),
         ("Set", "b.png"),
-        ("HR", "a.png"),
-        ("HR", "b.png"),
+        ("plain", "a.png"),
+        ("plain", "b.png"),
     ]
     assert [one["given_lr"] for one in found["test_sets"]] == [2, 0]
     assert (tmp_path / "evaluation/output/Set/a.png").is_file()
-    assert (tmp_path / "evaluation/output/HR/a.png").is_file()
+    assert (tmp_path / "evaluation/output/plain/a.png").is_file()
     out = capsys.readouterr().out
     assert "Set: 2 pictures in" in out
     assert "(HR in HR, LR LR/x2)" in out
+
+
+def test_single_pictures(tmp_path, benchmark, capsys):
+    words = [f"Set/HR/{name}.png" for name in "ba"] + ["--weights", "none", "--scale", "2"]
+    assert evaluate.main(words) == 0
+    assert [row["name"] for row in results(tmp_path)["images"]] == ["b.png", "a.png"]
+    assert "pictures: 2 pictures in Set/HR (single pictures" in capsys.readouterr().out
+    assert evaluate.main(words[1:]) == 0
+    assert "pictures: 1 picture in Set/HR" in capsys.readouterr().out
+
+
+def test_notes_are_told(tmp_path, benchmark, capsys):
+    picture = smooth_picture(40, 40, 4, dtype=np.uint16)
+    utils.write(tmp_path / "deep.png", picture, {})
+    assert evaluate.main(["deep.png", "--weights", "none", "--scale", "2"]) == 0
+    notes = [
+        f"pictures, deep.png: {text}"
+        for text in ("original of 16 bits, rounded to 8", "transparency of original left out")
+    ]
+    error = capsys.readouterr().err
+    written = (tmp_path / "evaluation/results.md").read_text()
+    for note in notes:
+        assert f"note: {note}\n" in error
+        assert f"- {note}\n" in written
+
+
+def test_only_so_many_notes_are_printed(tmp_path, benchmark, capsys, monkeypatch):
+    monkeypatch.setattr(evaluate, "MOST_LINES", 2)
+    (tmp_path / "deep").mkdir()
+    for n in range(4):
+        utils.write(tmp_path / "deep" / f"{n}.png", smooth_picture(40, 40, dtype=np.uint16), {})
+    assert evaluate.main(["deep", "--weights", "none", "--scale", "2", "--no-pictures"]) == 0
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("note: ")]
+    assert len(lines) == 3
+    assert lines[-1] == "note: 2 more in results.md"
+    assert (tmp_path / "evaluation/results.md").read_text().count("16 bits, rounded") == 4
+
+
+REALLY_RESTORE = evaluate.restore
+
+
+def test_scores_until_ctrl_c_are_written(tmp_path, benchmark, capsys, monkeypatch):
+    count = 0
+
+    def restore(*args):
+        nonlocal count
+        count += 1
+        if count == 2:
+            signal.raise_signal(signal.SIGINT)
+        return REALLY_RESTORE(*args)
+
+    monkeypatch.setattr(evaluate, "restore", restore)
+    shutil.copytree(benchmark, tmp_path / "Set14")
+    assert evaluate.main(["Set", "Set14", "--weights", "none", "--scale", "2"]) == 130
+    assert "evaluate.py: stopped; 1 of 4 were scored" in capsys.readouterr().err
+    found = results(tmp_path)
+    assert [row["name"] for row in found["images"]] == ["a.png"]
+    assert [one["untried"] for one in found["test_sets"]] == [1]
+    assert (
+        "1 of 2 pictures were left when it was stopped"
+        in (tmp_path / "evaluation/results.md").read_text()
+    )
+    assert (tmp_path / "evaluation/report.html").is_file()
+
+
+def test_ctrl_c_that_a_library_turns_into_another_error(tmp_path, benchmark, capsys, monkeypatch):
+    def restore(*args):
+        try:
+            signal.raise_signal(signal.SIGINT)
+        except KeyboardInterrupt as error:
+            raise ValueError("graph execution error") from error
+
+    monkeypatch.setattr(evaluate, "restore", restore)
+    assert evaluate.main(["Set", "--weights", "none", "--scale", "2"]) == 130
+    error = capsys.readouterr().err
+    assert "stopped" in error
+    assert "graph execution" not in error
+    assert not (tmp_path / "evaluation/results.json").exists()
 
 
 def test_test_sets_of_one_name_are_told_apart(benchmark):
@@ -138,20 +220,24 @@ def test_flat_picture_that_only_bicubic_restores_exactly(tmp_path, benchmark):
     (line,) = [line for line in lines if line.startswith("| a.png")]
     assert line.split("|")[4].strip() == "−∞"
     (line,) = [line for line in lines if line.startswith("| mean of 2")]
-    assert line.split("|")[4].strip() == "–"
+    assert line.split("|")[4].strip() == "–"  # each mean is of another picture
     assert (tmp_path / "evaluation/report.html").is_file()
 
 
 def test_name_or_shape_that_cannot_be_drawn_ends_nothing(tmp_path, benchmark, capsys):
     (tmp_path / "odd").mkdir()
-    for name, width in ("new\nline", 40), ("wide", 16500), ("plain", 40):
+    names = {"new\nline": 40, "wide": 16500, "plain": 40, "<img src=x>": 40, "\x1b[31m": 40}
+    for name, width in {**names, "long" * 62: 40}.items():
         picture = np.repeat(smooth_picture(40, 20), width // 20, axis=1)
-        utils.write(tmp_path / "odd" / f"{name}.png", picture, {})
+        utils.write(tmp_path / "odd" / f"{name}.bmp", picture, {})
     assert evaluate.main(["odd", "--weights", "none", "--scale", "2"]) == 1
-    error = capsys.readouterr().err
-    assert "wide.png: scored, but not all of its pictures were written: " in error
-    assert error.count("refused") == 1
-    assert len(results(tmp_path)["images"]) == 3
+    captured = capsys.readouterr()
+    assert "long.bmp: scored, but not all of its pictures were written: " in captured.err
+    assert captured.err.count("refused") == 1
+    assert "\x1b" not in captured.out + captured.err
+    assert len(results(tmp_path)["images"]) == 6
+    assert (tmp_path / "evaluation/Combined/wide.bmp.png").is_file()
+    assert "<img" not in (tmp_path / "evaluation/results.md").read_text().replace("\\<", "")
 
 
 def test_pictures_of_another_program(tmp_path, benchmark, capsys):
@@ -171,7 +257,8 @@ def test_pictures_of_another_program(tmp_path, benchmark, capsys):
     assert not (tmp_path / "evaluation/output").exists()
     utils.write(tmp_path / "Other" / "x2" / "a_x2.png", smooth_picture(9, 9), {})
     assert evaluate.main(words) == 1
-    assert "a_x2.png: 9x9 pixels, expected 52x40" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert "refused Other/x2/a_x2.png: 9x9 pixels, expected 52x40\n" in error
     assert results(tmp_path)["mean"]["compared"]["Other"] is None
 
 
@@ -196,6 +283,20 @@ def test_only_tables(tmp_path, benchmark, small_weights):
     assert names == {"results.json", "results.md", "results.csv"}
 
 
+def test_page_of_an_earlier_run_is_told_of(tmp_path, benchmark, capsys):
+    words = ["Set", "--weights", "none", "--scale", "2"]
+    assert evaluate.main(words) == 0
+    assert "earlier" not in capsys.readouterr().out
+    assert evaluate.main([*words, "--no-pictures"]) == 0
+    assert "report.html and the pictures in evaluation are of an earlier" in capsys.readouterr().out
+
+
+def test_second_word_after_compare_is_refused(benchmark, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        evaluate.main(["Set", "--compare", "A", "B"])
+    assert "--compare A B: expected --compare before each of them" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -204,6 +305,10 @@ def test_only_tables(tmp_path, benchmark, small_weights):
         (["HR", "--weights", "none.keras"], "none.keras: no such weights file"),
         (["HR", "--weights", "none"], "SCALE = 0: expected 2, 3 or 4, since WEIGHTS = 'none'"),
         (["HR", "--scale", "3"], "SCALE = 3: "),
+        (
+            ["HR", "--weights", "none", "--scale", "2", "--self-ensemble"],
+            "SELF_ENSEMBLE = True: no network has WEIGHTS = 'none'",
+        ),
         (["HR", "--compare", "nowhere"], "COMPARE = 'nowhere': no such folder"),
         (["HR", "--compare", "empty"], "COMPARE = 'empty': no picture in it bears the name"),
         (["bad"], "FOLDER = 'bad': no picture in it could be scored"),

@@ -15,8 +15,10 @@ from PIL import Image
 import figures
 import metrics
 import report
-from report import NEAREST, ORIGINAL, Report
-from scores import BICUBIC, PREDICTION
+import utils
+from evaluate import Restored
+from report import Report
+from scores import BICUBIC, NEAREST, ORIGINAL, PREDICTION
 
 # ---- what is packed ----
 
@@ -47,11 +49,21 @@ def test_pictures_take_no_more_than_their_budget(budget):
     assert sum(map(len, files)) > budget / 8
 
 
-def test_picture_that_must_keep_its_size_keeps_it():
-    files, is_exact = report.compress([noise(400, 500), noise(60, 50)], [1, 0], 20_000)
+def test_picture_of_a_smaller_factor_keeps_its_size_longer():
+    pictures = [noise(800, 1000), noise(200, 250)]
+    files, is_exact = report.compress(pictures, [1, 0.25], 50_000)
     assert not is_exact
-    assert opened(files[0]).shape[0] < 400
-    assert opened(files[1]).shape == (60, 50, 3)
+    assert 200 <= opened(files[0]).shape[0] < 800
+    assert opened(files[1]).shape == (200, 250, 3)
+    files, _ = report.compress(pictures, [1, 0.25], 8_000)
+    assert opened(files[1]).shape[0] < 200
+    assert sum(map(len, files)) <= 8_000
+
+
+def test_picture_that_is_too_long_for_webp_is_reduced():
+    files, is_exact = report.compress([smooth_picture(40, 20_000)], [1], 10_000_000)
+    assert not is_exact
+    assert 16_000 < opened(files[0]).shape[1] <= 16_383
 
 
 def test_budget_that_is_too_small_still_gives_pictures():
@@ -71,9 +83,10 @@ def views_of(original, shift=3):
 
 def add(page, title, original, shift=3, notes=()):
     views = views_of(original, shift)
-    found = {name: metrics.score(original, views[name], 2) for name in (BICUBIC, PREDICTION)}
+    whole = {**views, NEAREST: utils.upscale_nearest(views[NEAREST], 2)}
+    found = {name: metrics.score(original, whole[name], 2) for name in whole if name != ORIGINAL}
     box = figures.find_box(original, views[BICUBIC], views[PREDICTION], 2)
-    page.add(title, views, found, box, 2, list(notes))
+    page.add(title, Restored(views, found, list(notes), {}, box, True), 2)
 
 
 def write(page, path, title="Set5 ×2: x.keras"):
@@ -100,14 +113,14 @@ def address_to_pixels(address):
 
 def test_page_holds_every_view_and_the_part_of_the_largest_gain_exactly(tmp_path):
     original = noise(300, 400)
-    page = Report(1, budget=400_000)
+    page = Report(1, PREDICTION, budget=400_000)
     add(page, "a", original)
     path = write(page, tmp_path / "report.html")
     (picture,) = stored(path, "index")["pictures"]
     kept = stored(path, "picture-0")
     assert not picture["is_exact"]
     assert set(kept["views"]) == {NEAREST, BICUBIC, PREDICTION, ORIGINAL}
-    assert set(kept["errors"]) == {BICUBIC, PREDICTION}
+    assert set(kept["errors"]) == {NEAREST, BICUBIC, PREDICTION}
     left, top, width, height = kept["crop"]["box"]
     inside = {
         name: view[top : top + height, left : left + width]
@@ -126,7 +139,7 @@ def test_page_holds_every_view_and_the_part_of_the_largest_gain_exactly(tmp_path
 def test_size_of_the_page_does_not_follow_the_number_of_pictures(tmp_path):
     sizes = []
     for count in 2, 8:
-        page = Report(count, budget=400_000)
+        page = Report(count, PREDICTION, budget=400_000)
         for seed in range(count):
             add(page, str(seed), noise(300, 300, seed))
         sizes.append(write(page, tmp_path / "report.html").stat().st_size)
@@ -134,7 +147,7 @@ def test_size_of_the_page_does_not_follow_the_number_of_pictures(tmp_path):
 
 
 def test_names_cannot_end_the_script_or_become_tags(tmp_path):
-    page = Report(1)
+    page = Report(1, PREDICTION)
     add(page, "</script><b>{{title}}", smooth_picture(40, 40), notes=["<i>"])
     path = write(page, tmp_path / "report.html", title="<b>{{index}}")
     assert stored(path, "index")["pictures"][0]["title"] == "</script><b>{{title}}"
@@ -142,7 +155,7 @@ def test_names_cannot_end_the_script_or_become_tags(tmp_path):
 
 
 def test_page_asks_for_nothing_from_elsewhere(tmp_path):
-    page = Report(1)
+    page = Report(1, PREDICTION)
     add(page, "a", smooth_picture(40, 40))
     text = write(page, tmp_path / "report.html").read_text(encoding="utf-8")
     assert "default-src 'none'" in text
@@ -179,7 +192,7 @@ def ramp(height=240, width=320):
 @pytest.fixture(scope="module")
 def page_file(tmp_path_factory):
     """A page of three pictures: the ramp, and two of less and of more gain."""
-    page = Report(3)
+    page = Report(3, PREDICTION)
     add(page, "ramp.png", ramp(), shift=20)
     add(page, "small.png", smooth_picture(90, 70), shift=3)
     add(page, "wide.png", smooth_picture(100, 700), shift=60)
@@ -245,7 +258,7 @@ def test_page_opens_from_disk_with_the_largest_gain_first(opened_page):
     page = opened_page.page
     assert page.locator("#name").text_content() == "wide.png"
     assert page.locator("#pictures button").count() == 3
-    assert page.locator("#scores tr").count() == 3
+    assert page.locator("#scores tr").count() == 4
     assert "each as it was scored" in page.locator("#exactness").text_content()
 
 
@@ -362,7 +375,7 @@ def test_error_map_is_of_the_view(opened_page):
     assert page.locator("#legend").is_visible()
     captions = page.locator("figcaption").all_text_contents()
     assert [text.split(",")[0] for text in captions] == [
-        "nearest",
+        "error of nearest",
         "error of bicubic",
         "error of prediction",
         "original",
@@ -370,6 +383,7 @@ def test_error_map_is_of_the_view(opened_page):
     box = opened_page.box()
     seen = opened_page.pixels(box["width"] // 2, box["height"] // 2)
     assert seen[1].sum() > seen[2].sum() + 100
+    assert page.locator("figcaption").nth(1).text_content().endswith("dB")
 
 
 def test_fingers_move_the_divider_and_pinch(chromium, page_file):
@@ -436,7 +450,7 @@ def test_page_has_no_serious_accessibility_fault(chromium, page_file, scheme, wi
 
 def test_compressed_page_says_so_and_frames_what_is_exact(chromium, tmp_path):
     original = noise(600, 800)
-    page = Report(1, budget=400_000)
+    page = Report(1, PREDICTION, budget=400_000)
     add(page, "a", original)
     found = Opened(chromium, write(page, tmp_path / "report.html"))
     assert (

@@ -38,16 +38,36 @@ def summary(rows=ROWS, count=2, given_lr=(0, 0), name="mine"):
     return scores.summarise(TestSet(name, name, "HR", [None] * count), rows, METHODS, 2, given_lr)
 
 
+def set5_of(count):
+    return TestSet("Set5", "Set5", "HR", [None] * count, known="Set5")
+
+
 def test_exactly_restored_picture_is_left_out_of_the_mean_psnr_only():
-    mean = scores.mean(ROWS, "prediction")
-    assert mean == {"psnr": 33, "ssim": 0.95, "rgb_psnr": 32}
+    mean = scores.means(ROWS, METHODS)
+    assert mean["prediction"] == {"psnr": 33, "ssim": 0.95, "rgb_psnr": 32}
     assert summary()["restored_exactly"] == {"prediction": 1}
-    assert scores.mean(ROWS[1:], "prediction")["psnr"] == math.inf
+    # Nor is it in what the other methods' PSNRs are the mean of: they would not compare.
+    assert mean["bicubic"] == {"psnr": 30, "ssim": 0.9, "rgb_psnr": 29}
+    assert scores.means(ROWS, ["bicubic"])["bicubic"]["psnr"] == 25
+
+
+def test_mean_where_every_picture_was_restored_exactly_by_somebody():
+    assert scores.means(ROWS[1:], METHODS[:2])["prediction"]["psnr"] == math.inf
+    assert scores.means(ROWS[1:], METHODS[:2])["bicubic"]["psnr"] == 20
+    rows = [row("a", A=score(math.inf), B=score(30)), row("b", A=score(20), B=score(math.inf))]
+    assert {m: one["psnr"] for m, one in scores.means(rows, ["A", "B"]).items()} == {
+        "A": 20,
+        "B": 30,
+    }
+
+
+def test_no_pictures_have_no_mean():
+    assert scores.means([], ["A"]) == {"A": None}
 
 
 def test_method_that_lacks_a_picture_has_no_mean():
-    assert scores.mean(ROWS, "RCAN") is None
-    assert scores.mean(ROWS[:1], "RCAN") == score(34)
+    assert scores.means(ROWS, METHODS)["RCAN"] is None
+    assert scores.means(ROWS[:1], METHODS)["RCAN"] == score(34)
     assert summary()["missing"] == {"RCAN": 1}
 
 
@@ -75,7 +95,7 @@ def test_csv_has_a_line_for_each_method_of_each_picture():
 
 def test_table_has_a_row_for_each_test_set_and_the_published_scores_under_it():
     five = [row(str(n), bicubic=score(30), prediction=score(33)) for n in range(5)]
-    one = scores.summarise(TestSet("Set5", "Set5", "HR", [None] * 5), five, METHODS[:2], 2, (5, 5))
+    one = scores.summarise(set5_of(5), five, METHODS[:2], 2, (5, 5))
     table = scores.summary_table([one], METHODS[:2])
     assert table[1:] == [
         ["Set5", "5", "30.00 / 0.9000 / 29.00", "33.00 / 0.9000 / 32.00"],
@@ -84,12 +104,38 @@ def test_table_has_a_row_for_each_test_set_and_the_published_scores_under_it():
     ]
 
 
+def test_published_scores_have_a_column_of_their_own_where_there_is_no_network():
+    methods = ["bicubic", "RCAN"]
+    five = [row(str(n), bicubic=score(30), RCAN=score(33)) for n in range(5)]
+    one = scores.summarise(set5_of(5), five, methods, 2, (5, 5))
+    table = scores.summary_table([one], methods)
+    assert table[0][2:] == ["bicubic", "RCAN", "published"]
+    assert table[1][2:] == ["30.00 / 0.9000 / 29.00", "33.00 / 0.9000 / 32.00", ""]
+    assert table[3] == ["Set5, EDSR, published", "", "", "", "38.11 / 0.9601"]
+
+
+def test_set_of_another_name_in_the_tables_keeps_its_published_scores():
+    five = [row(str(n), bicubic=score(30)) for n in range(5)]
+    second = TestSet("Set5-2", "other/Set5", "HR", [None] * 5, known="Set5")
+    assert scores.summarise(second, five, ["bicubic"], 2, (0, 0))["published"]
+
+
+def test_pictures_that_were_left_are_told_from_refused_ones():
+    rows = [row(str(n), bicubic=score(30)) for n in range(2)]
+    one = scores.summarise(set5_of(5), rows, ["bicubic"], 2, (0, 0), untried=2)
+    assert scores.summary_table([one], ["bicubic"])[1][1] == "2 of 5"
+    text = "\n".join(scores.provenance(MADE_BY, [one]))
+    assert "1 of 5 pictures were refused" in text
+    assert "2 of 5 pictures were left when it was stopped" in text
+    assert not one["published"]
+
+
 def test_refused_picture_shows_in_the_table_and_hides_the_published_scores():
     four = [row(str(n), bicubic=score(30)) for n in range(4)]
-    one = scores.summarise(TestSet("Set5", "Set5", "HR", [None] * 5), four, ["bicubic"], 2, (0, 0))
+    one = scores.summarise(set5_of(5), four, ["bicubic"], 2, (0, 0))
     table = scores.summary_table([one], ["bicubic"])
     assert [line[:2] for line in table[1:]] == [["Set5", "4 of 5"]]
-    six = scores.summarise(TestSet("Set5", "Set5", "HR", [None] * 6), four, ["bicubic"], 2, (0, 0))
+    six = scores.summarise(set5_of(6), four, ["bicubic"], 2, (0, 0))
     assert not six["published"]
     assert "Set5: 1 of 5 pictures were refused" in "\n".join(scores.provenance(MADE_BY, [one]))
 
@@ -102,12 +148,22 @@ def test_table_of_pictures_ends_with_the_mean_and_shows_gains():
         *("33.000 0.9000", "+3.000", "34.000 0.9000", "+4.000"),
     ]
     assert table[2] == ["b", "20.000 0.9000", "∞ 1.0000", "+∞", "–", "–"]
-    assert table[3][:4] == ["mean of 2", "25.000 0.9000", "33.000 0.9500", "–"]
+    assert table[3][:4] == ["mean of 2", "30.000 0.9000", "33.000 0.9500", "+3.000"]
+
+
+def test_mean_gain_where_one_method_restored_everything_exactly():
+    rows = [row("a", bicubic=score(20), A=score(math.inf))]
+    assert scores.picture_table(rows, ["bicubic", "A"])[-1][-1] == "+∞"
 
 
 def test_markdown_is_aligned_and_escaped():
     text = scores.as_markdown([["a|b", "n"], ["c", "1.5"]])
     assert text.splitlines() == ["| a\\|b |   n |", "| :--- | --: |", "| c    | 1.5 |"]
+
+
+def test_names_cannot_tear_a_table_nor_steer_a_terminal():
+    text = scores.as_markdown([["a\nb\x1b[31m<img src=x>\udc80 é∞"]])
+    assert text.splitlines()[0] == "| a\\nb\\x1b[31m\\<img src=x>\\udc80 é∞ |"
 
 
 def test_html_is_escaped():

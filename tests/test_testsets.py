@@ -53,12 +53,18 @@ def test_layout_is_recognised_and_its_lr_used(tmp_path, layout):
         assert not notes
 
 
-@pytest.mark.parametrize("place", ["DIV2K_valid_HR", "image_SRF_2"])
-def test_folder_of_the_originals_itself_is_recognised(tmp_path, place):
-    _, hr, lr = LAYOUTS["DIV2K's" if place.startswith("DIV2K") else "SelfExSR's"]
-    lay_out(tmp_path, hr, lr)
-    (found,) = testsets.find(tmp_path / place, 2)
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_folder_of_the_originals_itself_is_recognised(tmp_path, monkeypatch, layout):
+    name, hr, lr = LAYOUTS[layout]
+    lay_out(tmp_path / "set5", hr, lr)
+    place = tmp_path / "set5" / hr.split("/")[0]
+    (found,) = testsets.find(place, 2)
+    assert (found.name, found.known) == (name, name)
     assert [pair.lr.is_file() for pair in found.pairs] == [True, True]
+    monkeypatch.chdir(place)
+    assert testsets.find(".", 2)[0].name == name
+    monkeypatch.chdir(place.parent)
+    assert testsets.find(place.name, 2)[0].name == name
 
 
 @pytest.mark.parametrize("scale", [3, 4])
@@ -92,9 +98,45 @@ def test_folder_of_test_sets(tmp_path):
     lay_out(tmp_path / "Set14", "HR/{}.png")
     lay_out(tmp_path / "Set5", *LAYOUTS["BasicSR's"][1:])
     lay_out(tmp_path / "a", "HR/{}.png")
+    lay_out(tmp_path / "plain", "{}.png")
     (tmp_path / "empty").mkdir()
     found = testsets.find(tmp_path, 2)
-    assert [one.name for one in found] == ["Set5", "Set14", "Urban100", "a"]
+    assert [one.name for one in found] == ["Set5", "Set14", "Urban100", "a", "plain"]
+
+
+def test_div2k_beside_other_test_sets(tmp_path):
+    lay_out(tmp_path, *LAYOUTS["DIV2K's"][1:])
+    lay_out(tmp_path, "DIV2K_train_HR/{}.png")
+    lay_out(tmp_path, "DIV2K_valid_LR_unknown/X2/{}.png")
+    lay_out(tmp_path / "Set5", *LAYOUTS["ours"][1:])
+    found = testsets.find(tmp_path, 2)
+    assert [(one.name, len(one.pairs)) for one in found] == [("Set5", 2), ("DIV2K", 2)]
+
+
+def test_test_sets_further_down_are_found_each_with_its_lr(tmp_path):
+    lay_out(tmp_path / "data" / "benchmarks" / "Set5", *LAYOUTS["ours"][1:])
+    lay_out(tmp_path / "data" / "benchmarks" / "Set5", "RCAN/x2/{}.png")
+    lay_out(tmp_path / "data" / "B100", "{}.png")
+    lay_out(tmp_path / "data" / ".hidden" / "Set14", "{}.png")
+    found = testsets.find(tmp_path, 2)
+    assert [(one.name, len(one.pairs)) for one in found] == [("Set5", 2), ("B100", 2)]
+    assert all(pair.lr for pair in found[0].pairs)
+
+
+def test_pictures_beside_test_sets_are_a_test_set(tmp_path):
+    lay_out(tmp_path / "mine" / "Set5", *LAYOUTS["ours"][1:])
+    lay_out(tmp_path / "mine", "{}.png", names=["loose"])
+    found = testsets.find(tmp_path / "mine", 2)
+    assert [(one.name, len(one.pairs)) for one in found] == [("Set5", 2), ("mine", 1)]
+    assert found[1].layout == "HR pictures beside test sets, LR made here"
+
+
+def test_single_pictures_are_a_test_set(tmp_path):
+    lay_out(tmp_path, "{}.png")
+    found = testsets.of_pictures([tmp_path / "bird.png", tmp_path / "baby.png"])
+    assert [pair.name.name for pair in found.pairs] == ["bird.png", "baby.png"]
+    with pytest.raises(ValueError, match=r"baby.png.*expected different names"):
+        testsets.of_pictures([tmp_path / "baby.png", tmp_path / "more" / "baby.png"])
 
 
 def test_current_folder_has_a_name(tmp_path, monkeypatch):
@@ -102,6 +144,9 @@ def test_current_folder_has_a_name(tmp_path, monkeypatch):
     assert testsets.find(".", 2)[0].name == "Set5"
     monkeypatch.chdir(lay_out(tmp_path / "plain", "{}.png"))
     assert testsets.find(".", 2)[0].name == "plain"
+    (tmp_path / "plain" / "inner").mkdir()
+    monkeypatch.chdir(tmp_path / "plain" / "inner")
+    assert testsets.find("..", 2)[0].name == "plain"
 
 
 @pytest.mark.parametrize("name", ["none", "empty", "Set5/HR"])
@@ -237,6 +282,18 @@ def test_result_belongs_to_the_longest_name_that_it_begins_with(tmp_path):
     assert found_in(tmp_path, names) == {"cat_2.png": "cat_2_x2.png", "cat.png": "cat_x2.png"}
 
 
+def test_results_of_another_scale_are_not_taken(tmp_path):
+    write(tmp_path / "x3" / "baby.png", smooth_picture(4, 4))
+    with pytest.raises(ValueError, match=r"COMPARE = '.*x3': expected pictures of x2"):
+        found_in(tmp_path / "x3", ["baby.png"])
+    assert found_in(tmp_path, ["baby.png"]) == {}
+    for name in "baby_x3.png", "baby_x3_SR.png", "babyx4.png":
+        write(tmp_path / name, smooth_picture(4, 4))
+    assert found_in(tmp_path, ["baby.png"]) == {}
+    write(tmp_path / "baby_x2_SR.png", smooth_picture(4, 4))
+    assert found_in(tmp_path, ["baby.png"]) == {"baby.png": "baby_x2_SR.png"}
+
+
 def test_several_results_for_one_original(tmp_path):
     for name in "baby_A.png", "baby_B.png":
         write(tmp_path / name, smooth_picture(4, 4))
@@ -261,5 +318,6 @@ def test_result_in_other_colours_or_size(tmp_path):
     read = testsets.read_result(tmp_path / "sr.png", grey, notes)
     np.testing.assert_array_equal(read, grey)
     assert notes == ["sr.png reduced to grey, as the original is"]
-    with pytest.raises(ValueError, match=r"sr.png: 20x20 pixels, expected 22x20"):
+    with pytest.raises(ValueError, match=r"^20x20 pixels, expected 22x20"):
         testsets.read_result(tmp_path / "sr.png", smooth_picture(20, 22), notes)
+    assert len(notes) == 1

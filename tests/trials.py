@@ -34,6 +34,7 @@ from conftest import bilinear_network, small_network, smooth_picture  # noqa: E4
 from PIL import Image  # noqa: E402
 
 import checkpoint  # noqa: E402
+import evaluate  # noqa: E402
 import figures  # noqa: E402
 import metrics  # noqa: E402
 import report  # noqa: E402
@@ -507,18 +508,18 @@ def make_photograph(side, chance):
 def try_page(path, count, side):
     """Writes a page of pictures of `side` squared pixels; returns its size in bytes."""
     chance = np.random.default_rng(1)
-    page = report.Report(count)
+    page = report.Report(count, "prediction")
     for number in range(count):
         original = make_photograph(side, chance)
         lr = utils.downscale(original, 2)
         bicubic = utils.upscale_bicubic(lr, 2)
         better = ((original.astype(int) + bicubic) // 2).astype(np.uint8)
-        views = {"nearest": lr, "bicubic": bicubic, "prediction": better, "original": original}
-        found = {
-            name: metrics.score(original, views[name], 2) for name in ("bicubic", "prediction")
-        }
+        shown = {"bicubic": bicubic, "prediction": better}
+        whole = {"nearest": utils.upscale_nearest(lr, 2), **shown}
+        found = {name: metrics.score(original, view, 2) for name, view in whole.items()}
+        views = {"nearest": lr, **shown, "original": original}
         box = figures.find_box(original, bicubic, better, 2)
-        page.add(f"{number}", views, found, box, 2, [])
+        page.add(f"{number}", evaluate.Restored(views, found, [], {}, box, True), 2)
     page.write(path, "trial", "", "", [], list(views))
     return path.stat().st_size
 
