@@ -15,6 +15,7 @@ from PIL import Image
 import figures
 import metrics
 import report
+import scores
 import utils
 from evaluate import Restored
 from report import Report
@@ -89,12 +90,19 @@ def add(page, title, original, shift=3, notes=()):
     page.add(title, Restored(views, found, list(notes), {}, box, True), 2)
 
 
+SUMMARY = [
+    ["PSNR / SSIM on Y / PSNR over RGB", "pictures", BICUBIC, PREDICTION, "RCAN"],
+    ["Set5", "5", *["33.67 / 0.9303 / 31.80"] * 3],
+    ["Set5, EDSR-baseline, published", "", "", "37.99 / 0.9604", ""],
+]
+
+
 def write(page, path, title="Set5 ×2: x.keras"):
     page.write(
         path,
         title,
         "pictures",
-        "<table><tr><th scope='col'>x</th></tr></table>",
+        scores.as_html(SUMMARY),
         ["how"],
         [NEAREST, BICUBIC, PREDICTION, ORIGINAL],
     )
@@ -152,6 +160,42 @@ def test_names_cannot_end_the_script_or_become_tags(tmp_path):
     path = write(page, tmp_path / "report.html", title="<b>{{index}}")
     assert stored(path, "index")["pictures"][0]["title"] == "</script><b>{{title}}"
     assert "<title>&lt;b&gt;{{index}}</title>" in path.read_text(encoding="utf-8")
+
+
+def restored_of(original, **others):
+    """A picture with bicubic and others; those that are None are not there."""
+    views = {BICUBIC: views_of(original)[BICUBIC], **others}
+    views = {name: view for name, view in views.items() if view is not None}
+    nearest = original[::2, ::2]
+    whole = {NEAREST: utils.upscale_nearest(nearest, 2), **views}
+    found = {name: metrics.score(original, view, 2) for name, view in whole.items()}
+    views = {NEAREST: nearest, **views, ORIGINAL: original}
+    return Restored(views, found, [], {}, (0, 0, 24, 24), True)
+
+
+@pytest.fixture(scope="module")
+def compared_file(tmp_path_factory):
+    """A page of programs 7 and 10, of which 7 restores one exactly, and lacks one."""
+    page = Report(3, "7")
+    for seed, name in enumerate(["exact", "near", "lacking"]):
+        original = smooth_picture(80, 100, seed=seed)
+        near = views_of(original)[PREDICTION]
+        seven = {"exact": original, "near": near, "lacking": None}[name]
+        page.add(name, restored_of(original, **{"10": near, "7": seven}), 2)
+    flat = np.full((80, 100, 3), 90, np.uint8)
+    page.add("flat", restored_of(flat, **{BICUBIC: flat, "7": flat // 2, "10": flat}), 2)
+    path = tmp_path_factory.mktemp("compared") / "report.html"
+    page.write(path, "t", "s", "", [], [NEAREST, BICUBIC, "10", "7", ORIGINAL])
+    return path
+
+
+def test_infinite_and_missing_scores_are_told_without_infinity_in_json(compared_file):
+    pictures = stored(compared_file, "index")["pictures"]
+    assert [(p["title"], p["gain"]) for p in pictures][::3] == [("exact", 1000), ("flat", -1000)]
+    assert pictures[0]["scores"]["7"]["psnr"] == "∞"
+    assert pictures[3]["scores"]["7"]["gain"] == "−∞"
+    assert pictures[2]["gain"] is None
+    assert pictures[2]["summary"].endswith(" → –")
 
 
 def test_page_asks_for_nothing_from_elsewhere(tmp_path):
@@ -386,14 +430,149 @@ def test_error_map_is_of_the_view(opened_page):
     assert page.locator("figcaption").nth(1).text_content().endswith("dB")
 
 
-def test_fingers_move_the_divider_and_pinch(chromium, page_file):
-    found = Opened(
-        chromium,
-        page_file,
-        viewport={"width": 390, "height": 844},
-        has_touch=True,
-        is_mobile=True,
+def test_programs_stay_in_their_order_and_what_has_no_score_comes_last(chromium, compared_file):
+    found = Opened(chromium, compared_file)
+    for order in ("gain", "-gain", "psnr"):
+        found.page.locator("#sort").select_option(order)
+        last = found.page.locator("#pictures button").last
+        assert last.text_content().startswith("lacking")
+    found.choose("near")
+    names = found.page.locator("#scores tbody th").all_text_contents()
+    assert names == ["nearest", "bicubic", "10", "7"]
+    found.choose("lacking")
+    assert "7: none of this picture" in found.page.locator(".tag.right").text_content()
+    assert not found.faults
+    found.context.close()
+
+
+def test_keys_work_the_same_while_the_range_is_focused(opened_page):
+    opened_page.choose("ramp.png")
+    page = opened_page.page
+    page.locator("#split").focus()
+    for key, split in {"ArrowLeft": 0.48, "ArrowRight": 0.5, "ArrowUp": 0.52}.items():
+        page.keyboard.press(key)
+        assert opened_page.state()[0][3] == pytest.approx(split, abs=1e-6)
+    zoom = opened_page.state()[0][0]
+    page.keyboard.press("+")
+    assert opened_page.state()[0][0] > zoom
+    page.keyboard.press("0")
+    assert opened_page.state()[0][0] == zoom
+
+
+def test_shift_and_arrows_go_to_another_place(opened_page):
+    opened_page.choose("ramp.png")
+    page = opened_page.page
+    page.get_by_role("button", name="8×").click()
+    _, x, y, split = opened_page.state()[0]
+    page.keyboard.press("Shift+ArrowRight")
+    page.keyboard.press("Shift+ArrowUp")
+    box = opened_page.box()
+    expected = [8, x + box["width"] / 8 / 8, y - box["height"] / 8 / 8, split]
+    assert opened_page.state()[0] == pytest.approx(expected)
+
+
+def test_arrows_scroll_a_focused_table(opened_page):
+    page = opened_page.page
+    page.get_by_role("region", name="Scores of the test sets").focus()
+    split = opened_page.state()[0][3]
+    page.keyboard.press("ArrowRight")
+    assert opened_page.state()[0][3] == split
+
+
+def test_double_click_zooms_and_leaves_the_divider(opened_page):
+    opened_page.choose("ramp.png")
+    page, box = opened_page.page, opened_page.box()
+    zoom, _, _, split = opened_page.state()[0]
+    page.mouse.dblclick(box["x"] + 0.3 * box["width"], box["y"] + 0.5 * box["height"])
+    assert opened_page.state()[0][0] > zoom
+    assert opened_page.state()[0][3] == split
+    page.mouse.dblclick(box["x"] + 0.3 * box["width"], box["y"] + 0.5 * box["height"])
+    assert opened_page.state()[0] == [zoom, 160, 120, split]
+
+
+def test_place_is_kept_among_pictures_of_one_size(chromium, compared_file):
+    found = Opened(chromium, compared_file)
+    found.choose("near")
+    found.page.get_by_role("button", name="8×").click()
+    for _ in range(2):
+        found.page.keyboard.press("Shift+ArrowRight")
+    place = found.state()
+    found.choose("exact")
+    assert found.state() == place
+    found.context.close()
+
+
+@pytest.mark.parametrize("ratio", [1, 1.5, 2, 2.625])
+def test_pixels_are_squares_of_one_size_on_any_screen(chromium, page_file, ratio):
+    found = Opened(chromium, page_file, device_scale_factor=ratio)
+    found.choose("ramp.png")
+    for press in ("0", "g", "+", "+", "-", *(f"{n}×" for n in (1, 2, 4, 8))):
+        if press.endswith("×"):
+            found.page.get_by_role("button", name=press).click()
+        else:
+            found.page.keyboard.press(press)
+        zoom = found.state()[0][0]
+        assert zoom <= 8
+        assert zoom * ratio == pytest.approx(round(zoom * ratio))
+    side = round(8 * ratio)
+    found.page.locator("#split").fill("0")
+    (seen,) = found.pixels(200, 200, 8 * side, 1)
+    places = np.nonzero(np.abs(np.diff(seen[0], axis=0)).any(axis=1))[0]
+    assert len(places) >= 4
+    assert len(set(places % side)) == 1
+    found.context.close()
+
+
+def test_whole_picture_fits_again_after_the_window_changes(opened_page):
+    opened_page.choose("wide.png")
+    page = opened_page.page
+    for width in (700, 500, 1200):
+        page.set_viewport_size({"width": width, "height": 700})
+        page.wait_for_function(
+            "() => { const c = document.querySelector('canvas');"
+            " return c.width === c.clientWidth && 700 * c.dataset.zoom <= c.clientWidth; }"
+        )
+    page.get_by_role("button", name="4×").click()
+    page.set_viewport_size({"width": 800, "height": 700})
+    assert opened_page.state()[0][0] == 4
+
+
+def test_original_is_let_go_when_the_window_loses_the_keys(opened_page):
+    page = opened_page.page
+    page.keyboard.down("o")
+    assert page.locator("#original").get_attribute("aria-pressed") == "true"
+    page.evaluate("window.dispatchEvent(new Event('blur'))")
+    assert page.locator("#original").get_attribute("aria-pressed") == "false"
+    page.keyboard.up("o")
+
+
+PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
+
+
+def test_phone_goes_through_the_pictures_and_shows_all_of_their_scores(chromium, page_file):
+    found = Opened(chromium, page_file, device_scale_factor=3, **PHONE)
+    page = found.page
+    page.locator("#next").tap()
+    found.wait_for("ramp.png")
+    page.locator("#pictures button", has_text="small.png").tap()
+    found.wait_for("small.png")
+    page.wait_for_function("() => document.getElementById('viewer').getBoundingClientRect().y > -1")
+    assert page.locator("canvas").bounding_box()["y"] < 844 / 2
+    is_cut = (
+        "() => [...document.querySelectorAll('.tables')].map(t => t.scrollWidth > t.clientWidth)"
     )
+    assert page.evaluate(is_cut) == [False, False]
+    small = "button, select, input"
+    heights = [
+        box.bounding_box()["height"] for box in page.locator(small).all() if box.is_visible()
+    ]
+    assert min(heights) >= 44
+    assert not found.faults
+    found.context.close()
+
+
+def test_fingers_move_the_divider_and_pinch(chromium, page_file):
+    found = Opened(chromium, page_file, **PHONE)
     found.choose("ramp.png")
     page = found.page
     page.locator("canvas").scroll_into_view_if_needed()
