@@ -215,7 +215,8 @@ def as_html(table):
     for first, *cells in body:
         kind = ' class="published"' if first.endswith(", published") else ""
         lines += [f'<tr><th scope="row">{html.escape(first)}</th>']
-        lines += [f"<td{kind}>{html.escape(cell)}</td>" for cell in cells]
+        cells = (html.escape(cell).replace(" / ", "\u00a0/ ") for cell in cells)  # ends a line
+        lines += [f"<td{kind}>{cell}</td>" for cell in cells]
         lines += ["</tr>"]
     return "\n".join([*lines, "</tbody></table>"])
 
