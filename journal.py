@@ -70,6 +70,7 @@ class Journal:
         validation: list of `Photograph`.
         rows: one dict for each epoch that is done; grows.
         first_row: number of the first of them that was scored on the same pictures.
+        about: dict of what else the settings' file tells.
         shown: dict of epoch -> uint8 prediction of the part of a validation picture that is
             shown: of the last epoch, and of those that are powers of two.
 
@@ -77,7 +78,7 @@ class Journal:
         best_weights: of the best epoch, where they are not on disk yet; else `None`.
     """
 
-    def __init__(self, chosen, folder, averaged, validation, rows, shown, first_row=0):
+    def __init__(self, chosen, folder, averaged, validation, rows, shown, first_row=0, about=None):
         self.chosen = chosen
         self.path = Path(folder, f"{chosen.name}.keras")
         self.averaged = averaged
@@ -86,6 +87,7 @@ class Journal:
         self.rows = rows
         self.first_row = first_row
         self.shown = shown
+        self.about = about or {}
         self.best_weights = None
         self._write_events = None
         bicubic = [utils.upscale_bicubic(p.lr, chosen.scale) for p in validation]
@@ -171,6 +173,7 @@ class Journal:
             "settings": vars(self.chosen),
             "best": self.best(),
             "backend": keras.backend.backend(),
+            **self.about,
         }
         with utils.replacing(self.path.with_suffix(".json")) as part:
             part.write_text(json.dumps(about, indent=2) + "\n")
@@ -221,9 +224,25 @@ class Journal:
         utils.write(path, np.concatenate(sheets), {})
 
 
+def read_rows(path):
+    """The rows of a table that `Journal.write` wrote.
+
+    Raises:
+        OSError, ValueError: it cannot be read, or is no such table.
+    """
+    with Path(path).open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    whole = {"epoch", "step"}
+    try:
+        return [{k: int(v) if k in whole else float(v) for k, v in row.items()} for row in rows]
+    except TypeError as error:
+        raise ValueError(f"{path}: no table of a training") from error
+
+
 def plot(rows, path):
-    """Draws loss, PSNR and learning rate over the steps of a run as a picture at `path`."""
+    """Draws loss, PSNR and learning rate of a run over its steps, and its minutes, at `path`."""
     steps = [row["step"] for row in rows]
+    minutes = [row["seconds"] / 60 for row in rows]
     figure = Figure(figsize=(8, 8), layout="constrained")
     loss, psnr, rate = figure.subplots(3, sharex=True)
     loss.plot(steps, [row["loss"] for row in rows], marker=".")
@@ -238,5 +257,11 @@ def plot(rows, path):
     rate.set(ylabel="learning rate", xlabel="step")
     for axes in (loss, psnr, rate):
         axes.grid(alpha=0.3)
+    known, passed = [0, *steps], [0, *minutes]
+    there, back = (
+        lambda step: np.interp(step, known, passed),
+        lambda minute: np.interp(minute, passed, known),
+    )
+    loss.secondary_xaxis("top", functions=(there, back)).set_xlabel("minutes of training")
     with utils.replacing(path) as part:
         figure.savefig(part, dpi=100)

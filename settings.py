@@ -84,7 +84,7 @@ def _number(text):
 _number.__name__ = "number"  # argparse's word for it: invalid number value: 'x'
 
 
-def parse(modules, arguments=None, positional=(), several=()):
+def parse(modules, arguments=None, positional=(), several=(), recipes=None):
     """Reads the command line that the settings blocks of `modules` define.
 
     Args:
@@ -94,11 +94,16 @@ def parse(modules, arguments=None, positional=(), several=()):
         positional: names of settings that may also be given without an option.
         several: names of settings that may be given more than once: a list, when they are
             on the command line.
+        recipes: dict of the name of a recipe -> dict of settings, in lower case, with their
+            values: the setting RECIPE names one. What is on the command line goes before it.
 
     Returns:
         `argparse.Namespace` with one attribute for each setting, in lower case.
         A word that is no setting, or a value of the wrong type, ends the program with
         exit code 2 and one line that says what was expected.
+
+    Raises:
+        ValueError: there is no such recipe.
     """
     parser = _Parser(
         description=inspect.getdoc(modules[-1]),
@@ -139,7 +144,11 @@ def parse(modules, arguments=None, positional=(), several=()):
     parse_all = parser.parse_args if "--" in arguments else parser.parse_intermixed_args
     # A positional and its option share one name, and argparse would let the default of
     # the one overwrite the value of the other: hence SUPPRESS, and the defaults here.
-    return argparse.Namespace(**{**defaults, **vars(parse_all(arguments))})
+    chosen = defaults | vars(parse_all(arguments))
+    if recipes and chosen["recipe"]:
+        check_choice("recipe", chosen["recipe"], tuple(recipes))
+        chosen = defaults | recipes[chosen["recipe"]] | vars(parse_all(arguments))
+    return argparse.Namespace(**chosen)
 
 
 def check_whole(name, value, minimum):

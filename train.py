@@ -11,6 +11,8 @@ start. 130: stopped by Ctrl-C or SIGTERM, and saved.
 
 import contextlib
 import importlib.util
+import json
+import math
 import os
 import shutil
 import signal
@@ -26,20 +28,24 @@ import utils
 import weight_files
 from backend import keras
 from crops import Stream, cut_batch
-from journal import Journal, digest
+from journal import Journal, digest, read_rows
 from losses import LOSSES, SSIM_WINDOW
 from training import (
     EPOCH_SUMS,
     Beginning,
     Run,
+    Timing,
+    epochs_for,
     on_signals,
     restore,
     stopping_between_steps,
     training_model,
+    use_weights,
 )
 from training_data import Skips, load_data
 
 # ------------------------------------------------------------------- settings ----
+RECIPE = ""  # one of RECIPES below, whose settings replace those here; empty: none
 DATA = "data"  # folder of HR photographs, searched recursively
 VALIDATION_DATA = ""  # folder of validation pictures; empty: hold out a few of DATA
 CACHE = "data/.cache"  # folder for decoded photographs, 3.8 bytes a pixel; empty: none
@@ -48,6 +54,7 @@ START_FROM = ""  # .keras file of another training to start from, also of anothe
 CROP_SIZE = 64  # height and width of a training crop, in HR pixels
 BATCH_SIZE = 8  # crops a step, on all devices together
 EPOCHS = 1000  # times STEPS_PER_EPOCH; the learning rate reaches 0 at the end
+MINUTES = 0  # of training: EPOCHS follow from how fast the first steps are; 0: as they are above
 STEPS_PER_EPOCH = 1000  # steps between validations
 LOSS = "l1"  # or ssim_l1: 0.84 (1 - SSIM) + 0.16 L1, that of the original work
 LEARNING_RATE = 1e-4  # of Adam, at its peak; grow it with BATCH_SIZE
@@ -59,16 +66,51 @@ PRECISION = "float32"  # or "mixed_bfloat16": faster where the hardware has bflo
 SEED = 1  # of the first weights and of all crops
 SAVE_MINUTES = 10  # between savings of the state from which an interrupted run goes on
 TENSORBOARD = False  # also write events for TensorBoard, to weights/<NAME>.tensorboard
+FROM_BEST = False  # where states are lost: go on from weights/<NAME>.keras, .json and .csv
 RESTART = False  # begin anew and overwrite an earlier run of the same NAME
 # ---------------------------------------------------------------------------------
+
+# Settings that made the weights in weights/, beside those above.
+_SMALL = {
+    "num_filters": 64,
+    "residual_blocks": 9,
+    "global_skip": True,
+    "batch_size": 16,
+    "precision": "mixed_bfloat16",
+}
+_FROM_X2 = _SMALL | {
+    "start_from": "weights/edsr_small_x2.keras",
+    "crop_size": 96,
+    "learning_rate": 8e-4,
+}
+RECIPES = {
+    # Two cores of an AMD EPYC with AVX512-BF16, 114 minutes: Set5 37.67, Set14 33.05 dB.
+    "small_x2": _SMALL | {"scale": 2, "epochs": 20, "learning_rate": 1e-3},
+    # The same machine, @@ minutes: Set5 @@, Set14 @@ dB.
+    "small_x3": _FROM_X2 | {"scale": 3, "epochs": 12},
+    # The same machine, 94 minutes: Set5 31.62, Set14 28.16 dB.
+    "small_x4": _FROM_X2 | {"scale": 4, "epochs": 15},
+    # For one H100 and 25 minutes, not run yet: 64 crops of 96x96 are 6.9 TFLOP a step.
+    "h100": {
+        "scale": 2,
+        "num_filters": 128,
+        "residual_blocks": 24,
+        "crop_size": 96,
+        "batch_size": 64,
+        "minutes": 25,
+        "steps_per_epoch": 2500,
+        "learning_rate": 4e-4,
+        "precision": "mixed_bfloat16",
+    },
+}
 
 WEIGHTS_FOLDER = output.WEIGHTS_FOLDER
 PRECISIONS = ("float32", "mixed_bfloat16")
 # With these changed a run goes on: where things are, and when it is saved ...
-FREE_TO_CHANGE = {"data", "validation_data", "cache", "start_from", "restart"}
-FREE_TO_CHANGE |= {"save_minutes", "tensorboard"}
+FREE_TO_CHANGE = {"recipe", "data", "validation_data", "cache", "start_from", "from_best"}
+FREE_TO_CHANGE |= {"restart", "save_minutes", "tensorboard"}
 # ... and these are what one may want to change in the middle; it is said.
-CHANGED_ALOUD = {"learning_rate", "epochs"}
+CHANGED_ALOUD = {"learning_rate", "epochs", "minutes"}
 
 
 def check_settings(path, before, chosen):
@@ -155,11 +197,15 @@ def validate(chosen):
     for name in ("learning_rate", "clip_norm", "save_minutes"):
         settings.check_number(name, getattr(chosen, name), above=0)
     settings.check_number("averaging", chosen.averaging, above=0, at_most=0.999999)
+    if chosen.minutes:
+        settings.check_number("minutes", chosen.minutes, above=0)
     settings.check_choice("precision", chosen.precision, PRECISIONS)
     settings.check_choice("scale", chosen.scale, network.SHUFFLES)
     settings.check_choice("loss", chosen.loss, LOSSES)
-    for name in ("restart", "tensorboard"):
+    for name in ("restart", "tensorboard", "from_best"):
         settings.check_flag(name, getattr(chosen, name))
+    if chosen.restart and chosen.from_best:
+        raise ValueError("RESTART = True, FROM_BEST = True: expected one of them at most")
     if chosen.tensorboard and importlib.util.find_spec("tensorboard") is None:
         raise ValueError("TENSORBOARD = True: expected the package; pip install tensorboard")
     settings.check_text("data", chosen.data)
@@ -178,7 +224,7 @@ def validate(chosen):
             f"CROP_SIZE = {chosen.crop_size}: expected at least {SSIM_WINDOW}, SSIM's window"
         )
     total_steps = chosen.epochs * chosen.steps_per_epoch
-    if chosen.warmup_steps >= total_steps:
+    if chosen.warmup_steps >= total_steps and not chosen.minutes:
         raise ValueError(
             f"WARMUP_STEPS = {chosen.warmup_steps}: expected fewer than all {total_steps} steps"
         )
@@ -190,7 +236,6 @@ def validate(chosen):
         )
 
 
-# Sums over the part of an epoch that is done.
 class Failed(Exception):
     """A training that had begun cannot go on, or its end could not be saved."""
 
@@ -202,19 +247,65 @@ def what_to_go_on_from(chosen):
     return "nothing was saved to go on from"
 
 
-def begin(chosen, model, training):
-    """Puts the newest state of an interrupted training into `training`.
+def find_beginning(chosen):
+    """What there is to go on from: the newest state, or with FROM_BEST the best weights.
 
-    Where there is none, the weights of START_FROM are put into `model`, if it is set.
+    Sets EPOCHS to those that it was given for the same MINUTES, or to what follows from others.
+
+    Returns:
+        Path, arrays (`None` where only the weights are left) and what is told about it; or
+        `None`: there is nothing, or it is to begin anew.
+
+    Raises:
+        ValueError: all states are damaged; FROM_BEST finds no weights, or no other files.
+    """
+    if chosen.restart:
+        return None
+    found = checkpoint.load_newest(WEIGHTS_FOLDER, chosen.name)
+    if found is None and chosen.from_best:
+        path = WEIGHTS_FOLDER / f"{chosen.name}.keras"
+        try:
+            about = json.loads(path.with_suffix(".json").read_text())
+            rows = read_rows(path.with_suffix(".csv"))
+            kept = {name: about[name] for name in ("settings", "held_out", "validation")}
+            step = about["best"]["step"]
+        except (OSError, ValueError, KeyError) as error:
+            raise ValueError(f"FROM_BEST = True: {type(error).__name__}: {error}") from error
+        found = (
+            path,
+            None,
+            kept
+            | {
+                "step": step,
+                "rows": [row for row in rows if row["step"] <= step],
+                "epoch": dict.fromkeys(EPOCH_SUMS, 0.0),
+                "shown": [],
+                "first_row": 0,
+                "in_turn": None,
+            },
+        )
+    if found and chosen.minutes:
+        _, _, about = found
+        chosen.epochs = about["settings"]["epochs"]
+        seconds = sum(row["seconds"] for row in about["rows"][-1:]) + about["epoch"]["seconds"]
+        if chosen.minutes != about["settings"].get("minutes"):
+            step = about["step"]
+            chosen.epochs = epochs_for(chosen, step, seconds, seconds / step)
+    return found
+
+
+def begin(chosen, found, model, training):
+    """Puts what `find_beginning` found into `training`.
+
+    Where there is nothing, the weights of START_FROM are put into `model`, if it is set.
 
     Returns:
         `Beginning`.
 
     Raises:
-        ValueError: the state is of other settings, or all are damaged; START_FROM is of no
-            use; of several processes some would go on from another step.
+        ValueError: it is of other settings; START_FROM is of no use; of several processes some
+            would go on from another step.
     """
-    found = None if chosen.restart else checkpoint.load_newest(WEIGHTS_FOLDER, chosen.name)
     # Before anything is assigned to the model, which all have to do together.
     steps = backend.of_all_processes(found[2]["step"] if found else 0)
     if len(set(steps)) > 1:
@@ -232,7 +323,10 @@ def begin(chosen, model, training):
         return Beginning(about["step"], about["epoch"], about["rows"], {})
     print("\n".join([f"going on after step {about['step']:,}, from {path}", *changes]))
     try:
-        restore(training, arrays)
+        if arrays is None:
+            use_weights(training, weight_files.read(path).get_weights(), about["step"])
+        else:
+            restore(training, arrays)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
     return Beginning(
@@ -259,14 +353,62 @@ def check_places(chosen):
         weight_files.check(Path(chosen.start_from))
     weights = WEIGHTS_FOLDER / f"{chosen.name}.keras"
     states = checkpoint.find(WEIGHTS_FOLDER, chosen.name)
-    if weights.exists() and not states and not chosen.restart:
+    if weights.exists() and not states and not (chosen.restart or chosen.from_best):
         raise ValueError(
             f"{weights}: is there, but no {chosen.name}.state-*.npz to go on from; take another "
-            "NAME, or replace it with --restart"
+            "NAME, go on from the weights alone with --from-best, or replace them with --restart"
         )
     WEIGHTS_FOLDER.mkdir(exist_ok=True)
     utils.remove_leftovers(WEIGHTS_FOLDER)
     utils.check_writable(WEIGHTS_FOLDER)
+
+
+def compiled(chosen, model):
+    """The network compiled for training, and the schedule of its learning rate."""
+    schedule = keras.optimizers.schedules.CosineDecay(
+        0.0,
+        decay_steps=chosen.epochs * chosen.steps_per_epoch - chosen.warmup_steps,
+        warmup_target=chosen.learning_rate,
+        warmup_steps=chosen.warmup_steps,
+    )
+    training = training_model(
+        model,
+        loss=chosen.loss,
+        learning_rate=schedule,
+        clip_norm=chosen.clip_norm,
+        averaging=chosen.averaging,
+    )
+    return training, schedule
+
+
+def with_epochs_for_minutes(chosen, model, training, stream, beginning):
+    """Takes the first steps of a training, and sets EPOCHS by how long they took.
+
+    They are a part of the warm-up, in which the learning rate does not depend on EPOCHS yet.
+
+    Returns:
+        As `compiled`, for these EPOCHS, and a `Beginning` after these steps.
+    """
+    most = max(2, min(chosen.warmup_steps, chosen.steps_per_epoch - 1))
+    # Several processes have to take the same number of steps.
+    alone = backend.processes()[1] == 1
+    timing = Timing(training, stream, most, *([] if alone else [math.inf]))
+    training.fit(
+        stream.batches(range(most)),
+        steps_per_epoch=most,
+        callbacks=timing,
+        shuffle=False,
+        verbose=0,
+    )
+    step_seconds = backend.of_all_processes(timing.step_seconds)[0]
+    chosen.epochs = epochs_for(chosen, timing.steps, timing.sums["seconds"], step_seconds)
+    training, schedule = compiled(chosen, model)
+    restore(training, timing.arrays)
+    print(
+        f"{step_seconds:.3g} seconds a step: EPOCHS = {chosen.epochs} of {chosen.steps_per_epoch} "
+        f"steps in {chosen.minutes} minutes"
+    )
+    return training, schedule, beginning._replace(step=timing.steps, sums=timing.sums)
 
 
 def train(chosen):
@@ -292,13 +434,6 @@ def train(chosen):
         for name in ("scale", "num_filters", "residual_blocks", "residual_scaling", "global_skip")
     }
     averaged = network.edsr(**shape)
-    total_steps = chosen.epochs * chosen.steps_per_epoch
-    schedule = keras.optimizers.schedules.CosineDecay(
-        0.0,
-        decay_steps=total_steps - chosen.warmup_steps,
-        warmup_target=chosen.learning_rate,
-        warmup_steps=chosen.warmup_steps,
-    )
     with contextlib.ExitStack() as held:
         if process == 0:
             held.enter_context(checkpoint.claimed(WEIGHTS_FOLDER, chosen.name))
@@ -306,14 +441,10 @@ def train(chosen):
         keras.config.set_dtype_policy(chosen.precision)
         model = network.edsr(**shape)
         keras.config.set_dtype_policy("float32")
-        training = training_model(
-            model,
-            loss=chosen.loss,
-            learning_rate=schedule,
-            clip_norm=chosen.clip_norm,
-            averaging=chosen.averaging,
-        )
-        beginning = begin(chosen, model, training)
+        found = find_beginning(chosen)
+        training, schedule = compiled(chosen, model)
+        beginning = begin(chosen, found, model, training)
+        total_steps = chosen.epochs * chosen.steps_per_epoch
         weights = WEIGHTS_FOLDER / f"{chosen.name}.keras"
         if beginning.step >= total_steps:
             if not weights.exists():
@@ -344,6 +475,7 @@ def train(chosen):
             beginning.rows,
             beginning.shown,
             beginning.first_row,
+            {"held_out": beginning.held_out, "validation": validation_digest},
         )
         share = chosen.batch_size // process_count  # of each step, that this process cuts
         part = slice(process * share, (process + 1) * share)
@@ -352,8 +484,16 @@ def train(chosen):
                 source.at(step), step, batch_size=chosen.batch_size, seed=chosen.seed, part=part
             )
         )
-        run = Run(chosen, training, schedule, journal, stream, beginning, process, process_count)
+        run = None
         try:
+            if chosen.minutes and not beginning.step:
+                training, schedule, beginning = with_epochs_for_minutes(
+                    chosen, model, training, stream, beginning
+                )
+                total_steps = chosen.epochs * chosen.steps_per_epoch
+            run = Run(
+                chosen, training, schedule, journal, stream, beginning, process, process_count
+            )
             with stopping_between_steps(run):
                 training.fit(
                     stream.batches(range(run.step, total_steps)),
@@ -363,9 +503,11 @@ def train(chosen):
                     verbose=0,
                 )
         except (ValueError, OSError) as error:
-            raise Failed(f"{type(error).__name__} at step {run.step:,}: {error}") from error
+            step = run.step if run else beginning.step
+            raise Failed(f"{type(error).__name__} at step {step:,}: {error}") from error
         finally:
-            run.bar.close()
+            if run:
+                run.bar.close()
             stream.close()
             source.close()
     if run.unsaved:
@@ -391,7 +533,7 @@ def main(arguments=None):
         streams.enter_context(contextlib.redirect_stderr(Unbreakable(sys.stderr)))
     with streams, on_signals(signal.default_int_handler):
         try:
-            chosen = settings.parse([network, sys.modules[__name__]], arguments)
+            chosen = settings.parse([network, sys.modules[__name__]], arguments, recipes=RECIPES)
             train(chosen)
         except (ValueError, OSError) as error:
             print(f"train.py: {error}", file=sys.stderr)

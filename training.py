@@ -15,7 +15,10 @@ import checkpoint
 from backend import keras
 from losses import LOSSES
 
-EPOCH_SUMS = ("loss", "seconds", "waited")
+EPOCH_SUMS = ("loss", "seconds", "waited")  # over the part of an epoch that is done
+UNTIMED_STEPS, TIMED_SECONDS = 10, 20  # of a timing: the first steps, which compile; the rest
+READ_STEPS = 10  # of a timing, after which the device is waited for
+MINUTES_SHARE = 0.95  # of MINUTES for steps; the rest for scoring, saving and what slows it
 READ_SECONDS = 1.0  # between readings of the loss, for each of which a GPU has to wait
 AGREEMENT_STEPS = 20  # after so many, several processes ask each other whether to stop
 
@@ -79,6 +82,84 @@ def restore(training, arrays):
     training.set_weights([arrays[name] for name in names[: count[0]]])
     for variable, name in zip(training.optimizer.variables, names[count[0] :], strict=True):
         variable.assign(arrays[name])
+
+
+def use_weights(training, weights, step):
+    """Goes on with a training of which the averaged weights are left, and nothing else.
+
+    Args:
+        training: compiled model.
+        weights: list of arrays, as `get_weights()` of the network returns them.
+        step: steps that they had; the learning rate goes on from there.
+    """
+    training.set_weights(weights)
+    optimizer = training.optimizer
+    averages = [v for v in optimizer.variables if v.path.endswith("_average")]
+    for average, variable in zip(averages, training.trainable_variables, strict=True):
+        # A copy: JAX gives away the memory of both in the next step.
+        average.assign(keras.ops.convert_to_numpy(variable))
+    optimizer.iterations.assign(step)
+
+
+class Timing(keras.callbacks.CallbackList):
+    """Ends `fit` when enough of its steps are timed.
+
+    Args:
+        training: compiled model.
+        stream: `Stream` that `fit` takes its batches from.
+        most: steps after which it ends in any case, at least 2.
+        seconds: of timed steps after which it ends before; infinity for never.
+
+    Attributes:
+        steps: how many were taken.
+        sums: dict of `EPOCH_SUMS` over them.
+        step_seconds: of one step.
+        arrays: what `state_arrays` returns then. At its end `fit` replaces the weights by the
+            averaged ones.
+    """
+
+    def __init__(self, training, stream, most, seconds=TIMED_SECONDS):
+        super().__init__(model=training, add_history=True)
+        self._stream, self._most, self._seconds = stream, most, seconds
+        self._untimed = min(UNTIMED_STEPS, most // 2)
+        self._began = self._timed_from = time.monotonic()
+        self.steps, self.sums, self.step_seconds, self.arrays = 0, {}, math.nan, {}
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.steps += 1
+        if self.steps % READ_STEPS and self.steps not in (self._untimed, self._most):
+            return
+        loss = float(keras.ops.convert_to_numpy(logs["loss"]))  # waits for the device
+        now = time.monotonic()
+        if self.steps <= self._untimed:
+            self._timed_from = now
+        elif self.steps >= self._most or now - self._timed_from > self._seconds:
+            self.step_seconds = (now - self._timed_from) / (self.steps - self._untimed)
+            self.sums = {
+                "loss": loss * self.steps,
+                "seconds": now - self._began,
+                "waited": self._stream.waited,
+            }
+            backend.bring_up_to_date(self.model)
+            self.arrays = state_arrays(self.model)
+            self.model.stop_training = True
+
+
+def epochs_for(chosen, step, seconds, step_seconds):
+    """EPOCHS such that a training takes MINUTES.
+
+    Args:
+        chosen: the settings.
+        step: steps that are done.
+        seconds: that they took.
+        step_seconds: of a step from here on.
+    """
+    left = max(0.0, 60 * MINUTES_SHARE * chosen.minutes - seconds)
+    fewest = max(step, chosen.warmup_steps + 1)
+    return max(
+        math.ceil(fewest / chosen.steps_per_epoch),
+        round((step + left / step_seconds) / chosen.steps_per_epoch),
+    )
 
 
 class Beginning(NamedTuple):

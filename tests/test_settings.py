@@ -77,6 +77,24 @@ def test_decimal_is_taken_for_a_setting_that_is_whole_in_the_file(tmp_path, monk
     assert settings.parse([module], ["--count", "0.5"]).count == 0.5
 
 
+def test_recipe_replaces_settings_and_the_command_line_goes_before_it(tmp_path, monkeypatch):
+    module = script(tmp_path, monkeypatch, BLOCK.replace("FLAG", 'RECIPE = ""  # name\nFLAG'))
+    recipes = {"big": {"count": 9, "flag": False}}
+
+    def parse(*words):
+        return settings.parse([module], list(words), recipes=recipes)
+
+    before = parse()
+    assert (parse("--recipe", "big").count, parse("--recipe", "big").flag) == (9, False)
+    assert parse("--recipe", "big", "--count", "2").count == 2
+    assert (parse().count, parse().flag) == (before.count, before.flag)
+    with pytest.raises(ValueError, match="RECIPE = 'small': expected one of 'big'"):
+        parse("--recipe", "small")
+    module.RECIPE = "big"
+    assert parse().count == 9
+    assert parse("--recipe", "").count == before.count
+
+
 def test_meaning_is_the_whole_comment():
     assert settings.meanings(BLOCK) == {"COUNT": 'how "many", # in all', "FLAG": "whether"}
 

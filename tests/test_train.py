@@ -14,9 +14,14 @@ from conftest import small_network, smooth_picture
 
 import checkpoint
 import crops
+import evaluate
+import journal
 import metrics
+import network
 import output
+import settings
 import train
+import training
 import training_data
 import utils
 import weight_files
@@ -192,20 +197,26 @@ def test_score_in_the_log_is_that_of_the_saved_file(photographs):
     assert best["psnr"] == pytest.approx(metrics.psnr(hr, sr, 2), abs=1e-3)
 
 
-def test_network_learns_to_beat_bicubic(photographs):
-    for n in range(8):  # with sharp edges, which bicubic blurs
+def write_sharp_pictures():
+    """Pictures with edges, which bicubic blurs and a small network soon learns."""
+    for n in range(8):
         shapes = np.where(smooth_picture(192, 192, seed=n) > 128, 220, 30).astype(np.uint8)
         utils.write(f"data/{n}.png", utils.downscale(shapes, 2), {})
-    run(
-        residual_blocks=2,
-        residual_scaling=1,
-        num_filters=16,
-        global_skip=True,
-        epochs=2,
-        steps_per_epoch=200,
-        averaging=0.9,
-        learning_rate="3e-3",
-    )
+
+
+LEARNING = {
+    "residual_blocks": 2,
+    "residual_scaling": 1,
+    "num_filters": 16,
+    "global_skip": True,
+    "averaging": 0.9,
+    "learning_rate": "3e-3",
+}
+
+
+def test_network_learns_to_beat_bicubic(photographs):
+    write_sharp_pictures()
+    run(epochs=2, steps_per_epoch=200, **LEARNING)
     best = json.loads((photographs / "weights/tiny.json").read_text())["best"]
     assert best["psnr"] > best["bicubic_psnr"] + 1
 
@@ -571,6 +582,149 @@ def test_out_of_memory_says_what_to_lower(photographs, monkeypatch, capsys):
 
 
 # ---- other ways to train ----
+
+
+# ---- time, recipes, and training that goes on elsewhere ----
+
+
+def test_epochs_follow_from_minutes():
+    chosen = types.SimpleNamespace(minutes=10, steps_per_epoch=100, warmup_steps=500)
+    seconds = 600 * training.MINUTES_SHARE
+    assert training.epochs_for(chosen, 0, 0, seconds / 2000) == 20
+    assert training.epochs_for(chosen, 1000, seconds / 2, seconds / 2000) == 20
+    # Never fewer than are done, nor fewer than the warm-up.
+    assert training.epochs_for(chosen, 1030, 9999, 1) == 11
+    assert training.epochs_for(chosen, 0, 0, 9999) == 6
+
+
+def test_training_for_some_minutes_is_one_of_the_epochs_that_it_finds(photographs, capsys):
+    assert run(minutes=0.05, warmup_steps=4) == 0
+    settings_now = json.loads((photographs / "weights/tiny.json").read_text())["settings"]
+    assert f"EPOCHS = {settings_now['epochs']} of 5 steps in 0.05 min" in capsys.readouterr().out
+    by_minutes = newest_state()
+    assert by_minutes[1] == 5 * settings_now["epochs"]
+    seconds = journal.read_rows("weights/tiny.csv")[-1]["seconds"]
+    assert seconds < 60
+    run(epochs=settings_now["epochs"], warmup_steps=4, restart=True)
+    assert_equal_states(by_minutes, newest_state())
+
+
+def test_training_for_some_minutes_keeps_its_schedule_when_it_goes_on(
+    photographs, monkeypatch, capsys
+):
+    monkeypatch.setattr(train, "epochs_for", lambda *_: 4)
+    with monkeypatch.context() as patched:
+        at_step(patched, 7, lambda: os.kill(os.getpid(), signal.SIGTERM))
+        assert run(minutes=1) == 130
+    monkeypatch.setattr(train, "epochs_for", lambda *_: 6)
+    assert run(minutes=1) == 0
+    assert newest_state()[1] == 20
+    # Other minutes give another schedule.
+    assert run(minutes=2) == 0
+    assert "EPOCHS was 4 and is 6 from here on" in capsys.readouterr().out
+    assert newest_state()[1] == 30
+
+
+def lose_states(folder):
+    for path in (folder / "weights").glob("*.state-*"):
+        path.unlink()
+
+
+def test_goes_on_from_the_best_weights_alone(photographs, monkeypatch, capsys):
+    assert run(learning_rate="1e-5") == 0
+    before = journal.read_rows("weights/tiny.csv")
+    best = json.loads((photographs / "weights/tiny.json").read_text())["best"]
+    weights = weight_files.read(photographs / "weights/tiny.keras").get_weights()
+    lose_states(photographs)
+    assert run(epochs=5, learning_rate="1e-5") == 2
+    assert "go on from the weights alone with --from-best" in capsys.readouterr().err
+    began = []
+    monkeypatch.setattr(
+        train, "use_weights", lambda *found: (began.append(found[1:]), training.use_weights(*found))
+    )
+    assert run(epochs=5, learning_rate="1e-5", from_best=True) == 0
+    ((taken, step),) = began
+    assert step == best["step"]
+    for ours, theirs in zip(taken, weights, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    rows = journal.read_rows("weights/tiny.csv")
+    kept = best["epoch"]
+    assert [row["psnr"] for row in rows[:kept]] == [row["psnr"] for row in before[:kept]]
+    assert [row["step"] for row in rows] == [5, 10, 15, 20, 25]
+    # The averaged weights went on from those that were there, and the steps with them.
+    assert abs(rows[kept]["psnr"] - best["psnr"]) < 0.1
+    assert rows[kept]["learning_rate"] < 1e-5
+    assert newest_state()[1] == 25
+
+
+def test_averages_begin_with_the_weights_that_a_training_goes_on_from():
+    model = network.edsr(2, 4, 1)
+    trained = training.training_model(
+        model, loss="l1", learning_rate=0.1, clip_norm=1.0, averaging=0.5
+    )
+    weights = [np.full(w.shape, n + 1.0, np.float32) for n, w in enumerate(model.get_weights())]
+    training.use_weights(trained, weights, 1000)
+    for ours, expected in zip(training.averaged_weights(trained), weights, strict=True):
+        np.testing.assert_array_equal(ours, expected)
+    assert int(trained.optimizer.iterations) == 1000
+
+
+@pytest.mark.parametrize(
+    ("how", "message"),
+    [
+        ("settings", "NUM_FILTERS = 9: expected 8"),
+        ("gone", "FROM_BEST = True: FileNotFoundError"),
+        ("damaged", "FROM_BEST = True: JSONDecodeError"),
+        ("restart", "RESTART = True, FROM_BEST = True: expected one of them at most"),
+    ],
+)
+def test_best_weights_of_no_use_are_told(photographs, capsys, how, message):
+    run(epochs=1)
+    lose_states(photographs)
+    changed = {"num_filters": 9} if how == "settings" else {}
+    if how == "gone":
+        (photographs / "weights/tiny.csv").unlink()
+    if how == "damaged":
+        (photographs / "weights/tiny.json").write_text("{")
+    content = (photographs / "weights/tiny.keras").read_bytes()
+    changed |= {"restart": True} if how == "restart" else {}
+    assert run(epochs=2, from_best=True, **changed) == 2
+    assert message in capsys.readouterr().err
+    assert (photographs / "weights/tiny.keras").read_bytes() == content
+
+
+@pytest.mark.parametrize("recipe", train.RECIPES)
+def test_recipe_makes_sense(recipe):
+    chosen = settings.parse([network, train], ["--recipe", recipe], recipes=train.RECIPES)
+    train.validate(chosen)
+    assert train.RECIPES[recipe].keys() <= vars(chosen).keys()
+    network.edsr(chosen.scale, chosen.num_filters, chosen.residual_blocks)
+
+
+def test_rehearsal_of_the_recipe_for_a_gpu(photographs, monkeypatch, capsys):
+    """The whole way of the shipped weights: stopped, lost but for the weights, scored."""
+    write_sharp_pictures()
+    epochs = training.epochs_for  # as they would be, but on a slow machine
+    monkeypatch.setattr(train, "epochs_for", lambda *found: max(4, min(6, epochs(*found))))
+    options = LEARNING | {"name": "edsr_x2", "steps_per_epoch": 100, "minutes": 0.1}
+    line = [word for word in words(**options) if word not in ("--epochs", TINY["--epochs"])]
+    line = ["--recipe", "h100", *line]
+    with monkeypatch.context() as patched:
+        at_step(patched, 143, lambda: os.kill(os.getpid(), signal.SIGTERM))
+        assert train.main(line) == 130
+    assert train.main(line) == 0
+    output_text = capsys.readouterr().out
+    assert "mixed_bfloat16" in output_text
+    assert "going on after step 143" in output_text
+    lose_states(photographs)
+    assert train.main([*line, "--epochs", "8", "--minutes", "0", "--from-best"]) == 0
+    weights = photographs / "weights" / "edsr_x2.keras"
+    about = json.loads(weights.with_suffix(".json").read_text())
+    assert about["settings"]["precision"] == "mixed_bfloat16"
+    assert about["best"]["psnr"] > about["best"]["bicubic_psnr"] + 1
+    assert evaluate.main(["data/0.png", "--weights", str(weights), "--no-pictures"]) == 0
+    (row,) = json.loads((photographs / "evaluation/results.json").read_text())["images"]
+    assert row["psnr"] > row["bicubic_psnr"] + 1
 
 
 def test_ssim_loss_trains(photographs):
