@@ -11,7 +11,6 @@ start. 130: stopped by Ctrl-C or SIGTERM, and saved.
 
 import contextlib
 import importlib.util
-import json
 import math
 import os
 import shutil
@@ -23,16 +22,15 @@ import backend
 import checkpoint
 import network
 import output
+import resume
 import settings
 import utils
 import weight_files
 from backend import keras
 from crops import Stream, cut_batch
-from journal import Journal, digest, read_rows
+from journal import Journal, digest
 from losses import LOSSES, SSIM_WINDOW
 from training import (
-    EPOCH_SUMS,
-    Beginning,
     Run,
     Timing,
     epochs_for,
@@ -40,7 +38,6 @@ from training import (
     restore,
     stopping_between_steps,
     training_model,
-    use_weights,
 )
 from training_data import Skips, load_data
 
@@ -106,62 +103,6 @@ RECIPES = {
 
 WEIGHTS_FOLDER = output.WEIGHTS_FOLDER
 PRECISIONS = ("float32", "mixed_bfloat16")
-# With these changed a run goes on: where things are, and when it is saved ...
-FREE_TO_CHANGE = {"recipe", "data", "validation_data", "cache", "start_from", "from_best"}
-FREE_TO_CHANGE |= {"restart", "save_minutes", "tensorboard"}
-# ... and these are what one may want to change in the middle; it is said.
-CHANGED_ALOUD = {"learning_rate", "epochs", "minutes"}
-
-
-def check_settings(path, before, chosen):
-    """Compares the settings of an interrupted run at `path` with those chosen now.
-
-    Returns:
-        Lines that tell of changes with which it goes on.
-
-    Raises:
-        ValueError: they differ in what a run cannot change; all such are named.
-    """
-    changed = {}
-    for name, value in vars(chosen).items():
-        # A setting that was not there yet has the value that was built in.
-        if name not in FREE_TO_CHANGE and value != before.get(name, value):
-            changed[name] = f"{name.upper()} = {value!r}: expected {before[name]!r}"
-    refused = [words for name, words in changed.items() if name not in CHANGED_ALOUD]
-    if refused:
-        raise ValueError(
-            f"{'; '.join(refused)}, as in the interrupted run at {path}; set it so, take another "
-            "NAME, or begin anew with --restart"
-        )
-    return [
-        f"{name.upper()} was {before[name]!r} and is {vars(chosen)[name]!r} from here on"
-        for name in changed
-    ]
-
-
-def start_from(model, path):
-    """Copies the weights of layers that `model` has too, in the same shape.
-
-    Args:
-        model: network that is about to be trained.
-        path: `.keras` file of another one, of any scale.
-
-    Raises:
-        ValueError: it cannot be loaded, or no layer of it fits.
-    """
-    ours = {layer.name: layer for layer in model.layers if layer.weights}
-    copied = []
-    for layer in weight_files.read(path).layers:
-        mine = ours.get(layer.name)
-        if mine and [w.shape for w in mine.weights] == [w.shape for w in layer.weights]:
-            mine.set_weights(layer.get_weights())
-            copied.append(layer.name)
-    if not set(copied) - {"head", "tail", "bilinear"}:
-        raise ValueError(
-            f"START_FROM = {str(path)!r}: none of its residual blocks fits a network of "
-            f"{len(ours)} layers; expected the same NUM_FILTERS"
-        )
-    print(f"starting from {len(copied)} of {len(ours)} layers of {path}")
 
 
 class Unbreakable:
@@ -247,97 +188,6 @@ def what_to_go_on_from(chosen):
     return "nothing was saved to go on from"
 
 
-def find_beginning(chosen):
-    """What there is to go on from: the newest state, or with FROM_BEST the best weights.
-
-    Sets EPOCHS to those that it was given for the same MINUTES, or to what follows from others.
-
-    Returns:
-        Path, arrays (`None` where only the weights are left) and what is told about it; or
-        `None`: there is nothing, or it is to begin anew.
-
-    Raises:
-        ValueError: all states are damaged; FROM_BEST finds no weights, or no other files.
-    """
-    if chosen.restart:
-        return None
-    found = checkpoint.load_newest(WEIGHTS_FOLDER, chosen.name)
-    if found is None and chosen.from_best:
-        path = WEIGHTS_FOLDER / f"{chosen.name}.keras"
-        try:
-            about = json.loads(path.with_suffix(".json").read_text())
-            rows = read_rows(path.with_suffix(".csv"))
-            kept = {name: about[name] for name in ("settings", "held_out", "validation")}
-            step = about["best"]["step"]
-        except (OSError, ValueError, KeyError) as error:
-            raise ValueError(f"FROM_BEST = True: {type(error).__name__}: {error}") from error
-        found = (
-            path,
-            None,
-            kept
-            | {
-                "step": step,
-                "rows": [row for row in rows if row["step"] <= step],
-                "epoch": dict.fromkeys(EPOCH_SUMS, 0.0),
-                "shown": [],
-                "first_row": 0,
-                "in_turn": None,
-            },
-        )
-    if found and chosen.minutes:
-        _, _, about = found
-        chosen.epochs = about["settings"]["epochs"]
-        seconds = sum(row["seconds"] for row in about["rows"][-1:]) + about["epoch"]["seconds"]
-        if chosen.minutes != about["settings"].get("minutes"):
-            step = about["step"]
-            chosen.epochs = epochs_for(chosen, step, seconds, seconds / step)
-    return found
-
-
-def begin(chosen, found, model, training):
-    """Puts what `find_beginning` found into `training`.
-
-    Where there is nothing, the weights of START_FROM are put into `model`, if it is set.
-
-    Returns:
-        `Beginning`.
-
-    Raises:
-        ValueError: it is of other settings; START_FROM is of no use; of several processes some
-            would go on from another step.
-    """
-    # Before anything is assigned to the model, which all have to do together.
-    steps = backend.of_all_processes(found[2]["step"] if found else 0)
-    if len(set(steps)) > 1:
-        raise ValueError(
-            f"the processes would go on from steps {steps}: expected the same; all need the "
-            "same files in weights/"
-        )
-    if not found:
-        if chosen.start_from:
-            start_from(model, chosen.start_from)
-        return Beginning(0, dict.fromkeys(EPOCH_SUMS, 0.0), [], {}, held_out=[])
-    path, arrays, about = found
-    changes = check_settings(path, about["settings"], chosen)
-    if about["step"] >= chosen.epochs * chosen.steps_per_epoch:
-        return Beginning(about["step"], about["epoch"], about["rows"], {})
-    print("\n".join([f"going on after step {about['step']:,}, from {path}", *changes]))
-    try:
-        if arrays is None:
-            use_weights(training, weight_files.read(path).get_weights(), about["step"])
-        else:
-            restore(training, arrays)
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from error
-    return Beginning(
-        about["step"],
-        about["epoch"],
-        about["rows"],
-        {int(n): arrays[f"shown_{n}"] for n in about["shown"]},
-        *(about[name] for name in ("first_row", "in_turn", "held_out", "validation")),
-    )
-
-
 def check_places(chosen):
     """Checks folders and files before anything takes long.
 
@@ -387,7 +237,7 @@ def with_epochs_for_minutes(chosen, model, training, stream, beginning):
     They are a part of the warm-up, in which the learning rate does not depend on EPOCHS yet.
 
     Returns:
-        As `compiled`, for these EPOCHS, and a `Beginning` after these steps.
+        As `compiled`, for these EPOCHS, and a `resume.Beginning` after these steps.
     """
     most = max(2, min(chosen.warmup_steps, chosen.steps_per_epoch - 1))
     # Several processes have to take the same number of steps.
@@ -441,9 +291,9 @@ def train(chosen):
         keras.config.set_dtype_policy(chosen.precision)
         model = network.edsr(**shape)
         keras.config.set_dtype_policy("float32")
-        found = find_beginning(chosen)
+        found = resume.find(chosen, WEIGHTS_FOLDER)
         training, schedule = compiled(chosen, model)
-        beginning = begin(chosen, found, model, training)
+        beginning = resume.begin(chosen, found, model, training)
         total_steps = chosen.epochs * chosen.steps_per_epoch
         weights = WEIGHTS_FOLDER / f"{chosen.name}.keras"
         if beginning.step >= total_steps:

@@ -5,7 +5,6 @@ import math
 import signal
 import sys
 import time
-from typing import NamedTuple
 
 import numpy as np
 from tqdm import tqdm
@@ -162,29 +161,6 @@ def epochs_for(chosen, step, seconds, step_seconds):
     )
 
 
-class Beginning(NamedTuple):
-    """Where a training begins: at step 0, or where an interrupted one was saved.
-
-    Attributes:
-        step: steps that are done.
-        sums: dict of `EPOCH_SUMS`.
-        rows, shown, first_row: what `Journal` takes.
-        in_turn: whether photographs come in turn, see `photographs.open_photographs`; `None`
-            at step 0.
-        held_out: names of the validation pictures that were held out of DATA.
-        validation: digest of the validation pictures.
-    """
-
-    step: int
-    sums: dict
-    rows: list
-    shown: dict
-    first_row: int = 0
-    in_turn: bool | None = None
-    held_out: list | None = None
-    validation: str = ""
-
-
 class Run(keras.callbacks.CallbackList):
     """What happens between the steps of `fit`: the progress is shown, scored and saved.
 
@@ -197,7 +173,7 @@ class Run(keras.callbacks.CallbackList):
         schedule: the learning rate's schedule.
         journal: `Journal` of the epochs that are done.
         stream: `Stream` that `fit` takes its batches from.
-        beginning: `Beginning`.
+        beginning: `resume.Beginning`.
         process, process_count: its number, and how many there are; number 0 scores and saves.
 
     Attributes:

@@ -84,7 +84,7 @@ def load_data(chosen, skips, beginning):
     Args:
         chosen: the settings.
         skips: called with the path and the reason of each picture that is not used.
-        beginning: `Beginning`.
+        beginning: `resume.Beginning`.
 
     Returns:
         `photographs.AllAtOnce` or `InTurn`, and a dict of path -> `Photograph`: of the

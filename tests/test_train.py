@@ -19,6 +19,7 @@ import journal
 import metrics
 import network
 import output
+import resume
 import settings
 import train
 import training
@@ -26,7 +27,8 @@ import training_data
 import utils
 import weight_files
 from backend import keras
-from training import Beginning, Run, averaged_weights, state_arrays, training_model
+from resume import Beginning
+from training import Run, averaged_weights, state_arrays, training_model
 
 TINY = {
     "--data": "data",
@@ -616,7 +618,7 @@ def test_training_for_some_minutes_keeps_its_schedule_when_it_goes_on(
     with monkeypatch.context() as patched:
         at_step(patched, 7, lambda: os.kill(os.getpid(), signal.SIGTERM))
         assert run(minutes=1) == 130
-    monkeypatch.setattr(train, "epochs_for", lambda *_: 6)
+    monkeypatch.setattr(resume, "epochs_for", lambda *_: 6)
     assert run(minutes=1) == 0
     assert newest_state()[1] == 20
     # Other minutes give another schedule.
@@ -640,7 +642,9 @@ def test_goes_on_from_the_best_weights_alone(photographs, monkeypatch, capsys):
     assert "go on from the weights alone with --from-best" in capsys.readouterr().err
     began = []
     monkeypatch.setattr(
-        train, "use_weights", lambda *found: (began.append(found[1:]), training.use_weights(*found))
+        resume,
+        "use_weights",
+        lambda *found: (began.append(found[1:]), training.use_weights(*found)),
     )
     assert run(epochs=5, learning_rate="1e-5", from_best=True) == 0
     ((taken, step),) = began
