@@ -44,7 +44,7 @@ from upscaler import PRECISIONS
 
 # ------------------------------------------------------------------- settings ----
 FOLDER = "evaluation/original"  # HR pictures or test sets: a folder or picture, or a list
-WEIGHTS = ""  # .keras file, which also says the scale; empty: the best one in weights/; none: none
+WEIGHTS = ""  # .keras file, which also says the scale; empty: that of output.py; none: none
 SCALE = 0  # 2, 3 or 4; 0: that of the weights
 COMPARE = ""  # folder of another program's pictures, by the same names, or a list of folders
 PICTURES = True  # write the page and the pictures, and not only the tables
@@ -388,7 +388,7 @@ def _main(chosen, is_stopping):
     settings.check_whole("tile_size", chosen.tile_size, 0)
     weights, upscaler, scale = None, None, chosen.scale
     if chosen.weights != NO_WEIGHTS:
-        weights = Path(chosen.weights or output.best_weights(scale=scale))
+        weights = Path(chosen.weights or output.best_weights(scale=scale)[0])
         upscaler = output.load(
             weights,
             precision=chosen.precision,

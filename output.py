@@ -33,7 +33,8 @@ from upscaler import PRECISIONS, Upscaler
 SOURCE = "inference/original"  # picture, or folder of pictures, searched recursively
 TARGET = "inference/output"  # folder for the enlarged pictures
 SCALE = 0  # enlargement of height and width: 2, 3 or 4; 0: that of the weights
-WEIGHTS = ""  # .keras file, which also says the scale; empty: the best one in weights/
+NETWORK = "auto"  # large, small, or auto: large on a GPU, small on a CPU; where WEIGHTS is empty
+WEIGHTS = ""  # .keras file, which also says the scale; empty: the one in weights/ for NETWORK
 OVERWRITE = False  # make pictures again that are in TARGET already
 SELF_ENSEMBLE = False  # average over eight flips and turns: a little better, 8 times slower
 PRECISION = "auto"  # float32, bfloat16, or auto: bfloat16 where the hardware has it
@@ -43,7 +44,7 @@ VERBOSE = False  # print size, tiles and extra work of each picture
 # ---------------------------------------------------------------------------------
 
 WEIGHTS_FOLDER = Path(__file__).parent / "weights"
-BEST_FIRST = [f"edsr{size}_x{scale}.keras" for scale in network.SHUFFLES for size in ("", "_small")]
+SIZES = {"large": "", "small": "_small"}  # in names of the weights that the project ships
 # Pixels up to which the next picture is decoded, and the last one encoded, while one is
 # computed. Larger ones have the memory for themselves, and are encoded tile by tile.
 OVERLAPPED_PIXELS = 25_000_000
@@ -51,15 +52,20 @@ OVERLAPPED_PIXELS = 25_000_000
 NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
 
 
-def best_weights(folder=WEIGHTS_FOLDER, scale=0):
-    """The weights to use when none are named: the best that are in `folder`.
+def best_weights(folder=WEIGHTS_FOLDER, scale=0, size="auto"):
+    """The weights to use when none are named.
 
-    The names that the project ships come first, large before small networks, then one's
-    own, the newest first.
+    Those that the project ships come first, by their names: for x2 before x3 before x4, the
+    large or the small network. Without them, one's own, the newest first.
 
     Args:
         folder: where to look.
         scale: 2, 3 or 4: only files whose name ends in `_x` and the scale; 0: any.
+        size: large or small: only that one of those that the project ships; auto: the
+            large one where there is a GPU, else the small one; or the other where it is not there.
+
+    Returns:
+        Path, and why it was chosen.
 
     Raises:
         ValueError: there are none.
@@ -73,10 +79,22 @@ def best_weights(folder=WEIGHTS_FOLDER, scale=0):
             f"{folder}: no weights for x{scale} in it (*_x{scale}.keras), only {', '.join(there)}; "
             f"train them with python train.py --scale {scale}"
         )
-    for name in BEST_FIRST:
-        if name in fitting:
-            return fitting[name]
-    return max(fitting.values(), key=lambda path: path.stat().st_mtime)
+    has_gpu = backend.has_gpu()
+    wanted = ("large" if has_gpu else "small") if size == "auto" else size
+    reason = f"NETWORK = {size!r}"
+    if size == "auto":
+        reason = "there is a GPU" if has_gpu else "there is no GPU"
+    other = "small" if wanted == "large" else "large"
+    for one in [scale] if scale else network.SHUFFLES:
+        names = {kind: f"edsr{mark}_x{one}.keras" for kind, mark in SIZES.items()}
+        if names[wanted] in fitting:
+            return fitting[names[wanted]], f"the {wanted} network, because {reason}"
+        if size == "auto" and names[other] in fitting:
+            return fitting[names[other]], f"the {other} network, because there is no {wanted} one"
+    if size != "auto":
+        ends = f"_x{scale}" if scale else "_x2, _x3 or _x4"
+        raise ValueError(f"{reason}: no edsr{SIZES[size]}{ends}.keras in {folder}")
+    return max(fitting.values(), key=lambda path: path.stat().st_mtime), "the newest"
 
 
 def load(path, **options):
@@ -417,13 +435,16 @@ def main(arguments=None):
             settings.check_text(name, getattr(chosen, name))
         settings.check_text("weights", chosen.weights, may_be_empty=True)
         settings.check_choice("scale", chosen.scale, (0, *network.SHUFFLES))
+        settings.check_choice("network", chosen.network, ("auto", *SIZES))
         settings.check_choice("precision", chosen.precision, PRECISIONS)
         settings.check_whole("tile_size", chosen.tile_size, 0)
         settings.check_number("max_megapixels", chosen.max_megapixels, above=0)
         for name in ("overwrite", "self_ensemble", "verbose"):
             settings.check_flag(name, getattr(chosen, name))
         pairs, others, refused = plan(chosen.source, chosen.target)
-        weights = Path(chosen.weights) if chosen.weights else best_weights(scale=chosen.scale)
+        weights, why = Path(chosen.weights), ""
+        if not chosen.weights:
+            weights, why = best_weights(scale=chosen.scale, size=chosen.network)
         upscaler = load(
             weights,
             precision=chosen.precision,
@@ -436,7 +457,7 @@ def main(arguments=None):
         utils.check_writable(chosen.target)
         for folder in {target.parent for _, target in pairs} | {Path(chosen.target)}:
             utils.remove_leftovers(folder)
-        print(f"{weights.name}: {describe(upscaler)}", flush=True)
+        print(f"{weights.name}{why and f' ({why})'}: {describe(upscaler)}", flush=True)
         batch = Batch(
             upscaler,
             chosen.overwrite,

@@ -72,7 +72,7 @@ def draw_figures(folder):
     import output
     import testsets
 
-    upscaler = output.load(output.best_weights())
+    upscaler = output.load(output.best_weights()[0])
     originals = [
         ROOT / "evaluation/original/astronaut.png",
         ROOT / "evaluation/original/chart.png",

@@ -443,19 +443,44 @@ def test_first_command_of_the_readme(tmp_path):
 def test_best_weights_come_first(tmp_path):
     with pytest.raises(ValueError, match=r"no \.keras file in it"):
         output.best_weights(tmp_path)
-    for name in ["mine", "edsr_small_x4", "edsr_small_x2", "edsr_x2"]:
+    for name in ["mine", "edsr_small_x4", "edsr_small_x2"]:
         (tmp_path / f"{name}.keras").touch()
-        assert output.best_weights(tmp_path).stem == name
+        assert output.best_weights(tmp_path)[0].stem == name
+
+
+@pytest.mark.parametrize("has_gpu", [True, False])
+def test_network_is_large_on_a_gpu_and_small_without(tmp_path, monkeypatch, has_gpu):
+    monkeypatch.setattr(backend, "has_gpu", lambda: has_gpu)
+    for name in ["edsr_x2", "edsr_small_x2", "edsr_x3", "edsr_small_x4"]:
+        (tmp_path / f"{name}.keras").touch()
+
+    def best(*chosen):
+        path, why = output.best_weights(tmp_path, *chosen)
+        return path.stem, why
+
+    large, small = "the large network, because ", "the small network, because "
+    if has_gpu:
+        assert best() == ("edsr_x2", large + "there is a GPU")
+        assert best(4) == ("edsr_small_x4", small + "there is no large one")
+    else:
+        assert best() == ("edsr_small_x2", small + "there is no GPU")
+        assert best(3) == ("edsr_x3", large + "there is no small one")
+    assert best(2, "large") == ("edsr_x2", large + "NETWORK = 'large'")
+    assert best(2, "small") == ("edsr_small_x2", small + "NETWORK = 'small'")
+    with pytest.raises(ValueError, match=r"NETWORK = 'large': no edsr_x4\.keras in"):
+        best(4, "large")
+    with pytest.raises(ValueError, match=r"NETWORK = 'small': no edsr_small_x3\.keras in"):
+        best(3, "small")
 
 
 def test_best_weights_of_a_scale(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(output, "WEIGHTS_FOLDER", tmp_path)
     for name in ["edsr_x2", "mine_x4", "edsr_small_x4"]:
         (tmp_path / f"{name}.keras").touch()
-    assert output.best_weights(tmp_path, 2).stem == "edsr_x2"
-    assert output.best_weights(tmp_path, 4).stem == "edsr_small_x4"
+    assert output.best_weights(tmp_path, 2)[0].stem == "edsr_x2"
+    assert output.best_weights(tmp_path, 4)[0].stem == "edsr_small_x4"
     (tmp_path / "edsr_small_x4.keras").unlink()
-    assert output.best_weights(tmp_path, 4).stem == "mine_x4"
+    assert output.best_weights(tmp_path, 4)[0].stem == "mine_x4"
     with pytest.raises(ValueError, match=r"no weights for x3 .* only edsr_x2.keras, mine_x4.keras"):
         output.best_weights(tmp_path, 3)
 
