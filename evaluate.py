@@ -16,12 +16,13 @@ The protocol: HR cropped to a multiple of the scale; LR by MATLAB's bicubic `imr
 prediction rounded to uint8; scores on Y of YCbCr, not rounded; `scale` pixels shaved from
 each border; the mean of the pictures' scores.
 
-Exit code 0: every picture is scored. 1: some were refused, each named with its reason, or
-something that was to be compared. 2: it could not start, or not write its results. 130: stopped by
+Exit code 0: every picture is scored. 1: some were refused, each named with its reason, of the
+originals or of those to compare. 2: it could not start, or not write its results. 130: stopped by
 Ctrl-C or SIGTERM; what was scored until then is written.
 """
 
 import hashlib
+import os
 import sys
 import threading
 from dataclasses import dataclass, replace
@@ -54,6 +55,7 @@ TILE_SIZE = 0  # LR pixels a side computed at once; 0: by the memory that is fre
 # ---------------------------------------------------------------------------------
 
 RESULTS = Path("evaluation")
+PICTURE_FOLDERS = ("output", "Combined", "figures")  # in it
 NO_WEIGHTS = "none"
 MOST_LINES = 40  # pictures, or notes, up to which each is printed
 
@@ -96,7 +98,7 @@ def find_compared(folders, test_sets, scale):
             raise ValueError(
                 f"COMPARE = {folder!r}: no picture in it bears the name of an original, such as "
                 f"{test_sets[0].pairs[0].name} (in the folder itself, or in {test_sets[0].name}, "
-                f"x{scale} or {test_sets[0].name}/x{scale} in it)"
+                f"x{scale} or {test_sets[0].name}/x{scale} in it), and is none of the originals"
             )
         name = base = testsets.label(folder)
         number = 1
@@ -128,6 +130,21 @@ class Restored:
     left_out: dict
     box: tuple
     is_bicubic: bool
+
+
+def check_sources(test_sets, compared):
+    """Raises ValueError where pictures would be replaced that are to be scored or compared."""
+    written = [(RESULTS / kind).resolve() for kind in PICTURE_FOLDERS]
+    paths = [path for one in test_sets for pair in one.pairs for path in (pair.hr, pair.lr) if path]
+    paths += [
+        path for sets in compared.values() for found in sets.values() for path in found.values()
+    ]
+    for path in paths:
+        if any(path.resolve().is_relative_to(folder) for folder in written):
+            raise ValueError(
+                f"{path}: lies where the pictures are written; move it elsewhere, or write only "
+                "the tables with --no-pictures"
+            )
 
 
 def restore(pair, scale, upscaler=None, results=None):
@@ -229,7 +246,7 @@ def evaluate(
     Returns:
         List of dicts with test_set, name, scores (method -> what `metrics.score` returns) and
         notes, one for each picture; list of what `scores.summarise` returns, one for each test
-        set of which a picture was scored; dict of refused path -> reason.
+        set; dict of refused path -> reason.
     """
     compared = compared or {}
     methods = methods_of(upscaler, compared)
@@ -282,10 +299,8 @@ def evaluate(
                     bar.update()
             except KeyboardInterrupt:
                 is_stopping.set()
-            if rows:
-                counts = len(given_lr), sum(given_lr)
-                untried = len(test_set.pairs) - tried
-                summaries.append(scores.summarise(test_set, rows, methods, scale, counts, untried))
+            counts, untried = (len(given_lr), sum(given_lr)), len(test_set.pairs) - tried
+            summaries.append(scores.summarise(test_set, rows, methods, scale, counts, untried))
             all_rows += rows
     return all_rows, summaries, refused
 
@@ -327,13 +342,13 @@ def notes_of(rows):
     return [f"{row['test_set']}, {row['name']}: {note}" for row in rows for note in row["notes"]]
 
 
-def write_results(folder, made_by, rows, summaries, methods, page):
+def write_results(folder, made_by, rows, summaries, refused, methods, page):
     """Writes the tables and the page.
 
     Args:
         folder: where.
         made_by: as `how_it_was_made` returns it.
-        rows, summaries: as `evaluate` returns them.
+        rows, summaries, refused: as `evaluate` returns them.
         methods: names of all methods.
         page: `Report` of these rows, or None.
 
@@ -346,6 +361,7 @@ def write_results(folder, made_by, rows, summaries, methods, page):
             [row for row in rows if row["test_set"] == one["name"]], methods
         )
         for one in summaries
+        if one["pictures"]
     }
     summary = scores.as_markdown(table)
     details = "\n\n".join(
@@ -353,10 +369,12 @@ def write_results(folder, made_by, rows, summaries, methods, page):
     )
     how = scores.provenance(made_by, summaries)
     lines = "\n".join(f"- {scores.markdown(text)}" for text in how)
-    notes = "".join(f"- {scores.markdown(text)}\n" for text in notes_of(rows))
+    refused = {str(path): reason for path, reason in refused.items()}
+    refusals = [f"refused {path}: {reason}" for path, reason in refused.items()]
+    notes = "".join(f"- {scores.markdown(text)}\n" for text in [*refusals, *notes_of(rows)])
     notes = notes and f"\nNotes\n\n{notes}"
     texts = {
-        "results.json": scores.as_json(made_by, rows, summaries, methods),
+        "results.json": scores.as_json(made_by, rows, summaries, methods, refused),
         "results.csv": scores.as_csv(rows, methods),
         "results.md": f"{summary}\n\n{lines}\n\n{details}\n{notes}",
     }
@@ -404,6 +422,8 @@ def _main(chosen, is_stopping):
         raise ValueError(f"SELF_ENSEMBLE = True: no network has WEIGHTS = {NO_WEIGHTS!r}")
     test_sets = find_test_sets(folders, scale)
     compared = find_compared(compare, test_sets, scale)
+    if chosen.pictures:
+        check_sources(test_sets, compared)
     RESULTS.mkdir(exist_ok=True)
     utils.check_writable(RESULTS)
     if upscaler:
@@ -432,7 +452,7 @@ def _main(chosen, is_stopping):
             raise KeyboardInterrupt
         raise ValueError(f"FOLDER = {', '.join(folders)!r}: no picture in it could be scored")
     made_by = how_it_was_made(scale, weights, upscaler, dict(zip(compared, compare, strict=True)))
-    summary, details = write_results(RESULTS, made_by, rows, summaries, methods, page)
+    summary, details = write_results(RESULTS, made_by, rows, summaries, refused, methods, page)
     print("\n" + (details if len(rows) <= MOST_LINES else "Each picture: results.md"))
     print(f"\n{summary}\n\nTables, and how they were made: {RESULTS / 'results.md'}")
     if page:
@@ -456,6 +476,9 @@ def main(arguments=None):
         names = ("FOLDER", "COMPARE")
         chosen = settings.parse([sys.modules[__name__]], arguments, ("FOLDER",), names)
         return _main(chosen, is_stopping)
+    except BrokenPipeError:  # who read our output has gone, as `| head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     except (ValueError, OSError, KeyboardInterrupt) as error:
         if not is_stopping.is_set() and not isinstance(error, KeyboardInterrupt):
             print(f"evaluate.py: {error}", file=sys.stderr)

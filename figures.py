@@ -15,6 +15,7 @@ from scores import printable
 FONT = Path(matplotlib.get_data_path(), "fonts", "ttf", "DejaVuSans.ttf")
 GAP = 6  # pixels between panels
 BOX_COLOUR = (230, 30, 40)
+PANORAMA = 2.5  # width over height of pictures that stand above their details in a figure
 DETAIL_SIDE = 224  # pixels of an enlarged detail in a figure
 LARGEST_ERROR = 32  # levels of Y that an error map shows in its brightest colour
 
@@ -116,20 +117,23 @@ def paper_figure(name, whole, panels, box):
     line = 19
     words = [text for label, scores, _ in panels for text in (label, scores)]
     cell = max(width * zoom, *(round(font.getlength(text)) for text in words))
-    columns = -(-len(panels) // 2)
     cell_height = height * zoom + 2 * line + 2
-    sheet_height = 2 * cell_height + GAP
-    shown_height = sheet_height - line - 2
-    ratio = shown_height / whole.shape[0]
-    shown_width = round(ratio * whole.shape[1])
-    most = 3 * shown_height  # of a panorama
-    if shown_width > most:
-        ratio, shown_width = most / whole.shape[1], most
-        shown_height = max(1, round(ratio * whole.shape[0]))
-    resized = Image.fromarray(whole).convert("RGB")
-    resized = resized.resize((max(1, shown_width), shown_height), Image.Resampling.LANCZOS)
-    sheet_width = resized.width + columns * (cell + GAP)
-    sheet = Image.new("RGB", (sheet_width, sheet_height), "white")
+    is_panorama = whole.shape[1] > PANORAMA * whole.shape[0]
+    if is_panorama:  # above the details, as wide as they are together
+        columns = len(panels)
+        ratio = (columns * (cell + GAP) - GAP) / whole.shape[1]
+    else:  # on their left
+        columns = -(-len(panels) // 2)
+        ratio = (2 * cell_height + GAP - line - 2) / whole.shape[0]
+    size = [max(1, round(ratio * side)) for side in whole.shape[1::-1]]
+    resized = Image.fromarray(whole).convert("RGB").resize(size, Image.Resampling.LANCZOS)
+    left_of, below = (0, resized.height + line + GAP) if is_panorama else (resized.width + GAP, 0)
+    rows = -(-len(panels) // columns)
+    sheet = Image.new(
+        "RGB",
+        (left_of + columns * (cell + GAP) - GAP, below + rows * (cell_height + GAP) - GAP),
+        "white",
+    )
     sheet.paste(resized, (0, 0))
     draw = ImageDraw.Draw(sheet)
     draw.rectangle(
@@ -141,8 +145,8 @@ def paper_figure(name, whole, panels, box):
         name = name.rstrip("…")[:-1] + "…" if len(name) > 2 else ""
     draw.text((2, resized.height + 2), name, "black", font, anchor="lt")
     for n, (label, scores, picture) in enumerate(panels):
-        x = resized.width + GAP + n % columns * (cell + GAP)
-        y = n // columns * (cell_height + GAP)
+        x = left_of + n % columns * (cell + GAP)
+        y = below + n // columns * (cell_height + GAP)
         part = picture[top : top + height, left : left + width]
         part = Image.fromarray(part.repeat(zoom, 0).repeat(zoom, 1)).convert("RGB")
         sheet.paste(part, (x, y))

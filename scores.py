@@ -16,7 +16,7 @@ KEYS = ("psnr", "ssim", "rgb_psnr")
 NEAREST, BICUBIC, PREDICTION, ORIGINAL = "nearest", "bicubic", "prediction", "original"
 
 
-MARKS = re.compile(r"[|<`*]")  # of Markdown
+MARKS = re.compile(r"[|<&`\[]")  # of Markdown
 
 
 def printable(text):
@@ -48,7 +48,7 @@ def main_method(methods):
 
 
 def means(rows, methods):
-    """Mean scores of methods over pictures: for each score, over the same pictures for all.
+    """Mean scores of methods over pictures.
 
     Args:
         rows: list of dicts with a dict `scores` of method -> scores.
@@ -57,20 +57,19 @@ def means(rows, methods):
     Returns:
         dict of method -> dict of psnr, ssim and rgb_psnr, the means of the pictures' own
         scores; or None for a method that lacks one of the pictures, for a mean of others would
-        not be comparable. A picture that one of the methods restored exactly has no finite
-        PSNR and is left out of the mean PSNRs of all; where none would be left, each method's
-        are over those of its own that are finite, or infinity.
+        not be comparable. A picture that the method restored exactly has no finite PSNR and is
+        left out of that mean; when all were, it is infinity.
     """
-    whole = [method for method in methods if rows and all(method in row["scores"] for row in rows)]
-    result = {method: {} if method in whole else None for method in methods}
-    for key in KEYS:
-        table = np.array([[row["scores"][method][key] for method in whole] for row in rows])
-        table = table.reshape(len(rows), len(whole))
-        is_finite = np.isfinite(table)
-        common = is_finite.all(axis=1)
-        for n, method in enumerate(whole):
-            used = common if common.any() else is_finite[:, n]
-            result[method][key] = float(table[used, n].mean()) if used.any() else math.inf
+    result = {}
+    for method in methods:
+        if not rows or any(method not in row["scores"] for row in rows):
+            result[method] = None
+            continue
+        result[method] = {}
+        for key in KEYS:
+            values = [row["scores"][method][key] for row in rows]
+            finite = [value for value in values if math.isfinite(value)]
+            result[method][key] = float(np.mean(finite)) if finite else math.inf
     return result
 
 
@@ -125,12 +124,19 @@ def _is_exact(row, method):
     return method in row["scores"] and math.isinf(row["scores"][method]["rgb_psnr"])
 
 
-def _cell(score):
-    """PSNR and SSIM on Y, and PSNR over RGB, as far as they are there."""
+def _cell(score, mark=""):
+    """PSNR and SSIM on Y, and PSNR over RGB, as far as they are there; a mark at the PSNRs."""
     if not score:
         return "–"
-    y = f"{number(score['psnr'], 2)} / {score['ssim']:.4f}" if "psnr" in score else "–"
-    return y + (f" / {number(score['rgb_psnr'], 2)}" if "rgb_psnr" in score else "")
+    y = "– / –"
+    if "psnr" in score:
+        y = f"{number(score['psnr'], 2)}{mark} / {score['ssim']:.4f}"
+    return y + (f" / {number(score['rgb_psnr'], 2)}{mark}" if "rgb_psnr" in score else "")
+
+
+def _mark(one, method):
+    """A star where the mean PSNR of a method leaves out what it restored exactly."""
+    return "*" if 0 < one["restored_exactly"].get(method, 0) < one["pictures"] else ""
 
 
 def summary_table(summaries, methods):
@@ -149,7 +155,10 @@ def summary_table(summaries, methods):
         count = str(one["pictures"])
         if _whole(one) > one["pictures"]:
             count += f" of {_whole(one)}"
-        cells = (_cell(one["mean"][name]) if name in one["mean"] else "" for name in methods)
+        cells = (
+            _cell(one["mean"][name], _mark(one, name)) if name in one["mean"] else ""
+            for name in methods
+        )
         table.append([one["name"], count, *cells])
         for method, score in one["published"].items():
             cells = [""] * len(methods)
@@ -184,8 +193,8 @@ def picture_table(rows, methods):
 
 def _are_comparable(rows, method):
     """Whether a method's mean PSNR and bicubic's are not over different pictures."""
-    exact = [(_is_exact(row, method), _is_exact(row, BICUBIC)) for row in rows]
-    return (False, False) in exact or any(map(all, zip(*exact, strict=True)))
+    ours, theirs = ([_is_exact(row, name) for row in rows] for name in (method, BICUBIC))
+    return ours == theirs or all(ours) or all(theirs)
 
 
 def _pair(score):
@@ -242,7 +251,7 @@ def _flat(found):
     return flat | ({"compared": others} if others else {})
 
 
-def as_json(made_by, rows, summaries, methods):
+def as_json(made_by, rows, summaries, methods, refused):
     """All results as JSON text; an infinite PSNR, for which JSON has no word, becomes null.
 
     Args:
@@ -250,6 +259,7 @@ def as_json(made_by, rows, summaries, methods):
         rows: list of dicts with test_set, name, scores and notes.
         summaries: as `summarise` makes them.
         methods: names of all methods.
+        refused: dict of path -> reason.
     """
 
     def finite(value):
@@ -268,6 +278,7 @@ def as_json(made_by, rows, summaries, methods):
             for row in rows
         ],
         "mean": _flat(means(rows, methods)),
+        "refused": refused,
         "test_sets": [one | {"mean": _flat(one["mean"])} for one in summaries],
     }
     return json.dumps(finite(results), indent=2, allow_nan=False) + "\n"
@@ -301,11 +312,7 @@ def provenance(made_by, summaries):
                     f"{one['name']}: {one[what]} of {_whole(one)} pictures {text} and are not in "
                     "the mean, which is not comparable with published ones."
                 )
-        for method, count in one["restored_exactly"].items():
-            texts.append(
-                f"{one['name']}, {method}: {count} restored exactly, left out of the mean PSNR of "
-                "all (it would be infinite), not of SSIM's."
-            )
+        texts += [f"{text}." for text in _exact_texts(one)]
         for method, count in one["missing"].items():
             texts.append(f"{one['name']}: {method} lacks {count} pictures, so it has no mean.")
         if "rgb_psnr" in next(iter(one["published"].values()), {}):
@@ -321,9 +328,21 @@ def warnings(one):
         f"{one['name']}: {method} lacks {count} of {one['pictures']} pictures, so it has no mean"
         for method, count in one["missing"].items()
     ]
+    texts += _exact_texts(one)
     if one["given_lr"] != one["given_lr_equal_to_bicubic"]:
         texts.append(_lr_text(one))
     return texts
+
+
+def _exact_texts(one):
+    """Which methods restored pictures exactly, and what becomes of their means."""
+    return [
+        f"{one['name']}, {method}: all {count} restored exactly"
+        if count == one["pictures"]
+        else f"{one['name']}, {method}: {count} of {one['pictures']} restored exactly and left out "
+        "of its mean PSNR (*), which would be infinite: not comparable with the others'"
+        for method, count in one["restored_exactly"].items()
+    ]
 
 
 def _lr_text(one):

@@ -58,21 +58,6 @@ class _Parser(argparse.ArgumentParser):
         self.exit(2, f"{self.prog}: {message}; --help lists the settings\n")
 
 
-class _Each(argparse.Action):
-    """Collects the values of an option that is given before each of them.
-
-    A second word after one option is refused: it might be meant for the option or not.
-    """
-
-    def __call__(self, parser, namespace, values, option_string=None):
-        if len(values) > 1:
-            parser.error(
-                f"{option_string} {' '.join(values)}: expected {option_string} before each of "
-                "them, or what is none of them before it"
-            )
-        setattr(namespace, self.dest, [*getattr(namespace, self.dest, []), *values])
-
-
 def _number(text):
     """Whole number or decimal: a setting that is 1 in the file may be 0.5 on the command line."""
     try:
@@ -128,7 +113,7 @@ def parse(modules, arguments=None, positional=(), several=(), recipes=None):
                 options |= {"type": _number, "metavar": "NUMBER"}
             else:
                 options |= {"type": str, "metavar": "TEXT"}
-                options |= {"action": _Each, "nargs": "+"} if name in several else {}
+                options |= {"action": "append"} if name in several else {}
             parser.add_argument("--" + key.replace("_", "-"), **options)
             if name in positional:
                 count = "*" if name in several else "?"
@@ -140,6 +125,13 @@ def parse(modules, arguments=None, positional=(), several=(), recipes=None):
                     help=f"same as --{key}",
                 )
     arguments = sys.argv[1:] if arguments is None else arguments
+    lists = {"--" + name.lower() for name in several}
+    for word, first, second in zip(arguments, arguments[1:], arguments[2:], strict=False):
+        if word in lists and not second.startswith("-"):
+            parser.error(
+                f"{word} {first} {second}: expected one value after {word}; give another one as "
+                f"{word} {second}, and what is meant for {' or '.join(positional)} before {word}"
+            )
     # Options may stand between the positionals; argparse does not allow it beside a --.
     parse_all = parser.parse_args if "--" in arguments else parser.parse_intermixed_args
     # A positional and its option share one name, and argparse would let the default of

@@ -20,7 +20,6 @@ LAYOUTS = (
 )
 IMAGE_SRF = "image_SRF_"  # SelfExSR's: img_001_SRF_2_HR.png beside img_001_SRF_2_LR.png
 DIV2K = "DIV2K_"  # what all its folders begin with
-LEVELS = 4  # of folders that are searched for test sets
 
 # The field's names of test sets, by the names of folders in lower case.
 NAMES = {
@@ -124,11 +123,14 @@ def published(name, scale, count):
 def _lr_beside(folder, name, scale):
     """The LR picture of `name` in `folder`: of the same name, or with x2 behind its stem.
 
-    Where there is none, the path of the same name.
+    It may have another ending. Where there is none, the path of the same name.
     """
     same = folder / name
-    stem = same.with_name(f"{same.stem}x{scale}{same.suffix}")
-    return stem if stem.is_file() and not same.is_file() else same
+    for stem in (same.stem, f"{same.stem}x{scale}"):
+        for suffix in (same.suffix, *sorted(utils.SUFFIXES)):
+            if (found := same.with_name(stem + suffix)).is_file():
+                return found
+    return same
 
 
 def _pictures(folder):
@@ -155,7 +157,13 @@ def _by_folders(folder, hr_name, lr_names, scale):
         Pair(hr, lr_folder and _lr_beside(lr_folder, path, scale), path)
         for hr, path in _pictures(hr_folder)
     ]
-    lr_text = lr_folder.relative_to(folder).as_posix() if lr_folder else "made here"
+    lr_text = "made here"
+    if lr_folder:
+        lr_text = lr_folder.relative_to(folder).as_posix()
+    else:
+        starts = {lr.split("/")[0].format(s="") for lr in lr_names}
+        unused = sorted({p.name for lr in starts for p in folder.glob(lr + "*") if p.is_dir()})
+        lr_text += f", for there is none for x{scale} in {', '.join(unused)}" if unused else ""
     named = hr_folder if hr_name.startswith(DIV2K) else folder
     return _test_set(folder, named, f"HR in {hr_name}, LR {lr_text}", pairs)
 
@@ -200,11 +208,13 @@ def _plain(folder, pairs=None):
     return _test_set(folder, folder, "HR pictures, LR made here", pairs)
 
 
-def _search(folder, scale, levels=LEVELS):
+def _search(folder, scale, above=()):
     """Test sets in a folder and below: list, empty where no layout or name in it is known.
 
-    Beside test sets, any other folder is a test set too, and so are pictures.
+    Beside test sets, any other folder is a test set too, and so are pictures. Links to what
+    is `above` are not followed.
     """
+    above = (*above, folder.resolve())
     own = _recognised(folder, scale)
     # Only DIV2K's folders have names that say whose they are: others may stand beside them.
     if own and not (DIV2K in own.layout and own.folder == folder):
@@ -212,7 +222,7 @@ def _search(folder, scale, levels=LEVELS):
     inside = [path for path in sorted(folder.iterdir()) if not path.name.startswith(".")]
     # What begins with DIV2K_ belongs to it: its training pictures, and LR of other kinds.
     below = [path for path in inside if path.is_dir() and not path.name.startswith(DIV2K)]
-    found = {path: _search(path, scale, levels - 1) if levels else [] for path in below}
+    found = {path: _search(path, scale, above) for path in below if path.resolve() not in above}
     if not own and not any(found.values()):
         return [_plain(folder)] if _known_name(folder) else []
     sets = [own] if own else []
@@ -228,8 +238,8 @@ def find(folder, scale):
 
     Args:
         folder: a folder of HR pictures, searched recursively; or one in a layout of
-            `LAYOUTS` or of SelfExSR, or its folder of originals; or a folder of such ones, or
-            of folders named as test sets are, at most `LEVELS` below.
+            `LAYOUTS` or of SelfExSR, or its folder of originals; or one in which there are
+            such ones, or folders named as test sets are.
         scale: how far the pictures are reduced.
 
     Returns:
@@ -259,16 +269,19 @@ def of_pictures(paths):
     """Single pictures as a test set.
 
     Args:
-        paths: list of their files, of different names.
+        paths: list of their files.
 
     Raises:
-        ValueError: two have the same name.
+        ValueError: two of them cannot be told apart by their names and those of their folders.
     """
-    pairs = {path.name: Pair(path, None, Path(path.name)) for path in map(Path, paths)}
-    if len(pairs) < len(paths):
+    paths = [Path(path) for path in paths]
+    names = [Path(path.name) for path in paths]
+    if len(set(names)) < len(names):
+        names = [Path(path.absolute().parent.name, path.name) for path in paths]
+    pairs = [Pair(path, None, name) for path, name in zip(paths, names, strict=True)]
+    if len(set(names)) < len(names):
         raise ValueError(f"FOLDER = {', '.join(map(str, paths))!r}: expected different names")
-    folder = Path(paths[0]).parent
-    return TestSet("pictures", folder, "single pictures, LR made here", list(pairs.values()))
+    return TestSet("pictures", paths[0].parent, "single pictures, LR made here", pairs)
 
 
 def _read_8bit(path, notes, what):
@@ -383,7 +396,8 @@ def find_results(folder, test_set, scale):
     """
     folder = Path(folder)
     if not folder.is_dir():
-        raise ValueError(f"COMPARE = {str(folder)!r}: no such folder")
+        what = "expected a folder" if folder.exists() else "no such folder"
+        raise ValueError(f"COMPARE = {str(folder)!r}: {what}")
     of_scale = SCALE_FOLDER.fullmatch(folder.resolve().name)
     if of_scale and int(of_scale[1]) != scale:
         raise ValueError(f"COMPARE = {str(folder)!r}: expected pictures of x{scale}")
@@ -402,8 +416,10 @@ def find_results(folder, test_set, scale):
 
 def _match(folder, pairs, scale):
     """Pictures in a folder that belong to pairs: dict of name -> path."""
-    files = {path.relative_to(folder): path for path in utils.find_pictures(folder)}
-
+    # Results may lie beside the pictures that they were made of.
+    own = {path.resolve() for pair in pairs for path in (pair.hr, pair.lr) if path}
+    found = [path for path in utils.find_pictures(folder) if path.resolve() not in own]
+    files = {path.relative_to(folder): path for path in found}
     bases = {pair.name: pair.name.with_name(HR_MARK.sub("", pair.name.stem)) for pair in pairs}
 
     def is_same(path, name):

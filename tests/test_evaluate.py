@@ -2,6 +2,8 @@ import functools
 import json
 import shutil
 import signal
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -168,7 +170,7 @@ def test_scores_until_ctrl_c_are_written(tmp_path, benchmark, capsys, monkeypatc
     assert "evaluate.py: stopped; 1 of 4 were scored" in capsys.readouterr().err
     found = results(tmp_path)
     assert [row["name"] for row in found["images"]] == ["a.png"]
-    assert [one["untried"] for one in found["test_sets"]] == [1]
+    assert [one["untried"] for one in found["test_sets"]] == [1, 2]
     assert (
         "1 of 2 pictures were left when it was stopped"
         in (tmp_path / "evaluation/results.md").read_text()
@@ -250,6 +252,7 @@ def test_pictures_of_another_program(tmp_path, benchmark, capsys):
     assert evaluate.main(words) == 0
     found = results(tmp_path)
     assert found["weights"] is None
+    assert found["refused"] == {}
     assert set(found["mean"]) == {"bicubic_psnr", "bicubic_ssim", "bicubic_rgb_psnr", "compared"}
     assert found["mean"]["compared"]["Other"]["rgb_psnr"] > 48
     assert " Other |" in capsys.readouterr().out
@@ -294,7 +297,40 @@ def test_page_of_an_earlier_run_is_told_of(tmp_path, benchmark, capsys):
 def test_second_word_after_compare_is_refused(benchmark, capsys):
     with pytest.raises(SystemExit, match="2"):
         evaluate.main(["Set", "--compare", "A", "B"])
-    assert "--compare A B: expected --compare before each of them" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert "--compare A B: expected one value after --compare" in error
+    assert "give another one as --compare B, and what is meant for FOLDER before --compare" in error
+
+
+def test_pictures_that_would_be_replaced_are_refused(tmp_path, benchmark, capsys):
+    words = ["--weights", "none", "--scale", "2"]
+    shutil.copytree(benchmark / "HR", tmp_path / "evaluation" / "output")
+    content = (tmp_path / "evaluation/output/a.png").read_bytes()
+    for line in (["evaluation/output"], ["evaluation/output/a.png"], ["."]):
+        assert evaluate.main([*line, *words]) == 2
+        assert "lies where the pictures are written" in capsys.readouterr().err
+    assert evaluate.main(["Set", *words, "--compare", "evaluation/output"]) == 2
+    assert "a.png: lies where the pictures are written" in capsys.readouterr().err
+    assert evaluate.main(["Set", *words, "--compare", "evaluation/output", "--no-pictures"]) == 1
+    assert (tmp_path / "evaluation/output/a.png").read_bytes() == content
+
+
+def test_refused_pictures_are_named_in_the_tables(tmp_path, benchmark):
+    (benchmark / "LR/x2/a.png").unlink()
+    assert evaluate.main(["Set", "--weights", "none", "--scale", "2"]) == 1
+    text = (tmp_path / "evaluation/results.md").read_text()
+    assert "- refused Set/HR/a.png: its LR picture is missing: expected Set/LR/x2/a.png" in text
+    assert list(results(tmp_path)["refused"]) == ["Set/HR/a.png"]
+
+
+def test_nobody_reads_what_is_printed(tmp_path, benchmark):
+    command = f"'{sys.executable}' '{ROOT}/evaluate.py' Set --weights none --scale 2 | true"
+    done = subprocess.run(
+        ["bash", "-c", f"{command}; exit ${{PIPESTATUS[0]}}"], capture_output=True, text=True
+    )
+    assert done.returncode in (0, 1)
+    assert "Broken pipe" not in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 @pytest.mark.parametrize(

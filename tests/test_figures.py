@@ -70,6 +70,15 @@ def test_paper_figure_shows_the_box_of_each_picture_in_sharp_pixels():
     assert (sheet == figures.BOX_COLOUR).all(axis=2).sum() > 3 * 4 * 28
 
 
+def test_panorama_stands_above_its_details():
+    whole = np.full((40, 400, 3), 90, np.uint8)
+    panels = [(name, "PSNR / SSIM", whole) for name in "abcd"]
+    sheet = figures.paper_figure("wide", whole, panels, (100, 8, 24, 24))
+    grey = (sheet == 90).all(axis=2)
+    assert grey[: sheet.shape[1] // 12].mean() > 0.9  # over the whole width
+    assert grey.mean() > 0.6
+
+
 @pytest.mark.parametrize("shape", [(15, 15), (15, 900), (900, 20)])
 def test_paper_figure_of_any_shape(shape):
     picture = smooth_picture(*shape, 1)[..., 0]

@@ -488,6 +488,14 @@ def test_double_click_zooms_and_leaves_the_divider(opened_page):
     assert opened_page.state()[0][3] == split
     page.mouse.dblclick(box["x"] + 0.3 * box["width"], box["y"] + 0.5 * box["height"])
     assert opened_page.state()[0] == [zoom, 160, 120, split]
+    # But what was dragged just before stays where it is.
+    middle = box["y"] + box["height"] / 2
+    page.mouse.move(box["x"] + box["width"] / 2, middle)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 0.75 * box["width"], middle)
+    page.mouse.up()
+    page.mouse.dblclick(box["x"] + 0.3 * box["width"], middle)
+    assert opened_page.state()[0][3] == pytest.approx(0.75, abs=0.01)
 
 
 def test_place_is_kept_among_pictures_of_one_size(chromium, compared_file):

@@ -46,19 +46,35 @@ def test_exactly_restored_picture_is_left_out_of_the_mean_psnr_only():
     mean = scores.means(ROWS, METHODS)
     assert mean["prediction"] == {"psnr": 33, "ssim": 0.95, "rgb_psnr": 32}
     assert summary()["restored_exactly"] == {"prediction": 1}
-    # Nor is it in what the other methods' PSNRs are the mean of: they would not compare.
-    assert mean["bicubic"] == {"psnr": 30, "ssim": 0.9, "rgb_psnr": 29}
-    assert scores.means(ROWS, ["bicubic"])["bicubic"]["psnr"] == 25
+    # The other methods' means are what they were without it.
+    assert mean["bicubic"] == {"psnr": 25, "ssim": 0.9, "rgb_psnr": 24}
+    assert scores.means(ROWS[1:], METHODS)["prediction"]["psnr"] == math.inf
 
 
-def test_mean_where_every_picture_was_restored_exactly_by_somebody():
-    assert scores.means(ROWS[1:], METHODS[:2])["prediction"]["psnr"] == math.inf
-    assert scores.means(ROWS[1:], METHODS[:2])["bicubic"]["psnr"] == 20
-    rows = [row("a", A=score(math.inf), B=score(30)), row("b", A=score(20), B=score(math.inf))]
-    assert {m: one["psnr"] for m, one in scores.means(rows, ["A", "B"]).items()} == {
-        "A": 20,
-        "B": 30,
-    }
+def test_mean_that_leaves_out_exact_pictures_has_a_star_and_no_gain():
+    row_of_set = scores.summary_table([summary()], METHODS)[1]
+    assert row_of_set[2:] == ["25.00 / 0.9000 / 24.00", "33.00* / 0.9500 / 32.00*", "–"]
+    (text,) = [text for text in scores.warnings(summary()) if "exactly" in text]
+    assert "prediction: 1 of 2 restored exactly and left out of its mean PSNR (*)" in text
+    assert f"{text}." in scores.provenance(MADE_BY, [summary()])
+    every = summary(ROWS[1:], count=1)
+    assert scores.summary_table([every], METHODS)[1][3] == "∞ / 1.0000 / ∞"
+    assert "mine, prediction: all 1 restored exactly" in scores.warnings(every)
+
+
+def test_set_of_which_no_picture_was_scored_is_told_of():
+    one = scores.summarise(TestSet("mine", "m", "HR", [None] * 3), [], METHODS, 2, (0, 0), 1)
+    assert scores.summary_table([one], METHODS)[1] == ["mine", "0 of 3", "–", "–", "–"]
+    found = json.loads(scores.as_json(MADE_BY, [], [one], METHODS, {"a": "bad"}))
+    assert (found["test_sets"][0]["refused"], found["test_sets"][0]["untried"]) == (2, 1)
+    assert found["refused"] == {"a": "bad"}
+
+
+def test_published_rgb_psnr_stands_in_its_place():
+    table = scores.summary_table(
+        [summary() | {"published": {"EDSR": {"rgb_psnr": 35.03}}}], METHODS
+    )
+    assert table[2][3] == "– / – / 35.03"
 
 
 def test_no_pictures_have_no_mean():
@@ -72,7 +88,7 @@ def test_method_that_lacks_a_picture_has_no_mean():
 
 
 def test_json_has_no_infinity():
-    results = json.loads(scores.as_json(MADE_BY, ROWS, [summary()], METHODS))
+    results = json.loads(scores.as_json(MADE_BY, ROWS, [summary()], METHODS, {}))
     assert results["images"][1]["psnr"] is None
     assert results["images"][1]["bicubic_psnr"] == 20
     assert results["images"][0]["compared"] == {"RCAN": score(34)}
@@ -148,7 +164,7 @@ def test_table_of_pictures_ends_with_the_mean_and_shows_gains():
         *("33.000 0.9000", "+3.000", "34.000 0.9000", "+4.000"),
     ]
     assert table[2] == ["b", "20.000 0.9000", "∞ 1.0000", "+∞", "–", "–"]
-    assert table[3][:4] == ["mean of 2", "30.000 0.9000", "33.000 0.9500", "+3.000"]
+    assert table[3][:4] == ["mean of 2", "25.000 0.9000", "33.000 0.9500", "–"]
 
 
 def test_mean_gain_where_one_method_restored_everything_exactly():
@@ -163,7 +179,7 @@ def test_markdown_is_aligned_and_escaped():
 
 def test_names_cannot_tear_a_table_nor_steer_a_terminal():
     text = scores.as_markdown([["a\nb\x1b[31m<img src=x>\udc80 é∞"]])
-    assert text.splitlines()[0] == "| a\\nb\\x1b[31m\\<img src=x>\\udc80 é∞ |"
+    assert text.splitlines()[0] == "| a\\nb\\x1b\\[31m\\<img src=x>\\udc80 é∞ |"
 
 
 def test_html_is_escaped():
@@ -178,7 +194,7 @@ def test_provenance_says_how_each_number_was_made():
         "x.keras (SHA-256 0123456789abcdef...), 1,234 parameters, float32, without self-ensemble",
         "RCAN: pictures in rcan/x2",
         "LR made here by MATLAB's bicubic",
-        "mine, prediction: 1 restored exactly",
+        "mine, prediction: 1 of 2 restored exactly",
         "mine: RCAN lacks 1 pictures",
     ):
         assert words in text

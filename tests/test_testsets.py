@@ -114,13 +114,34 @@ def test_div2k_beside_other_test_sets(tmp_path):
 
 
 def test_test_sets_further_down_are_found_each_with_its_lr(tmp_path):
-    lay_out(tmp_path / "data" / "benchmarks" / "Set5", *LAYOUTS["ours"][1:])
-    lay_out(tmp_path / "data" / "benchmarks" / "Set5", "RCAN/x2/{}.png")
+    lay_out(tmp_path / "data" / "a" / "b" / "c" / "d" / "Set5", *LAYOUTS["ours"][1:])
+    lay_out(tmp_path / "data" / "a" / "b" / "c" / "d" / "Set5", "RCAN/x2/{}.png")
     lay_out(tmp_path / "data" / "B100", "{}.png")
     lay_out(tmp_path / "data" / ".hidden" / "Set14", "{}.png")
     found = testsets.find(tmp_path, 2)
     assert [(one.name, len(one.pairs)) for one in found] == [("Set5", 2), ("B100", 2)]
     assert all(pair.lr for pair in found[0].pairs)
+
+
+def test_links_to_folders_above_are_not_followed(tmp_path):
+    lay_out(tmp_path / "all" / "Set5", *LAYOUTS["ours"][1:])
+    (tmp_path / "all" / "loop").symlink_to(tmp_path / "all")
+    assert [one.name for one in testsets.find(tmp_path / "all", 2)] == ["Set5"]
+
+
+@pytest.mark.parametrize("place", ["LR/{}.png", "LR/x3/{}.png", "LR_bicubic/X4/{}.png"])
+def test_lr_that_is_there_but_not_used_is_told(tmp_path, place):
+    lay_out(tmp_path, "HR/{}.png", place)
+    (found,) = testsets.find(tmp_path, 2)
+    unused = place.split("/")[0]
+    assert found.layout == f"HR in HR, LR made here, for there is none for x2 in {unused}"
+
+
+def test_lr_of_another_format(tmp_path):
+    lay_out(tmp_path, "HR/{}.png", "LR/x2/{}.bmp")
+    (found,) = testsets.find(tmp_path, 2)
+    assert [pair.lr.name for pair in found.pairs] == ["baby.bmp", "bird.bmp"]
+    assert all(pair.lr.is_file() for pair in found.pairs)
 
 
 def test_pictures_beside_test_sets_are_a_test_set(tmp_path):
@@ -135,8 +156,10 @@ def test_single_pictures_are_a_test_set(tmp_path):
     lay_out(tmp_path, "{}.png")
     found = testsets.of_pictures([tmp_path / "bird.png", tmp_path / "baby.png"])
     assert [pair.name.name for pair in found.pairs] == ["bird.png", "baby.png"]
+    found = testsets.of_pictures([tmp_path / "a" / "baby.png", tmp_path / "b" / "baby.png"])
+    assert [pair.name.as_posix() for pair in found.pairs] == ["a/baby.png", "b/baby.png"]
     with pytest.raises(ValueError, match=r"baby.png.*expected different names"):
-        testsets.of_pictures([tmp_path / "baby.png", tmp_path / "more" / "baby.png"])
+        testsets.of_pictures([tmp_path / "baby.png"] * 2)
 
 
 def test_current_folder_has_a_name(tmp_path, monkeypatch):
@@ -294,6 +317,16 @@ def test_results_of_another_scale_are_not_taken(tmp_path):
     assert found_in(tmp_path, ["baby.png"]) == {"baby.png": "baby_x2_SR.png"}
 
 
+def test_originals_are_no_results(tmp_path):
+    hr = tmp_path / "img_1_SRF_2_HR.png"
+    for path in hr, tmp_path / "img_1_SRF_2_LR.png", tmp_path / "img_1_SRF_2_RCAN.png":
+        write(path, smooth_picture(4, 4))
+    pair = testsets.Pair(hr, tmp_path / "img_1_SRF_2_LR.png", Path(hr.name))
+    test_set = testsets.TestSet("Set5", tmp_path, "", [pair])
+    found = testsets.find_results(tmp_path, test_set, 2)
+    assert found == {Path(hr.name): tmp_path / "img_1_SRF_2_RCAN.png"}
+
+
 def test_several_results_for_one_original(tmp_path):
     for name in "baby_A.png", "baby_B.png":
         write(tmp_path / name, smooth_picture(4, 4))
@@ -304,6 +337,9 @@ def test_several_results_for_one_original(tmp_path):
 def test_results_folder_that_is_not_there(tmp_path):
     with pytest.raises(ValueError, match=r"COMPARE = '.*none': no such folder"):
         found_in(tmp_path / "none", ["baby.png"])
+    write(tmp_path / "baby.png", smooth_picture(4, 4))
+    with pytest.raises(ValueError, match=r"COMPARE = '.*baby.png': expected a folder"):
+        found_in(tmp_path / "baby.png", ["baby.png"])
 
 
 def test_program_is_named_by_its_folder(tmp_path):
