@@ -257,7 +257,9 @@ def plot(rows, path):
     rate.set(ylabel="learning rate", xlabel="step")
     for axes in (loss, psnr, rate):
         axes.grid(alpha=0.3)
-    known, passed = [0, *steps], [0, *minutes]
+    # On both sides as far again, for the ends of the axes.
+    known = [-steps[-1], 0, *steps, 2 * steps[-1]]
+    passed = [-minutes[-1], 0, *minutes, 2 * minutes[-1]]
     there, back = (
         lambda step: np.interp(step, known, passed),
         lambda minute: np.interp(minute, passed, known),

@@ -250,13 +250,15 @@ def with_epochs_for_minutes(chosen, model, training, stream, beginning):
         shuffle=False,
         verbose=0,
     )
-    step_seconds = backend.of_all_processes(timing.step_seconds)[0]
-    chosen.epochs = epochs_for(chosen, timing.steps, timing.sums["seconds"], step_seconds)
+    # With the new schedule it is compiled once more.
+    seconds = timing.sums["seconds"] + timing.compile_seconds
+    epochs = epochs_for(chosen, timing.steps, seconds, timing.step_seconds)
+    chosen.epochs = backend.of_all_processes(epochs)[0]
     training, schedule = compiled(chosen, model)
     restore(training, timing.arrays)
     print(
-        f"{step_seconds:.3g} seconds a step: EPOCHS = {chosen.epochs} of {chosen.steps_per_epoch} "
-        f"steps in {chosen.minutes} minutes"
+        f"{timing.step_seconds:.3g} seconds a step: EPOCHS = {chosen.epochs} of "
+        f"{chosen.steps_per_epoch} steps in {chosen.minutes} minutes"
     )
     return training, schedule, beginning._replace(step=timing.steps, sums=timing.sums)
 

@@ -113,6 +113,7 @@ class Timing(keras.callbacks.CallbackList):
         steps: how many were taken.
         sums: dict of `EPOCH_SUMS` over them.
         step_seconds: of one step.
+        compile_seconds: until the first steps were done.
         arrays: what `state_arrays` returns then. At its end `fit` replaces the weights by the
             averaged ones.
     """
@@ -122,7 +123,8 @@ class Timing(keras.callbacks.CallbackList):
         self._stream, self._most, self._seconds = stream, most, seconds
         self._untimed = min(UNTIMED_STEPS, most // 2)
         self._began = self._timed_from = time.monotonic()
-        self.steps, self.sums, self.step_seconds, self.arrays = 0, {}, math.nan, {}
+        self.steps, self.sums, self.arrays = 0, {}, {}
+        self.step_seconds = self.compile_seconds = math.nan
 
     def on_train_batch_end(self, batch, logs=None):
         self.steps += 1
@@ -134,6 +136,7 @@ class Timing(keras.callbacks.CallbackList):
             self._timed_from = now
         elif self.steps >= self._most or now - self._timed_from > self._seconds:
             self.step_seconds = (now - self._timed_from) / (self.steps - self._untimed)
+            self.compile_seconds = self._timed_from - self._began
             self.sums = {
                 "loss": loss * self.steps,
                 "seconds": now - self._began,
@@ -157,7 +160,7 @@ def epochs_for(chosen, step, seconds, step_seconds):
     fewest = max(step, chosen.warmup_steps + 1)
     return max(
         math.ceil(fewest / chosen.steps_per_epoch),
-        round((step + left / step_seconds) / chosen.steps_per_epoch),
+        int((step + left / step_seconds) / chosen.steps_per_epoch + 1e-6),
     )
 
 

@@ -489,3 +489,18 @@ def test_best_weights_of_a_scale(tmp_path, monkeypatch, capsys):
 def test_scale_is_learned_from_the_file(tmp_path, scale):
     network.edsr(scale, 4, 1).save(tmp_path / "any.keras")
     assert output.load(tmp_path / "any.keras").scale == scale
+
+
+def test_backends_agree(tmp_path):
+    """What a network enlarges on a processor under TensorFlow is what JAX makes of it."""
+    pytest.importorskip("jax")
+    source = ROOT / "inference" / "original" / "astronaut.png"
+    pictures = {}
+    for name in "tensorflow", "jax":
+        command = [sys.executable, "output.py", source, tmp_path / name, "--precision", "float32"]
+        environment = os.environ | {"KERAS_BACKEND": name, "JAX_PLATFORMS": "cpu"}
+        done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        assert f"{name} on CPU" in done.stdout
+        pictures[name] = utils.read_rgb(tmp_path / name / source.name).astype(int)
+    assert np.abs(pictures["jax"] - pictures["tensorflow"]).max() <= 1
