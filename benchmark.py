@@ -26,7 +26,8 @@ from upscaler import Upscaler
 # ------------------------------------------------------------------- settings ----
 SIDE = 256  # LR pixels a side of the picture that is enlarged
 MATRIX = 2048  # rows and columns of the matrices; 8192 on a GPU
-BATCH_SIZE = 16  # crops a training step, 64x64 HR pixels each
+BATCH_SIZE = 16  # crops a training step; 64 on a large GPU
+CROP_SIZE = 64  # their height and width, in HR pixels; 96 on a large GPU
 STEPS = 5  # training steps in a row
 ROUNDS = 5  # each is measured so often, in turn; the best counts
 # ---------------------------------------------------------------------------------
@@ -36,7 +37,7 @@ NETWORKS = {  # num_filters, residual_blocks
     "9 blocks of 64 filters": (64, 9),
 }
 PRECISIONS = ("float32", "bfloat16")
-CROP_SIZE, CROP_BATCHES = 64, 500  # of the loader alone
+CROP_BATCHES = 500  # of the loader alone
 PHOTOGRAPH = (1356, 2040)  # as most of DIV2K
 
 
@@ -85,7 +86,7 @@ def enlargement(num_filters, residual_blocks, precision, side):
     return run
 
 
-def noise_stream(batch_size):
+def noise_stream(batch_size, crop_size):
     """Crops of pictures of noise, in memory."""
     random = np.random.default_rng(0)
     height, width = PHOTOGRAPH
@@ -96,7 +97,7 @@ def noise_stream(batch_size):
         )
         for _ in range(8)
     ]
-    pool = Pool(photographs, CROP_SIZE)
+    pool = Pool(photographs, crop_size)
     return Stream(lambda step: cut_batch(pool, step, batch_size=batch_size, seed=0))
 
 
@@ -111,15 +112,14 @@ def cutting(stream, batch_size):
     return run
 
 
-def training(num_filters, residual_blocks, precision, stream, batch_size, steps):
-    """Function that trains for some steps."""
+def training(num_filters, residual_blocks, precision, stream, pixels, steps):
+    """Function that trains for some steps, each of so many LR pixels."""
     keras.config.set_dtype_policy("mixed_bfloat16" if precision == "bfloat16" else precision)
     model = network.edsr(2, num_filters, residual_blocks)
     keras.config.set_dtype_policy("float32")
     trained = training_model(model, loss="l1", learning_rate=1e-4, clip_norm=1.0, averaging=0.999)
     # Backwards it is twice as much as forwards.
-    pixels = steps * batch_size * (CROP_SIZE // 2) ** 2
-    operations = 3 * pixels * tiling.flop_per_pixel(model)
+    operations = 3 * steps * pixels * tiling.flop_per_pixel(model)
 
     def run():
         waited, began = stream.waited, time.perf_counter()
@@ -131,13 +131,14 @@ def training(num_filters, residual_blocks, precision, stream, batch_size, steps)
     return run
 
 
-def measure(side, matrix, batch_size, steps, rounds):
+def measure(side, matrix, batch_size, crop_size, steps, rounds):
     """Runs everything in turn.
 
     Returns:
         List of `Measured`, each the best of the rounds.
     """
-    stream = noise_stream(batch_size)
+    stream = noise_stream(batch_size, crop_size)
+    pixels = batch_size * (crop_size // 2) ** 2
     runs = {}
     for precision in PRECISIONS:
         runs["matrix product", precision] = matrix_product(matrix, precision)
@@ -146,10 +147,8 @@ def measure(side, matrix, batch_size, steps, rounds):
             runs[f"enlarging, {name}", precision] = enlargement(*size, precision, side)
     for name, size in NETWORKS.items():
         for precision in PRECISIONS:
-            runs[f"training, {name}", precision] = training(
-                *size, precision, stream, batch_size, steps
-            )
-    runs[f"crops of {CROP_SIZE}x{CROP_SIZE}, without training", ""] = cutting(stream, batch_size)
+            runs[f"training, {name}", precision] = training(*size, precision, stream, pixels, steps)
+    runs[f"crops of {crop_size}x{crop_size}, without training", ""] = cutting(stream, batch_size)
     best = {}
     for n in range(rounds + 1):  # the first one compiles
         for key, run in runs.items():
@@ -191,6 +190,8 @@ def main(arguments=None):
         chosen = settings.parse([sys.modules[__name__]], arguments)
         for name, value in vars(chosen).items():
             settings.check_whole(name, value, 1)
+        if chosen.crop_size % 2:
+            raise ValueError(f"CROP_SIZE = {chosen.crop_size}: expected an even number")
     except ValueError as error:
         print(f"benchmark.py: {error}", file=sys.stderr)
         return 2
