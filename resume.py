@@ -113,23 +113,17 @@ def find(chosen, folder):
         try:
             about = json.loads(path.with_suffix(".json").read_text())
             rows = read_rows(path.with_suffix(".csv"))
-            kept = {name: about[name] for name in ("settings", "held_out", "validation")}
+            names = ("settings", "held_out", "validation", "first_row")
+            kept = {name: about[name] for name in names}
             step = about["best"]["step"]
         except (OSError, ValueError, KeyError) as error:
-            raise ValueError(f"FROM_BEST = True: {type(error).__name__}: {error}") from error
-        found = (
-            path,
-            None,
-            kept
-            | {
-                "step": step,
-                "rows": [row for row in rows if row["step"] <= step],
-                "epoch": dict.fromkeys(EPOCH_SUMS, 0.0),
-                "shown": [],
-                "first_row": 0,
-                "in_turn": None,
-            },
-        )
+            files = f"{path.with_suffix('.json')} and .csv"
+            raise ValueError(
+                f"FROM_BEST = True: {files}: {type(error).__name__}: {error}"
+            ) from error
+        kept["rows"] = [row for row in rows if row["step"] <= step]
+        kept |= {"step": step, "epoch": dict.fromkeys(EPOCH_SUMS, 0.0)}
+        found = path, None, kept | {"shown": [], "in_turn": None}
     if found and chosen.minutes:
         _, _, about = found
         chosen.epochs = about["settings"]["epochs"]

@@ -327,7 +327,11 @@ def train(chosen):
             beginning.rows,
             beginning.shown,
             beginning.first_row,
-            {"held_out": beginning.held_out, "validation": validation_digest},
+            {
+                "held_out": beginning.held_out,
+                "validation": validation_digest,
+                "first_row": beginning.first_row,
+            },
         )
         share = chosen.batch_size // process_count  # of each step, that this process cuts
         part = slice(process * share, (process + 1) * share)

@@ -677,8 +677,8 @@ def test_averages_begin_with_the_weights_that_a_training_goes_on_from():
     ("how", "message"),
     [
         ("settings", "NUM_FILTERS = 9: expected 8"),
-        ("gone", "FROM_BEST = True: FileNotFoundError"),
-        ("damaged", "FROM_BEST = True: JSONDecodeError"),
+        ("gone", "tiny.json and .csv: FileNotFoundError"),
+        ("damaged", "tiny.json and .csv: JSONDecodeError"),
         ("restart", "RESTART = True, FROM_BEST = True: expected one of them at most"),
     ],
 )
