@@ -1,10 +1,10 @@
 """Measures how fast this machine enlarges and trains, beside its matrix products.
 
-`python benchmark.py` prints, for the large and the small network at x2 in both precisions,
-how fast they enlarge and train, the arithmetic that this is, and its share of what the
-machine's own matrix product of that precision reaches in the same run; and how many crops
-are cut for a training, and which part of its time it waits for them. Weights and pictures are
-random, which makes no difference to the time.
+`python benchmark.py` prints, for the large and the small network in both precisions, how fast
+they enlarge and train, the arithmetic that this is, and its share of what the machine's own
+matrix product of that precision reaches in the same run; and how many crops are cut for a
+training, and which part of its time it waits for them. Weights and pictures are random, which
+makes no difference to the time.
 """
 
 import math
@@ -24,6 +24,7 @@ from training import training_model
 from upscaler import Upscaler
 
 # ------------------------------------------------------------------- settings ----
+SCALE = 2  # enlargement of height and width: 2, 3 or 4
 SIDE = 256  # LR pixels a side of the picture that is enlarged
 MATRIX = 2048  # rows and columns of the matrices; 8192 on a GPU
 BATCH_SIZE = 16  # crops a training step; 64 on a large GPU
@@ -71,10 +72,10 @@ def matrix_product(size, dtype):
     return run
 
 
-def enlargement(num_filters, residual_blocks, precision, side):
+def enlargement(scale, num_filters, residual_blocks, precision, side):
     """Function that enlarges a picture of noise."""
     upscaler = Upscaler(
-        network.edsr(2, num_filters, residual_blocks), precision=precision, tile_size=side
+        network.edsr(scale, num_filters, residual_blocks), precision=precision, tile_size=side
     )
     picture = np.random.default_rng(0).integers(0, 256, (side, side, 3), np.uint8)
     operations = side**2 * tiling.flop_per_pixel(upscaler.model)
@@ -86,14 +87,14 @@ def enlargement(num_filters, residual_blocks, precision, side):
     return run
 
 
-def noise_stream(batch_size, crop_size):
+def noise_stream(scale, batch_size, crop_size):
     """Crops of pictures of noise, in memory."""
     random = np.random.default_rng(0)
-    height, width = PHOTOGRAPH
+    height, width = (side // scale for side in PHOTOGRAPH)
     photographs = [
         Photograph(
-            random.integers(0, 256, (height // 2, width // 2, 3), np.uint8),
             random.integers(0, 256, (height, width, 3), np.uint8),
+            random.integers(0, 256, (scale * height, scale * width, 3), np.uint8),
         )
         for _ in range(8)
     ]
@@ -112,10 +113,10 @@ def cutting(stream, batch_size):
     return run
 
 
-def training(num_filters, residual_blocks, precision, stream, pixels, steps):
+def training(scale, num_filters, residual_blocks, precision, stream, pixels, steps):
     """Function that trains for some steps, each of so many LR pixels."""
     keras.config.set_dtype_policy("mixed_bfloat16" if precision == "bfloat16" else precision)
-    model = network.edsr(2, num_filters, residual_blocks)
+    model = network.edsr(scale, num_filters, residual_blocks)
     keras.config.set_dtype_policy("float32")
     trained = training_model(model, loss="l1", learning_rate=1e-4, clip_norm=1.0, averaging=0.999)
     # Backwards it is twice as much as forwards.
@@ -131,23 +132,25 @@ def training(num_filters, residual_blocks, precision, stream, pixels, steps):
     return run
 
 
-def measure(side, matrix, batch_size, crop_size, steps, rounds):
+def measure(scale, side, matrix, batch_size, crop_size, steps, rounds):
     """Runs everything in turn.
 
     Returns:
         List of `Measured`, each the best of the rounds.
     """
-    stream = noise_stream(batch_size, crop_size)
-    pixels = batch_size * (crop_size // 2) ** 2
+    stream = noise_stream(scale, batch_size, crop_size)
+    pixels = batch_size * (crop_size // scale) ** 2
     runs = {}
     for precision in PRECISIONS:
         runs["matrix product", precision] = matrix_product(matrix, precision)
     for name, size in NETWORKS.items():
         for precision in PRECISIONS:
-            runs[f"enlarging, {name}", precision] = enlargement(*size, precision, side)
+            runs[f"enlarging, {name}", precision] = enlargement(scale, *size, precision, side)
     for name, size in NETWORKS.items():
         for precision in PRECISIONS:
-            runs[f"training, {name}", precision] = training(*size, precision, stream, pixels, steps)
+            runs[f"training, {name}", precision] = training(
+                scale, *size, precision, stream, pixels, steps
+            )
     runs[f"crops of {crop_size}x{crop_size}, without training", ""] = cutting(stream, batch_size)
     best = {}
     for n in range(rounds + 1):  # the first one compiles
@@ -190,8 +193,11 @@ def main(arguments=None):
         chosen = settings.parse([sys.modules[__name__]], arguments)
         for name, value in vars(chosen).items():
             settings.check_whole(name, value, 1)
-        if chosen.crop_size % 2:
-            raise ValueError(f"CROP_SIZE = {chosen.crop_size}: expected an even number")
+        settings.check_choice("scale", chosen.scale, network.SHUFFLES)
+        if chosen.crop_size % chosen.scale:
+            raise ValueError(
+                f"CROP_SIZE = {chosen.crop_size}: expected a multiple of SCALE = {chosen.scale}"
+            )
     except ValueError as error:
         print(f"benchmark.py: {error}", file=sys.stderr)
         return 2

@@ -8,7 +8,7 @@ import benchmark
 def test_table_has_both_networks_in_both_precisions_beside_the_matrix_product(capsys, monkeypatch):
     monkeypatch.setattr(benchmark, "PHOTOGRAPH", (100, 120))
     monkeypatch.setattr(benchmark, "CROP_BATCHES", 3)
-    options = "--side 16 --matrix 64 --batch-size 2 --steps 2 --rounds 1"
+    options = "--scale 3 --crop-size 48 --side 16 --matrix 64 --batch-size 2 --steps 2 --rounds 1"
     assert benchmark.main(options.split()) == 0
     lines = capsys.readouterr().out.splitlines()
     assert re.search(r"output\.py computes in (float32|bfloat16) here", lines[0])
@@ -53,10 +53,12 @@ def test_three_digits(value, text):
 
 def test_operations_of_the_networks():
     side = 16
-    operations = benchmark.enlargement(64, 9, "float32", side)()["operations"]
+    operations = benchmark.enlargement(2, 64, 9, "float32", side)()["operations"]
     assert operations / side**2 == pytest.approx(1.7e6, rel=0.01)
 
 
 def test_wrong_setting_ends_with_one_line(capsys):
     assert benchmark.main(["--rounds", "0"]) == 2
     assert "ROUNDS = 0: expected a whole number" in capsys.readouterr().err
+    assert benchmark.main(["--scale", "3"]) == 2
+    assert "CROP_SIZE = 64: expected a multiple of SCALE = 3" in capsys.readouterr().err
