@@ -28,7 +28,7 @@ SCALE = 2  # enlargement of height and width: 2, 3 or 4
 SIDE = 256  # LR pixels a side of the picture that is enlarged
 MATRIX = 2048  # rows and columns of the matrices; 8192 on a GPU
 BATCH_SIZE = 16  # crops a training step; 64 on a large GPU
-CROP_SIZE = 64  # their height and width, in HR pixels; 96 on a large GPU
+CROP_SIZE = 0  # their height and width, in HR pixels; 96 on a large GPU; 0: 32 LR pixels
 STEPS = 5  # training steps in a row
 ROUNDS = 5  # each is measured so often, in turn; the best counts
 # ---------------------------------------------------------------------------------
@@ -192,8 +192,9 @@ def main(arguments=None):
     try:
         chosen = settings.parse([sys.modules[__name__]], arguments)
         for name, value in vars(chosen).items():
-            settings.check_whole(name, value, 1)
+            settings.check_whole(name, value, 0 if name == "crop_size" else 1)
         settings.check_choice("scale", chosen.scale, network.SHUFFLES)
+        chosen.crop_size = chosen.crop_size or 32 * chosen.scale
         if chosen.crop_size % chosen.scale:
             raise ValueError(
                 f"CROP_SIZE = {chosen.crop_size}: expected a multiple of SCALE = {chosen.scale}"

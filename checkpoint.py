@@ -103,7 +103,8 @@ def load_newest(folder, name):
         return path, arrays, about
     if paths:
         raise ValueError(
-            f"{', '.join(map(str, paths))}: damaged; put a copy there, or begin anew with --restart"
+            f"{', '.join(map(str, paths))}: damaged; put a copy there, go on from the weights "
+            "alone with --from-best, or begin anew with --restart"
         )
     return None
 

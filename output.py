@@ -77,7 +77,7 @@ def best_weights(folder=WEIGHTS_FOLDER, scale=0, size="auto"):
     if not fitting:
         raise ValueError(
             f"{folder}: no weights for x{scale} in it (*_x{scale}.keras), only {', '.join(there)}; "
-            f"train them with python train.py --scale {scale}"
+            f"train them with python train.py --recipe small_x{scale}"
         )
     has_gpu = backend.has_gpu()
     wanted = ("large" if has_gpu else "small") if size == "auto" else size

@@ -90,6 +90,37 @@ def start_from(model, path):
     print(f"starting from {len(copied)} of {len(ours)} layers of {path}")
 
 
+def find_best(path):
+    """The best weights of a training, where there is nothing else to go on from.
+
+    Args:
+        path: of the weights; their settings and the log are beside them.
+
+    Returns:
+        `path`, a list of arrays, and what is told about the training.
+
+    Raises:
+        ValueError: one of the files is missing, damaged or of another training.
+    """
+    files = {kind: path.with_suffix(kind) for kind in (".keras", ".json", ".csv")}
+    for file in files.values():
+        if not file.is_file():
+            raise ValueError(f"FROM_BEST = True: {file}: no such file")
+    try:
+        told = json.loads(files[".json"].read_text())
+        about = {name: told[name] for name in ("settings", "held_out", "validation", "first_row")}
+        step = told["best"]["step"]
+        rows = [row for row in read_rows(files[".csv"]) if row["step"] <= step]
+        if not rows or rows[-1]["step"] != step:
+            raise ValueError(f"no row of step {step}, which was the best")
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ValueError(
+            f"FROM_BEST = True: {files['.json']} and .csv: {type(error).__name__}: {error}"
+        ) from error
+    about |= {"step": step, "rows": rows, "epoch": dict.fromkeys(EPOCH_SUMS, 0.0)}
+    return path, weight_files.read(path).get_weights(), about | {"shown": [], "in_turn": None}
+
+
 def find(chosen, folder):
     """What there is to go on from: the newest state, or with FROM_BEST the best weights.
 
@@ -99,31 +130,22 @@ def find(chosen, folder):
         folder: where states and weights are.
 
     Returns:
-        Path, arrays (`None` where only the weights are left) and what is told about it; or
-        `None`: there is nothing, or it is to begin anew.
+        Path, arrays (a list of weights, where those are all that is left) and what is told
+        about it; or `None`: there is nothing, or it is to begin anew.
 
     Raises:
-        ValueError: all states are damaged; FROM_BEST finds no weights, or no other files.
+        ValueError: all states are damaged; as `find_best`, with FROM_BEST.
     """
     if chosen.restart:
         return None
-    found = checkpoint.load_newest(folder, chosen.name)
+    try:
+        found = checkpoint.load_newest(folder, chosen.name)
+    except ValueError:
+        if not chosen.from_best:
+            raise
+        found = None
     if found is None and chosen.from_best:
-        path = folder / f"{chosen.name}.keras"
-        try:
-            about = json.loads(path.with_suffix(".json").read_text())
-            rows = read_rows(path.with_suffix(".csv"))
-            names = ("settings", "held_out", "validation", "first_row")
-            kept = {name: about[name] for name in names}
-            step = about["best"]["step"]
-        except (OSError, ValueError, KeyError) as error:
-            files = f"{path.with_suffix('.json')} and .csv"
-            raise ValueError(
-                f"FROM_BEST = True: {files}: {type(error).__name__}: {error}"
-            ) from error
-        kept["rows"] = [row for row in rows if row["step"] <= step]
-        kept |= {"step": step, "epoch": dict.fromkeys(EPOCH_SUMS, 0.0)}
-        found = path, None, kept | {"shown": [], "in_turn": None}
+        found = find_best(folder / f"{chosen.name}.keras")
     if found and chosen.minutes:
         _, _, about = found
         chosen.epochs = about["settings"]["epochs"]
@@ -163,8 +185,8 @@ def begin(chosen, found, model, training):
         return Beginning(about["step"], about["epoch"], about["rows"], {})
     print("\n".join([f"going on after step {about['step']:,}, from {path}", *changes]))
     try:
-        if arrays is None:
-            use_weights(training, weight_files.read(path).get_weights(), about["step"])
+        if isinstance(arrays, list):
+            use_weights(training, arrays, about["step"])
         else:
             restore(training, arrays)
     except ValueError as error:

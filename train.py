@@ -42,7 +42,7 @@ from training import (
 from training_data import Skips, load_data
 
 # ------------------------------------------------------------------- settings ----
-RECIPE = ""  # one of RECIPES below, whose settings replace those here; empty: none
+RECIPE = ""  # small_x2, small_x3, small_x4 or h100: settings that replace these; empty: none
 DATA = "data"  # folder of HR photographs, searched recursively
 VALIDATION_DATA = ""  # folder of validation pictures; empty: hold out a few of DATA
 CACHE = "data/.cache"  # folder for decoded photographs, 3.8 bytes a pixel; empty: none
@@ -51,7 +51,7 @@ START_FROM = ""  # .keras file of another training to start from, also of anothe
 CROP_SIZE = 64  # height and width of a training crop, in HR pixels
 BATCH_SIZE = 8  # crops a step, on all devices together
 EPOCHS = 1000  # times STEPS_PER_EPOCH; the learning rate reaches 0 at the end
-MINUTES = 0  # of training: EPOCHS follow from how fast the first steps are; 0: as they are above
+MINUTES = 0  # of training: replaces EPOCHS by what the speed of the first steps allows; 0: EPOCHS
 STEPS_PER_EPOCH = 1000  # steps between validations
 LOSS = "l1"  # or ssim_l1: 0.84 (1 - SSIM) + 0.16 L1, that of the original work
 LEARNING_RATE = 1e-4  # of Adam, at its peak; grow it with BATCH_SIZE
@@ -76,7 +76,7 @@ _SMALL = {
     "precision": "mixed_bfloat16",
 }
 _FROM_X2 = _SMALL | {
-    "start_from": "weights/edsr_small_x2.keras",
+    "start_from": str(output.WEIGHTS_FOLDER / "edsr_small_x2.keras"),
     "crop_size": 96,
     "learning_rate": 8e-4,
 }

@@ -90,7 +90,12 @@ def use_weights(training, weights, step):
         training: compiled model.
         weights: list of arrays, as `get_weights()` of the network returns them.
         step: steps that they had; the learning rate goes on from there.
+
+    Raises:
+        ValueError: they are of another network.
     """
+    if [w.shape for w in weights] != [tuple(w.shape) for w in training.weights]:
+        raise ValueError("the weights are of another network")
     training.set_weights(weights)
     optimizer = training.optimizer
     averages = [v for v in optimizer.variables if v.path.endswith("_average")]

@@ -60,5 +60,5 @@ def test_operations_of_the_networks():
 def test_wrong_setting_ends_with_one_line(capsys):
     assert benchmark.main(["--rounds", "0"]) == 2
     assert "ROUNDS = 0: expected a whole number" in capsys.readouterr().err
-    assert benchmark.main(["--scale", "3"]) == 2
+    assert benchmark.main(["--scale", "3", "--crop-size", "64"]) == 2
     assert "CROP_SIZE = 64: expected a multiple of SCALE = 3" in capsys.readouterr().err

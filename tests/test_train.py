@@ -661,6 +661,16 @@ def test_goes_on_from_the_best_weights_alone(photographs, monkeypatch, capsys):
     assert newest_state()[1] == 25
 
 
+def test_best_weights_where_all_states_are_damaged(photographs, capsys):
+    run(epochs=1)
+    for path in (photographs / "weights").glob("*.state-*"):
+        path.write_bytes(path.read_bytes()[:1000])
+    assert run(epochs=2) == 2
+    assert "go on from the weights alone with --from-best" in capsys.readouterr().err
+    assert run(epochs=2, from_best=True) == 0
+    assert newest_state()[1] == 10
+
+
 def test_averages_begin_with_the_weights_that_a_training_goes_on_from():
     model = network.edsr(2, 4, 1)
     trained = training.training_model(
@@ -677,8 +687,12 @@ def test_averages_begin_with_the_weights_that_a_training_goes_on_from():
     ("how", "message"),
     [
         ("settings", "NUM_FILTERS = 9: expected 8"),
-        ("gone", "tiny.json and .csv: FileNotFoundError"),
+        ("gone", "tiny.csv: no such file"),
         ("damaged", "tiny.json and .csv: JSONDecodeError"),
+        ("[]", "tiny.json and .csv: TypeError"),
+        ("no rows", "tiny.json and .csv: ValueError: no row of step 5"),
+        ("zeros", "tiny.json and .csv: "),
+        ("other weights", "tiny.keras: the weights are of another network"),
         ("restart", "RESTART = True, FROM_BEST = True: expected one of them at most"),
     ],
 )
@@ -688,8 +702,13 @@ def test_best_weights_of_no_use_are_told(photographs, capsys, how, message):
     changed = {"num_filters": 9} if how == "settings" else {}
     if how == "gone":
         (photographs / "weights/tiny.csv").unlink()
-    if how == "damaged":
-        (photographs / "weights/tiny.json").write_text("{")
+    if how in ("damaged", "[]"):
+        (photographs / "weights/tiny.json").write_text("{" if how == "damaged" else how)
+    if how in ("no rows", "zeros"):
+        log = photographs / "weights/tiny.csv"
+        log.write_text(log.read_text().splitlines()[0] + "\n" if how == "no rows" else "\0" * 300)
+    if how == "other weights":
+        small_network().save(photographs / "weights/tiny.keras")
     content = (photographs / "weights/tiny.keras").read_bytes()
     changed |= {"restart": True} if how == "restart" else {}
     assert run(epochs=2, from_best=True, **changed) == 2
