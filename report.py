@@ -145,9 +145,6 @@ class Report:
                 files, _ = compress(both, factors, self._budget - taken)
         self._pictures.append({**_stored(views, errors, files), "crop": crop})
         bicubic = scores[BICUBIC]["psnr"]
-        psnr = scores[self._method]["psnr"] if self._method in scores else None
-        summary = "" if self._method == BICUBIC else f"{number(bicubic, 2)} → "
-        summary += "–" if psnr is None else f"{number(psnr, 2)} dB"
         self._index.append(
             {
                 "title": title,
@@ -157,12 +154,11 @@ class Report:
                 "is_exact": is_exact,
                 "thumbnail": _address(thumbnail),
                 "scale": scale,
-                # JSON has no infinity; no finite PSNR of 8-bit pictures reaches 200 dB.
-                "psnr": None if psnr is None else min(psnr, 1000),
-                "gain": None if psnr is None else max(-1000, min(gain(psnr, bicubic), 1000)),
-                "summary": summary,
                 "scores": {
                     name: {
+                        # JSON has no infinity; no finite PSNR of 8-bit pictures reaches 200 dB.
+                        "order": min(score["psnr"], 1000),
+                        "gainOrder": max(-1000, min(gain(score["psnr"], bicubic), 1000)),
                         "psnr": number(score["psnr"], 2),
                         "ssim": number(score["ssim"], 4),
                         "rgb_psnr": number(score["rgb_psnr"], 2),

@@ -191,11 +191,11 @@ def compared_file(tmp_path_factory):
 
 def test_infinite_and_missing_scores_are_told_without_infinity_in_json(compared_file):
     pictures = stored(compared_file, "index")["pictures"]
-    assert [(p["title"], p["gain"]) for p in pictures][::3] == [("exact", 1000), ("flat", -1000)]
-    assert pictures[0]["scores"]["7"]["psnr"] == "∞"
-    assert pictures[3]["scores"]["7"]["gain"] == "−∞"
-    assert pictures[2]["gain"] is None
-    assert pictures[2]["summary"].endswith(" → –")
+    assert [p["title"] for p in pictures] == ["exact", "near", "lacking", "flat"]
+    exact, flat = pictures[0]["scores"]["7"], pictures[3]["scores"]["7"]
+    assert (exact["psnr"], exact["order"], exact["gainOrder"]) == ("∞", 1000, 1000)
+    assert (flat["gain"], flat["gainOrder"]) == ("−∞", -1000)
+    assert "7" not in pictures[2]["scores"]
 
 
 def test_page_asks_for_nothing_from_elsewhere(tmp_path):
@@ -436,6 +436,15 @@ def test_programs_stay_in_their_order_and_what_has_no_score_comes_last(chromium,
         found.page.locator("#sort").select_option(order)
         last = found.page.locator("#pictures button").last
         assert last.text_content().startswith("lacking")
+    assert last.text_content().endswith(" → –")
+    found.page.locator("#sort").select_option("gain")
+    assert found.page.locator("#summary").text_content() == "PSNR of bicubic → 7"
+    found.page.locator("#after").select_option("10")
+    assert found.page.locator("#summary").text_content() == "PSNR of bicubic → 10"
+    shown = found.page.locator("#pictures button", has_text="lacking").text_content()
+    assert re.search(r" → [\d.]+ dB$", shown)
+    assert not found.page.locator("#pictures button").last.text_content().startswith("lacking")
+    found.page.locator("#after").select_option("7")
     found.choose("near")
     names = found.page.locator("#scores tbody th").all_text_contents()
     assert names == ["nearest", "bicubic", "10", "7"]
