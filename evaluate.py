@@ -102,7 +102,7 @@ def find_compared(folders, test_sets, scale):
             )
         name = base = testsets.label(folder)
         number = 1
-        while name in (*compared, NEAREST, ORIGINAL, BICUBIC, PREDICTION):
+        while name in (*compared, NEAREST, ORIGINAL, BICUBIC, PREDICTION, scores.PUBLISHED):
             number += 1
             name = f"{base}-{number}"
         compared[name] = found

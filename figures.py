@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 import metrics
+import utils
 from scores import printable
 
 # Pillow's own font lacks all letters but Latin ones, and the sign of infinity.
@@ -148,7 +149,7 @@ def paper_figure(name, whole, panels, box):
         x = left_of + n % columns * (cell + GAP)
         y = below + n // columns * (cell_height + GAP)
         part = picture[top : top + height, left : left + width]
-        part = Image.fromarray(part.repeat(zoom, 0).repeat(zoom, 1)).convert("RGB")
+        part = Image.fromarray(utils.upscale_nearest(part, zoom)).convert("RGB")
         sheet.paste(part, (x, y))
         draw.rectangle([x, y, x + part.width - 1, y + part.height - 1], outline=BOX_COLOUR, width=2)
         draw.text((x, y + part.height + 3), label, "black", font, anchor="lt")

@@ -201,10 +201,10 @@ class Journal:
         def panel(label, picture):
             if picture is not hr:
                 label += f"  {metrics.psnr(hr, picture, scale):.2f} dB"
-            return label, picture.repeat(SHOWN_ZOOM, axis=0).repeat(SHOWN_ZOOM, axis=1)
+            return label, utils.upscale_nearest(picture, SHOWN_ZOOM)
 
         *earlier, now = sorted(self.shown)
-        nearest = lr.repeat(scale, axis=0).repeat(scale, axis=1)
+        nearest = utils.upscale_nearest(lr, scale)
         lines = [
             [
                 panel("nearest", nearest),

@@ -14,6 +14,7 @@ import testsets
 KEYS = ("psnr", "ssim", "rgb_psnr")
 # Views of a picture; those of other programs bear the names of their folders.
 NEAREST, BICUBIC, PREDICTION, ORIGINAL = "nearest", "bicubic", "prediction", "original"
+PUBLISHED = "published"  # a column of the tables
 
 
 MARKS = re.compile(r"[|<&`\[]")  # of Markdown
@@ -148,7 +149,7 @@ def summary_table(summaries, methods):
         List of rows, each a list of texts; the first is the head.
     """
     if PREDICTION not in methods and any(one["published"] for one in summaries):
-        methods = [*methods, "published"]
+        methods = [*methods, PUBLISHED]
     table = [["PSNR / SSIM on Y / PSNR over RGB", "pictures", *methods]]
     under = methods.index(PREDICTION if PREDICTION in methods else methods[-1])
     for one in summaries:
