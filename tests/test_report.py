@@ -144,6 +144,14 @@ def test_page_holds_every_view_and_the_part_of_the_largest_gain_exactly(tmp_path
     assert path.stat().st_size < 400_000 * 4 / 3 + 50_000
 
 
+def test_nearest_keeps_its_pixels_longer_than_others(tmp_path):
+    page = Report(1, PREDICTION, budget=200_000)
+    add(page, "a", noise(400, 400))
+    kept = stored(write(page, tmp_path / "report.html"), "picture-0")["views"]
+    assert address_to_pixels(kept[NEAREST]).shape[0] == 200
+    assert 200 <= address_to_pixels(kept[ORIGINAL]).shape[0] < 400
+
+
 def test_size_of_the_page_does_not_follow_the_number_of_pictures(tmp_path):
     sizes = []
     for count in 2, 8:
