@@ -140,6 +140,12 @@ def validate(chosen):
     settings.check_number("averaging", chosen.averaging, above=0, at_most=0.999999)
     if chosen.minutes:
         settings.check_number("minutes", chosen.minutes, above=0)
+        # The steps that are timed are within the warm-up and the first epoch.
+        if chosen.warmup_steps < 2 or chosen.steps_per_epoch < 3:
+            raise ValueError(
+                f"MINUTES = {chosen.minutes}: expected WARMUP_STEPS of at least 2 with it, and "
+                "STEPS_PER_EPOCH of at least 3"
+            )
     settings.check_choice("precision", chosen.precision, PRECISIONS)
     settings.check_choice("scale", chosen.scale, network.SHUFFLES)
     settings.check_choice("loss", chosen.loss, LOSSES)
@@ -239,7 +245,7 @@ def with_epochs_for_minutes(chosen, model, training, stream, beginning):
     Returns:
         As `compiled`, for these EPOCHS, and a `resume.Beginning` after these steps.
     """
-    most = max(2, min(chosen.warmup_steps, chosen.steps_per_epoch - 1))
+    most = min(chosen.warmup_steps, chosen.steps_per_epoch - 1)
     # Several processes have to take the same number of steps.
     alone = backend.processes()[1] == 1
     timing = Timing(training, stream, most, *([] if alone else [math.inf]))

@@ -841,6 +841,9 @@ def test_name_follows_from_the_scale(photographs):
         ({"loss": "l2"}, "LOSS = 'l2': expected one of 'l1', 'ssim_l1'"),
         ({"loss": "ssim_l1", "crop_size": 10}, "CROP_SIZE = 10: expected at least 11"),
         ({"save_minutes": 0}, "SAVE_MINUTES = 0: expected a number above 0"),
+        ({"minutes": -1}, "MINUTES = -1: expected a number above 0"),
+        ({"minutes": 1, "warmup_steps": 1}, "MINUTES = 1: expected WARMUP_STEPS of at least 2"),
+        ({"minutes": 1, "steps_per_epoch": 2}, "and STEPS_PER_EPOCH of at least 3"),
         ({"start_from": "nowhere.keras"}, "nowhere.keras: no such weights file"),
     ],
 )
