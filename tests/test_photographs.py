@@ -2,6 +2,7 @@ import errno
 import itertools
 import json
 import os
+import queue
 import shutil
 from concurrent.futures import ThreadPoolExecutor
 
@@ -403,20 +404,19 @@ def test_in_turn_large_pictures_are_fewer(folder, skipped, monkeypatch):
 
 @pytest.mark.skipif(os.name == "nt", reason="has no such locks")
 def test_cache_that_another_process_fills_is_waited_for_and_used(
-    folder, skipped, cached, tmp_path, monkeypatch, capsys
+    folder, skipped, cached, tmp_path, monkeypatch
 ):
     cached()
     (tmp_path / "cache").rename(tmp_path / "ready")
     (tmp_path / "cache").mkdir()
     decoded = count_decoded(monkeypatch)
     lock = next((tmp_path / "ready").glob("*.lock")).name
+    said = queue.Queue()  # not capsys, which loses what a thread prints while it is read
+    monkeypatch.setattr(utils, "print", lambda text, **options: said.put(text), raising=False)
     with ThreadPoolExecutor(1) as worker:
         with utils.locked(tmp_path / "cache" / lock):
             opening = worker.submit(cached)
-            said = ""
-            while "waiting for another process" not in said:
-                assert not opening.done()
-                said += capsys.readouterr().out
+            assert "waiting for another process" in said.get(timeout=60)
             for file in (tmp_path / "ready").iterdir():
                 if file.name != lock:
                     shutil.copy(file, tmp_path / "cache")
