@@ -33,7 +33,6 @@ import numpy as np
 import backend
 import figures
 import metrics
-import network
 import output
 import scores
 import settings
@@ -41,11 +40,11 @@ import testsets
 import utils
 from report import Report
 from scores import BICUBIC, NEAREST, ORIGINAL, PREDICTION
-from upscaler import PRECISIONS
 
 # ------------------------------------------------------------------- settings ----
 FOLDER = "evaluation/original"  # HR pictures or test sets: a folder or picture, or a list
 WEIGHTS = ""  # .keras file, which also says the scale; empty: that of output.py; none: none
+NETWORK = "auto"  # large, small, or auto: large on a GPU, small on a CPU; where WEIGHTS is empty
 SCALE = 0  # 2, 3 or 4; 0: that of the weights
 COMPARE = ""  # folder of another program's pictures, by the same names, or a list of folders
 PICTURES = True  # write the page and the pictures, and not only the tables
@@ -395,51 +394,8 @@ def write_results(folder, made_by, rows, summaries, refused, methods, page):
     return summary, details
 
 
-def _main(chosen, is_stopping):
-    folders = settings.check_texts("folder", chosen.folder)
-    compare = settings.check_texts("compare", chosen.compare, may_be_empty=True)
-    settings.check_text("weights", chosen.weights, may_be_empty=True)
-    settings.check_choice("scale", chosen.scale, (0, *network.SHUFFLES))
-    settings.check_flag("pictures", chosen.pictures)
-    settings.check_flag("self_ensemble", chosen.self_ensemble)
-    settings.check_choice("precision", chosen.precision, PRECISIONS)
-    settings.check_whole("tile_size", chosen.tile_size, 0)
-    weights, upscaler, scale = None, None, chosen.scale
-    if chosen.weights != NO_WEIGHTS:
-        weights = Path(chosen.weights or output.best_weights(scale=scale)[0])
-        upscaler = output.load(
-            weights,
-            precision=chosen.precision,
-            tile_size=chosen.tile_size,
-            self_ensemble=chosen.self_ensemble,
-        )
-        if scale not in (0, upscaler.scale):
-            raise ValueError(f"SCALE = {scale}: {weights} enlarges by {upscaler.scale}")
-        scale = upscaler.scale
-    elif not scale:
-        raise ValueError(f"SCALE = 0: expected 2, 3 or 4, since WEIGHTS = {NO_WEIGHTS!r}")
-    elif chosen.self_ensemble:
-        raise ValueError(f"SELF_ENSEMBLE = True: no network has WEIGHTS = {NO_WEIGHTS!r}")
-    test_sets = find_test_sets(folders, scale)
-    compared = find_compared(compare, test_sets, scale)
-    if chosen.pictures:
-        check_sources(test_sets, compared)
-    RESULTS.mkdir(exist_ok=True)
-    utils.check_writable(RESULTS)
-    if upscaler:
-        print(f"{weights.name}: {output.describe(upscaler)}")
-    for one in test_sets:
-        name, folder = scores.printable(one.name), output.shown(one.folder)
-        count = pictures_in_words(len(one.pairs))
-        print(f"{name}: {count} in {folder} ({one.layout})", flush=True)
-    methods = methods_of(upscaler, compared)
-    page, folder = None, None
-    if chosen.pictures:
-        page = Report(sum(len(one.pairs) for one in test_sets), scores.main_method(methods))
-        folder = RESULTS
-    rows, summaries, refused = evaluate(
-        test_sets, scale, upscaler, compared, folder, page, is_stopping
-    )
+def _print_notes(rows, summaries, refused):
+    """Prints what was refused, changed or is to be known of the scores, to the error stream."""
     for path, reason in refused.items():
         print(f"refused {output.shown(path)}: {reason}", file=sys.stderr)
     notes = notes_of(rows)
@@ -447,6 +403,41 @@ def _main(chosen, is_stopping):
         notes = [*notes[:MOST_LINES], f"{len(notes) - MOST_LINES} more in results.md"]
     for text in [*(text for one in summaries for text in scores.warnings(one)), *notes]:
         print(f"note: {scores.printable(text)}", file=sys.stderr)
+
+
+def _main(chosen, is_stopping):
+    folders = settings.check_texts("folder", chosen.folder)
+    compare = settings.check_texts("compare", chosen.compare, may_be_empty=True)
+    settings.check_flag("pictures", chosen.pictures)
+    output.check_network(chosen)
+    weights, upscaler, scale, first_line = None, None, chosen.scale, ""
+    if chosen.weights != NO_WEIGHTS:
+        weights, upscaler, first_line = output.load_chosen(chosen)
+        scale = upscaler.scale
+    elif not scale:
+        raise ValueError(f"SCALE = 0: expected 2, 3 or 4, since WEIGHTS = {NO_WEIGHTS!r}")
+    elif chosen.self_ensemble:
+        raise ValueError(f"SELF_ENSEMBLE = True: no network has WEIGHTS = {NO_WEIGHTS!r}")
+    test_sets = find_test_sets(folders, scale)
+    count = sum(len(one.pairs) for one in test_sets)
+    compared = find_compared(compare, test_sets, scale)
+    methods = methods_of(upscaler, compared)
+    page, folder = None, None
+    if chosen.pictures:
+        check_sources(test_sets, compared)
+        page, folder = Report(count, scores.main_method(methods)), RESULTS
+    RESULTS.mkdir(exist_ok=True)
+    utils.check_writable(RESULTS)
+    if first_line:
+        print(first_line)
+    for one in test_sets:
+        pictures = pictures_in_words(len(one.pairs))
+        place = output.shown(one.folder)
+        print(f"{scores.printable(one.name)}: {pictures} in {place} ({one.layout})", flush=True)
+    rows, summaries, refused = evaluate(
+        test_sets, scale, upscaler, compared, folder, page, is_stopping
+    )
+    _print_notes(rows, summaries, refused)
     if not rows:
         if is_stopping.is_set():
             raise KeyboardInterrupt
@@ -460,7 +451,6 @@ def _main(chosen, is_stopping):
     elif (RESULTS / "report.html").exists():
         print(f"{RESULTS / 'report.html'} and the pictures in {RESULTS} are of an earlier run")
     if is_stopping.is_set():
-        count = sum(len(one.pairs) for one in test_sets)
         print(f"evaluate.py: stopped; {len(rows)} of {count} were scored", file=sys.stderr)
         return 130
     return 1 if refused else 0

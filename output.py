@@ -52,7 +52,7 @@ OVERLAPPED_PIXELS = 25_000_000
 NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
 
 
-def best_weights(folder=WEIGHTS_FOLDER, scale=0, size="auto"):
+def best_weights(folder, scale=0, size="auto"):
     """The weights to use when none are named.
 
     Those that the project ships come first, by their names: for x2 before x3 before x4, the
@@ -115,6 +115,46 @@ def load(path, **options):
         return Upscaler(model, weight_files.stored_halo(path), **options)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
+
+
+def check_network(chosen):
+    """Raises ValueError where a setting that says which network, and how, is not valid.
+
+    Args:
+        chosen: settings of the names in this file, as `settings.parse` returns them.
+    """
+    settings.check_text("weights", chosen.weights, may_be_empty=True)
+    settings.check_choice("scale", chosen.scale, (0, *network.SHUFFLES))
+    settings.check_choice("network", chosen.network, ("auto", *SIZES))
+    settings.check_choice("precision", chosen.precision, PRECISIONS)
+    settings.check_whole("tile_size", chosen.tile_size, 0)
+    settings.check_flag("self_ensemble", chosen.self_ensemble)
+
+
+def load_chosen(chosen):
+    """Loads the network that the settings say.
+
+    Args:
+        chosen: as `check_network` takes it.
+
+    Returns:
+        Path of its file, `Upscaler`, and both in words, for the first line of what is printed.
+
+    Raises:
+        ValueError: there is none, or it is of another scale.
+    """
+    path, why = Path(chosen.weights), ""
+    if not chosen.weights:
+        path, why = best_weights(WEIGHTS_FOLDER, chosen.scale, chosen.network)
+    upscaler = load(
+        path,
+        precision=chosen.precision,
+        tile_size=chosen.tile_size,
+        self_ensemble=chosen.self_ensemble,
+    )
+    if chosen.scale not in (0, upscaler.scale):
+        raise ValueError(f"SCALE = {chosen.scale}: {path} enlarges by {upscaler.scale}")
+    return path, upscaler, f"{path.name}{why and f' ({why})'}: {describe(upscaler)}"
 
 
 def plan(source, target):
@@ -433,31 +473,17 @@ def main(arguments=None):
         chosen = settings.parse([sys.modules[__name__]], arguments, ("SOURCE", "TARGET"))
         for name in ("source", "target"):
             settings.check_text(name, getattr(chosen, name))
-        settings.check_text("weights", chosen.weights, may_be_empty=True)
-        settings.check_choice("scale", chosen.scale, (0, *network.SHUFFLES))
-        settings.check_choice("network", chosen.network, ("auto", *SIZES))
-        settings.check_choice("precision", chosen.precision, PRECISIONS)
-        settings.check_whole("tile_size", chosen.tile_size, 0)
+        check_network(chosen)
         settings.check_number("max_megapixels", chosen.max_megapixels, above=0)
-        for name in ("overwrite", "self_ensemble", "verbose"):
+        for name in ("overwrite", "verbose"):
             settings.check_flag(name, getattr(chosen, name))
         pairs, others, refused = plan(chosen.source, chosen.target)
-        weights, why = Path(chosen.weights), ""
-        if not chosen.weights:
-            weights, why = best_weights(scale=chosen.scale, size=chosen.network)
-        upscaler = load(
-            weights,
-            precision=chosen.precision,
-            tile_size=chosen.tile_size,
-            self_ensemble=chosen.self_ensemble,
-        )
-        if chosen.scale not in (0, upscaler.scale):
-            raise ValueError(f"SCALE = {chosen.scale}: {weights} enlarges by {upscaler.scale}")
+        _, upscaler, first_line = load_chosen(chosen)
         Path(chosen.target).mkdir(parents=True, exist_ok=True)
         utils.check_writable(chosen.target)
         for folder in {target.parent for _, target in pairs} | {Path(chosen.target)}:
             utils.remove_leftovers(folder)
-        print(f"{weights.name}{why and f' ({why})'}: {describe(upscaler)}", flush=True)
+        print(first_line, flush=True)
         batch = Batch(
             upscaler,
             chosen.overwrite,

@@ -1,5 +1,6 @@
 """Test sets: how they lie on disk, their pictures, and what was published about them."""
 
+import itertools
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -148,6 +149,12 @@ def _test_set(folder, named, layout, pairs):
     return TestSet(known or named.absolute().name, folder, layout, pairs, known)
 
 
+def _lr_made_here(scale, unused):
+    """Why LR pictures are made, in words; `unused` are names of folders that have others."""
+    why = f", for there is none for x{scale} in {', '.join(unused)}" if unused else ""
+    return f"LR made here{why}"
+
+
 def _by_folders(folder, hr_name, lr_names, scale):
     """A test set whose HR and LR pictures are in folders of their own."""
     hr_folder = folder / hr_name
@@ -157,29 +164,32 @@ def _by_folders(folder, hr_name, lr_names, scale):
         Pair(hr, lr_folder and _lr_beside(lr_folder, path, scale), path)
         for hr, path in _pictures(hr_folder)
     ]
-    lr_text = "made here"
     if lr_folder:
-        lr_text = lr_folder.relative_to(folder).as_posix()
+        lr_text = f"LR {lr_folder.relative_to(folder).as_posix()}"
     else:
         starts = {lr.split("/")[0].format(s="") for lr in lr_names}
         unused = sorted({p.name for lr in starts for p in folder.glob(lr + "*") if p.is_dir()})
-        lr_text += f", for there is none for x{scale} in {', '.join(unused)}" if unused else ""
+        lr_text = _lr_made_here(scale, unused)
     named = hr_folder if hr_name.startswith(DIV2K) else folder
-    return _test_set(folder, named, f"HR in {hr_name}, LR {lr_text}", pairs)
+    return _test_set(folder, named, f"HR in {hr_name}, {lr_text}", pairs)
 
 
 def _by_marks(folder, scale):
     """A test set in SelfExSR's layout: HR and LR in one folder, told apart by their names."""
-    place = folder / f"{IMAGE_SRF}{scale}"
-    if not place.is_dir():
-        there = ", ".join(sorted(path.name for path in folder.glob(IMAGE_SRF + "*")))
-        raise ValueError(f"{folder}: expected {place.name} for x{scale} in it, found {there}")
+    there = [path.name for path in folder.glob(IMAGE_SRF + "*") if path.is_dir()]
+    there.sort(key=lambda name: (len(name), name))
+    own = f"{IMAGE_SRF}{scale}"
+    # The originals are cut to multiples of a scale: least in the first.
+    place = folder / (own if own in there else there[0])
     pairs = []
     for hr, path in _pictures(place):
         if hr.stem.endswith("_HR"):
             lr = hr.with_name(hr.stem.removesuffix("_HR") + "_LR" + hr.suffix)
-            pairs.append(Pair(hr, lr, path))
-    return _test_set(folder, folder, f"*_HR and *_LR in {place.name}", pairs)
+            pairs.append(Pair(hr, lr if place.name == own else None, path))
+    layout = f"*_HR and *_LR in {own}"
+    if place.name != own:
+        layout = f"*_HR in {place.name}, {_lr_made_here(scale, there)}"
+    return _test_set(folder, folder, layout, pairs)
 
 
 def _recognised(folder, scale):
@@ -380,7 +390,7 @@ def find_results(folder, test_set, scale):
 
     They may lie in the folder itself, in x2, in one named as the test set, or in x2 in that.
     A name fits when it is the original's, with another ending, or with more behind it:
-    `baby.png`, `baby_x2.png`, `babyx2_SR.png`.
+    `baby.png`, `baby_x2.png`, `babyx2_SR.png`; `Baby.PNG` where no other does.
 
     Args:
         folder: where to look.
@@ -422,28 +432,36 @@ def _match(folder, pairs, scale):
     files = {path.relative_to(folder): path for path in found}
     bases = {pair.name: pair.name.with_name(HR_MARK.sub("", pair.name.stem)) for pair in pairs}
 
-    def is_same(path, name):
+    def is_same(path, name, base, bases):
         return path == name
 
-    def is_same_but_its_ending(path, name):
-        return path.with_suffix("") in (name.with_suffix(""), bases[name])
+    def is_same_but_its_ending(path, name, base, bases):
+        return path.with_suffix("") in (name.with_suffix(""), base)
 
     def begins(path, base):
-        more = re.fullmatch(re.escape(base.name) + r"(([_\-. ]|x\d).*)", path.stem, re.DOTALL)
+        more = re.fullmatch(re.escape(base.name) + r"(([_\-. ]|[xX]\d).*)", path.stem, re.DOTALL)
         if more is None or path.parent != base.parent:
             return False
         return all(int(mark) == scale for mark in SCALE_MARK.findall(more[1]))
 
-    def begins_the_same(path, name):
+    def begins_the_same(path, name, base, bases):
         # Of cat and cat_2, cat_2_x2 belongs to cat_2: the longest that it begins with.
-        fitting = [base for base in bases.values() if begins(path, base)]
-        return bases[name] in fitting and bases[name] == max(fitting, key=lambda b: len(b.name))
+        fitting = [other for other in bases if begins(path, other)]
+        return base in fitting and base == max(fitting, key=lambda b: len(b.name))
+
+    def in_lower_case(path):
+        return Path(str(path).casefold())
 
     found = {}
-    # What fits one original best is not there for another any more.
-    for fits in (is_same, is_same_but_its_ending, begins_the_same):
+    # What fits one original best is not there for another any more. Last where only the case of
+    # letters differs, which some programs and systems change.
+    rules = (is_same, is_same_but_its_ending, begins_the_same)
+    for cased, fits in itertools.product((Path, in_lower_case), rules):
+        names = {name: (cased(name), cased(base)) for name, base in bases.items()}
+        all_bases = [base for _, base in names.values()]
         for pair in pairs:
-            near = [] if pair.name in found else [p for p in files if fits(p, pair.name)]
+            wanted = (*names[pair.name], all_bases)
+            near = [] if pair.name in found else [p for p in files if fits(cased(p), *wanted)]
             if len(near) > 1:
                 names = ", ".join(sorted(str(files[path]) for path in near))
                 raise ValueError(f"COMPARE: {names} all fit {pair.name}: expected one of them")

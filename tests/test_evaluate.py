@@ -10,6 +10,7 @@ import pytest
 from conftest import ROOT, smooth_picture
 from PIL import Image
 
+import backend
 import evaluate
 import metrics
 import output
@@ -305,6 +306,21 @@ def test_only_tables(tmp_path, benchmark, small_weights):
     assert evaluate.main(words) == 0
     names = {path.name for path in (tmp_path / "evaluation").iterdir()}
     assert names == {"results.json", "results.md", "results.csv"}
+
+
+def test_which_network_and_why_is_said(tmp_path, benchmark, small_weights, monkeypatch, capsys):
+    monkeypatch.setattr(output, "WEIGHTS_FOLDER", tmp_path / "shipped")
+    (tmp_path / "shipped").mkdir()
+    for name in "edsr_x2", "edsr_small_x2":
+        shutil.copy(small_weights, tmp_path / "shipped" / f"{name}.keras")
+    monkeypatch.setattr(backend, "has_gpu", lambda: False)
+    assert evaluate.main(["Set", "--no-pictures"]) == 0
+    first_line = capsys.readouterr().out.splitlines()[0]
+    assert first_line.startswith(
+        "edsr_small_x2.keras (the small network, because there is no GPU): x2, "
+    )
+    assert evaluate.main(["Set", "--no-pictures", "--network", "large"]) == 0
+    assert results(tmp_path)["weights"] == "edsr_x2.keras"
 
 
 def test_page_of_an_earlier_run_is_told_of(tmp_path, benchmark, capsys):

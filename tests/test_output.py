@@ -471,8 +471,7 @@ def test_network_is_large_on_a_gpu_and_small_without(tmp_path, monkeypatch, has_
         best(3, "small")
 
 
-def test_best_weights_of_a_scale(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(output, "WEIGHTS_FOLDER", tmp_path)
+def test_best_weights_of_a_scale(tmp_path):
     for name in ["edsr_x2", "mine_x4", "edsr_small_x4"]:
         (tmp_path / f"{name}.keras").touch()
     assert output.best_weights(tmp_path, 2)[0].stem == "edsr_x2"

@@ -76,10 +76,14 @@ def test_lr_of_another_scale_is_made(tmp_path, scale):
     np.testing.assert_array_equal(lr, utils.downscale(hr, scale))
 
 
-def test_selfexsr_has_originals_for_each_scale(tmp_path):
+def test_selfexsr_without_the_scale(tmp_path):
+    """As its Urban100, which has nothing for x3."""
     lay_out(tmp_path, *LAYOUTS["SelfExSR's"][1:])
-    with pytest.raises(ValueError, match=r"expected image_SRF_3 for x3 in it, found image_SRF_2"):
-        testsets.find(tmp_path, 3)
+    lay_out(tmp_path, "image_SRF_16/{}_SRF_16_HR.png", "image_SRF_16/{}_SRF_16_LR.png")
+    (found,) = testsets.find(tmp_path, 3)
+    assert [(pair.hr.parent.name, pair.lr) for pair in found.pairs] == [("image_SRF_2", None)] * 2
+    none = "LR made here, for there is none for x3 in image_SRF_2, image_SRF_16"
+    assert found.layout == f"*_HR in image_SRF_2, {none}"
     with pytest.raises(ValueError, match=r"image_SRF_2: expected image_SRF_4 for x4"):
         testsets.find(tmp_path / "image_SRF_2", 4)
 
@@ -278,6 +282,10 @@ def found_in(folder, names, scale=2, set_name="Set5"):
         ("img_001_SRF_2_HR.png", "img_001.png"),
         ("img_001_SRF_2_HR.png", "img_001_SRF_2_HR.png"),
         ("img_001_SRF_2_HR.png", "img_001_SRF_2_SR.png"),
+        ("baby.png", "BABY.PNG"),
+        ("Baby.png", "baby.jpg"),
+        ("baby.png", "Baby_RCAN_X2.png"),
+        ("a/baby.png", "A/BabyX2.png"),
     ],
 )
 def test_results_are_found_by_their_names(tmp_path, name, result):
@@ -295,6 +303,16 @@ def test_result_that_fits_another_better_is_left_to_it(tmp_path):
     for name in "a_b.png", "a10.png":
         write(tmp_path / name, smooth_picture(4, 4))
     assert found_in(tmp_path, ["a.png", "a1.png", "a_b.png"]) == {"a_b.png": "a_b.png"}
+
+
+def test_result_of_the_same_case_is_taken_first(tmp_path):
+    for name in "baby.png", "Baby_x2.png", "Bird_x2.png":
+        write(tmp_path / name, smooth_picture(4, 4))
+    assert found_in(tmp_path, ["bird.png", "baby.png", "Baby.bmp"]) == {
+        "baby.png": "baby.png",
+        "Baby.bmp": "Baby_x2.png",
+        "bird.png": "Bird_x2.png",
+    }
 
 
 def test_result_belongs_to_the_longest_name_that_it_begins_with(tmp_path):
