@@ -72,7 +72,7 @@ def draw_figures(folder):
     import output
     import testsets
 
-    upscaler = output.load(output.best_weights()[0])
+    upscaler = output.load(output.best_weights(output.WEIGHTS_FOLDER)[0])
     originals = [
         ROOT / "evaluation/original/astronaut.png",
         ROOT / "evaluation/original/chart.png",
