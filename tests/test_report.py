@@ -571,6 +571,42 @@ def test_original_is_let_go_when_the_window_loses_the_keys(opened_page):
     page.keyboard.up("o")
 
 
+def test_original_that_is_chosen_stays_when_its_key_is_let_go(opened_page):
+    page = opened_page.page
+    page.locator("#original").click()
+    page.keyboard.press("o")
+    assert page.locator("#original").get_attribute("aria-pressed") == "true"
+
+
+def test_keys_are_the_pages_after_a_list_was_chosen_from(opened_page):
+    page = opened_page.page
+    page.locator("#before").dispatch_event("pointerdown")
+    page.locator("#before").select_option("nearest")
+    page.keyboard.press("n")
+    opened_page.wait_for("ramp.png")
+    page.locator("#before").focus()
+    page.keyboard.press("ArrowDown")  # by keys the list is gone through
+    assert page.locator("#before").evaluate("list => list === document.activeElement")
+    page.keyboard.press("Escape")
+    page.keyboard.press("n")
+    opened_page.wait_for("small.png")
+
+
+def test_ends_of_the_list_are_marked(opened_page):
+    page = opened_page.page
+
+    def marks():
+        return [
+            page.locator(name).get_attribute("aria-disabled") for name in ("#previous", "#next")
+        ]
+
+    assert marks() == ["true", "false"]
+    opened_page.choose("small.png")
+    assert marks() == ["false", "true"]
+    page.locator("#sort").select_option("-gain")
+    assert marks() == ["true", "false"]
+
+
 PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
 
 
@@ -614,7 +650,14 @@ def test_fingers_move_the_divider_and_pinch(chromium, page_file):
     for x in range(180, 90, -10):
         touch("touchMove", (x, 150))
     touch("touchEnd")
-    assert found.state()[0][3] < 0.35
+    split = found.state()[0][3]
+    assert split < 0.35
+    touch("touchStart", (180, 150))
+    for y in range(150, 30, -10):  # scrolls the page
+        touch("touchMove", (178, y))
+    touch("touchEnd")
+    assert found.state()[0][3] == split
+    box = found.box()
     zoom = found.state()[0][0]
     touch("touchStart", (160, 150))
     touch("touchStart", (160, 150), (200, 150))
