@@ -92,6 +92,9 @@ def summarise(test_set, rows, methods, scale, given_lr, untried=0):
     """
     # Else it would be compared with scores of other pictures.
     is_whole = len(rows) == len(test_set.pairs) and given_lr[0] == given_lr[1]
+    mean = means(rows, methods)
+    known = test_set.known if is_whole and testsets.COUNTS.get(test_set.known) == len(rows) else ""
+    published = testsets.published(known, scale, len(rows), mean[BICUBIC])
     return {
         "name": test_set.name,
         "folder": str(test_set.folder),
@@ -111,8 +114,9 @@ def summarise(test_set, rows, methods, scale, given_lr, untried=0):
             for method in methods
             if (count := sum(method not in row["scores"] for row in rows))
         },
-        "mean": means(rows, methods),
-        "published": testsets.published(test_set.known, scale, len(rows)) if is_whole else {},
+        "mean": mean,
+        "published": published,
+        "other_than": "" if published else known,
     }
 
 
@@ -135,9 +139,9 @@ def _cell(score, mark=""):
     return y + (f" / {number(score['rgb_psnr'], 2)}{mark}" if "rgb_psnr" in score else "")
 
 
-def _mark(one, method):
-    """A star where the mean PSNR of a method leaves out what it restored exactly."""
-    return "*" if 0 < one["restored_exactly"].get(method, 0) < one["pictures"] else ""
+def _mark(count, pictures):
+    """A star where a mean PSNR leaves out what was restored exactly: `count` of the pictures."""
+    return "*" if 0 < count < pictures else ""
 
 
 def summary_table(summaries, methods):
@@ -157,7 +161,12 @@ def summary_table(summaries, methods):
         if _whole(one) > one["pictures"]:
             count += f" of {_whole(one)}"
         cells = (
-            _cell(one["mean"][name], _mark(one, name)) if name in one["mean"] else ""
+            _cell(
+                one["mean"][name],
+                _mark(one["restored_exactly"].get(name, 0), one["pictures"]),
+            )
+            if name in one["mean"]
+            else ""
             for name in methods
         )
         table.append([one["name"], count, *cells])
@@ -180,14 +189,18 @@ def picture_table(rows, methods):
         head += [method, "gain"]
     table = [head]
     mean = {"name": f"mean of {len(rows)}", "scores": means(rows, methods)}
+    exactly = {
+        name: _mark(sum(_is_exact(row, name) for row in rows), len(rows)) for name in methods
+    }
     for row in [*rows, mean]:
         found = row["scores"]
-        cells = [row["name"], _pair(found.get(BICUBIC))]
+        marks = exactly if row is mean else dict.fromkeys(methods, "")
+        cells = [row["name"], _pair(found.get(BICUBIC), marks[BICUBIC])]
         for method in others:
             score = found.get(method)
             has_gain = score and (row is not mean or _are_comparable(rows, method))
             difference = has_gain and gain(score["psnr"], found[BICUBIC]["psnr"])
-            cells += [_pair(score), number(difference, 3, "+") if has_gain else "–"]
+            cells += [_pair(score, marks[method]), number(difference, 3, "+") if has_gain else "–"]
         table.append(cells)
     return table
 
@@ -198,8 +211,8 @@ def _are_comparable(rows, method):
     return ours == theirs or all(ours) or all(theirs)
 
 
-def _pair(score):
-    return f"{number(score['psnr'], 3)} {score['ssim']:.4f}" if score else "–"
+def _pair(score, mark):
+    return f"{number(score['psnr'], 3)}{mark} {score['ssim']:.4f}" if score else "–"
 
 
 def as_markdown(table):
@@ -316,10 +329,13 @@ def provenance(made_by, summaries):
         texts += [f"{text}." for text in _exact_texts(one)]
         for method, count in one["missing"].items():
             texts.append(f"{one['name']}: {method} lacks {count} pictures, so it has no mean.")
+        texts += [f"{text}." for text in _other_texts(one)]
         if "rgb_psnr" in next(iter(one["published"].values()), {}):
             texts.append(
                 f"{one['name']}: the published PSNR leaves out {scale + 2} pixels at each border."
             )
+    there = {method for one in summaries for method in one["published"]}
+    texts += [f"{name}, published: {testsets.SOURCES[name]}." for name in sorted(there)]
     return texts
 
 
@@ -329,7 +345,7 @@ def warnings(one):
         f"{one['name']}: {method} lacks {count} of {one['pictures']} pictures, so it has no mean"
         for method, count in one["missing"].items()
     ]
-    texts += _exact_texts(one)
+    texts += [*_exact_texts(one), *_other_texts(one)]
     if one["given_lr"] != one["given_lr_equal_to_bicubic"]:
         texts.append(_lr_text(one))
     return texts
@@ -343,6 +359,16 @@ def _exact_texts(one):
         else f"{one['name']}, {method}: {count} of {one['pictures']} restored exactly and left out "
         "of its mean PSNR (*), which would be infinite: not comparable with the others'"
         for method, count in one["restored_exactly"].items()
+    ]
+
+
+def _other_texts(one):
+    """That pictures in a folder of a known name are not those that others have scored."""
+    if not one["other_than"]:
+        return []
+    return [
+        f"{one['name']}: not the pictures of {one['other_than']}, as bicubic's PSNR shows, so "
+        "nothing published stands beside it"
     ]
 
 

@@ -2,7 +2,7 @@
 
 import itertools
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import cv2
@@ -12,9 +12,10 @@ import metrics
 import utils
 
 # Layouts as people have them: HR folder, and the folders where its LR pictures may be, with
-# {s} for the scale. All names are below the folder of the test set.
+# {s} for the scale. All names are below the folder of the test set, in upper or lower case.
 LAYOUTS = (
-    ("HR", ("LR/x{s}", "LR/X{s}", "LR_bicubic/X{s}", "LR_bicubic/x{s}")),  # ours; EDSR's
+    ("HR", ("LR/x{s}", "LR_bicubic/X{s}", "LR")),  # ours; EDSR's
+    ("GT", ("LR/x{s}", "LR_bicubic/X{s}", "LR")),
     ("GTmod12", ("LRbicx{s}",)),  # BasicSR's
     ("DIV2K_valid_HR", ("DIV2K_valid_LR_bicubic/X{s}",)),
     ("DIV2K_train_HR", ("DIV2K_train_LR_bicubic/X{s}",)),  # where there are no others
@@ -57,7 +58,21 @@ PUBLISHED = {
 # pixels; from the authors' repository, EDSR-PyTorch.
 PUBLISHED_RGB = {2: (34.61, 35.03), 3: (30.92, 31.26), 4: (28.95, 29.25)}
 PUBLISHED_METHODS = ("EDSR-baseline", "EDSR")
+SOURCES = {
+    "EDSR-baseline": "Ahn et al., CARN, ECCV 2018 (on DIV2K: the authors' EDSR-PyTorch)",
+    "EDSR": "Lim et al., CVPR workshops 2017, table 3 (on DIV2K: the authors' EDSR-PyTorch)",
+}
+# Bicubic enlargement's PSNR, from Lim et al. too: other pictures in a folder of a test set's
+# name have another.
+PUBLISHED_BICUBIC = {
+    2: {"Set5": 33.66, "Set14": 30.24, "B100": 29.56, "Urban100": 26.88, "DIV2K": 31.01},
+    3: {"Set5": 30.39, "Set14": 27.55, "B100": 27.21, "Urban100": 24.46, "DIV2K": 28.22},
+    4: {"Set5": 28.42, "Set14": 26.00, "B100": 25.96, "Urban100": 23.14, "DIV2K": 26.66},
+}
+BICUBIC_MARGIN = 0.25  # dB, for differences of border, rounding and cropping
 
+# A folder of LR pictures, by its name: LR, lr_x2, LRbicx2, LRBI, DIV2K_valid_LR_bicubic.
+LR_FOLDER = re.compile(r"(?:^|[_\-. ])LR(?![a-z])|^LR(?:BI|BD|DN)", re.IGNORECASE)
 HR_MARK = re.compile(r"(_SRF_\d+)?_(HR|GT)$")  # what some layouts append to a picture's name
 SCALE_FOLDER = re.compile(r"[xX](\d+)")
 SCALE_MARK = re.compile(r"(?:^|[_\-. ])[xX](\d)(?=$|[_\-. ])")  # in names of results: _x2
@@ -99,43 +114,62 @@ class TestSet:
     __test__ = False  # its name is not one of pytest's
 
 
-def published(name, scale, count):
+def published(name, scale, count, bicubic):
     """What others have published about a test set.
 
     Args:
         name: the field's, as in `NAMES`.
         scale: 2, 3 or 4.
         count: pictures that were scored.
+        bicubic: mean scores of bicubic enlargement, as `metrics.score` has them.
 
     Returns:
         dict of method -> dict of psnr and ssim (on Y), or of rgb_psnr; empty when the name
-        is not known, or when not all pictures of the set are there.
+        is not known, when not all pictures of the set are there, or when these are others,
+        whose bicubic enlargement is closer to them, or less close.
     """
     if COUNTS.get(name) != count:
         return {}
+    key = "rgb_psnr" if name == "DIV2K" else "psnr"
+    if not abs(bicubic[key] - PUBLISHED_BICUBIC[scale][name]) <= BICUBIC_MARGIN:
+        return {}
     if name == "DIV2K":
-        scores = [{"rgb_psnr": value} for value in PUBLISHED_RGB.get(scale, ())]
+        scores = [{"rgb_psnr": value} for value in PUBLISHED_RGB[scale]]
     else:
-        found = PUBLISHED.get(scale, {}).get(name, ())
-        scores = [{"psnr": psnr, "ssim": ssim} for psnr, ssim in found]
-    return dict(zip(PUBLISHED_METHODS, scores, strict=False))
+        scores = [{"psnr": psnr, "ssim": ssim} for psnr, ssim in PUBLISHED[scale][name]]
+    return dict(zip(PUBLISHED_METHODS, scores, strict=True))
 
 
 def _lr_beside(folder, name, scale):
-    """The LR picture of `name` in `folder`: of the same name, or with x2 behind its stem.
+    """The LR picture of `name` in `folder`: of the same name, or with x2 or _x2 behind its stem.
 
     It may have another ending. Where there is none, the path of the same name.
     """
     same = folder / name
-    for stem in (same.stem, f"{same.stem}x{scale}"):
+    for mark in ("", *(f"{before}{x}{scale}" for before in ("", "_") for x in "xX")):
         for suffix in (same.suffix, *sorted(utils.SUFFIXES)):
-            if (found := same.with_name(stem + suffix)).is_file():
+            if (found := same.with_name(same.stem + mark + suffix)).is_file():
                 return found
     return same
 
 
+def _folder_in(folder, path):
+    """The folder at a relative path in another, in upper or lower case; None: there is none."""
+    for name in path.split("/"):
+        same = [one for one in folder.iterdir() if one.name.lower() == name.lower()]
+        fitting = sorted(filter(Path.is_dir, same), key=lambda one: (one.name != name, one.name))
+        if not fitting:
+            return None
+        folder = fitting[0]
+    return folder
+
+
 def _pictures(folder):
     return [(path, path.relative_to(folder)) for path in utils.find_pictures(folder)]
+
+
+def _is_div2k(folder):
+    return folder.name.upper().startswith(DIV2K)
 
 
 def _known_name(folder):
@@ -155,11 +189,18 @@ def _lr_made_here(scale, unused):
     return f"LR made here{why}"
 
 
-def _by_folders(folder, hr_name, lr_names, scale):
+def _by_folders(folder, hr_folder, lr_names, scale):
     """A test set whose HR and LR pictures are in folders of their own."""
-    hr_folder = folder / hr_name
-    places = [folder / lr.format(s=scale) for lr in lr_names]
-    lr_folder = next((place for place in places if place.is_dir()), None)
+    lr_folder = None
+    for name in lr_names:
+        place = _folder_in(folder, name.format(s=scale))
+        # LR holds pictures, or a folder for each scale.
+        if (
+            place
+            and not lr_folder
+            and ("{s}" in name or any(map(utils.is_picture, place.iterdir())))
+        ):
+            lr_folder = place
     pairs = [
         Pair(hr, lr_folder and _lr_beside(lr_folder, path, scale), path)
         for hr, path in _pictures(hr_folder)
@@ -167,11 +208,12 @@ def _by_folders(folder, hr_name, lr_names, scale):
     if lr_folder:
         lr_text = f"LR {lr_folder.relative_to(folder).as_posix()}"
     else:
-        starts = {lr.split("/")[0].format(s="") for lr in lr_names}
-        unused = sorted({p.name for lr in starts for p in folder.glob(lr + "*") if p.is_dir()})
+        starts = tuple(name.split("/")[0].format(s="").lower() for name in lr_names)
+        inside = (path for path in folder.iterdir() if path.is_dir())
+        unused = sorted(path.name for path in inside if path.name.lower().startswith(starts))
         lr_text = _lr_made_here(scale, unused)
-    named = hr_folder if hr_name.startswith(DIV2K) else folder
-    return _test_set(folder, named, f"HR in {hr_name}, {lr_text}", pairs)
+    named = hr_folder if _is_div2k(hr_folder) else folder
+    return _test_set(folder, named, f"HR in {hr_folder.name}, {lr_text}", pairs)
 
 
 def _by_marks(folder, scale):
@@ -198,9 +240,10 @@ def _recognised(folder, scale):
     The folder may also be that of the originals itself.
     """
     for hr_name, lr_names in LAYOUTS:
-        for place in (folder, folder.parent):
-            if (place / hr_name).is_dir() and (place == folder or folder.name == hr_name):
-                return _by_folders(place, hr_name, lr_names, scale)
+        if folder.name.lower() == hr_name.lower():
+            return _by_folders(folder.parent, folder, lr_names, scale)
+        if hr_folder := _folder_in(folder, hr_name):
+            return _by_folders(folder, hr_folder, lr_names, scale)
     if folder.name.startswith(IMAGE_SRF):
         if folder.name != f"{IMAGE_SRF}{scale}":
             raise ValueError(f"{folder}: expected {IMAGE_SRF}{scale} for x{scale}")
@@ -210,12 +253,24 @@ def _recognised(folder, scale):
     return None
 
 
-def _plain(folder, pairs=None):
-    """A folder of HR pictures as a test set: all, or some of them."""
-    if pairs is not None:
-        return _test_set(folder, folder, "HR pictures beside test sets, LR made here", pairs)
-    pairs = [Pair(hr, None, path) for hr, path in _pictures(folder)]
-    return _test_set(folder, folder, "HR pictures, LR made here", pairs)
+def _plain(folder, pictures=None):
+    """A folder of HR pictures as a test set: all, or some of them.
+
+    What lies below in folders of LR pictures, as their names say, is left out.
+    """
+    where = "HR pictures beside test sets" if pictures else "HR pictures"
+    found = [(path, Path(path.name)) for path in pictures] if pictures else _pictures(folder)
+    left_out = {part for _, path in found for part in path.parts[:-1] if LR_FOLDER.search(part)}
+    pairs = [Pair(hr, None, path) for hr, path in found if left_out.isdisjoint(path.parts[:-1])]
+    layout = f"{where}, LR made here{_left_out(left_out)}"
+    if LR_FOLDER.search(folder.absolute().name):
+        layout += ", though the folder is named as one of LR pictures"
+    return _test_set(folder, folder, layout, pairs)
+
+
+def _left_out(names):
+    """In words, which folders were left out."""
+    return f"; {', '.join(sorted(names))}, by the name LR pictures, left out" if names else ""
 
 
 def _search(folder, scale, above=()):
@@ -227,20 +282,25 @@ def _search(folder, scale, above=()):
     above = (*above, folder.resolve())
     own = _recognised(folder, scale)
     # Only DIV2K's folders have names that say whose they are: others may stand beside them.
-    if own and not (DIV2K in own.layout and own.folder == folder):
+    if own and not (DIV2K in own.layout.upper() and own.folder == folder):
         return [own]
     inside = [path for path in sorted(folder.iterdir()) if not path.name.startswith(".")]
     # What begins with DIV2K_ belongs to it: its training pictures, and LR of other kinds.
-    below = [path for path in inside if path.is_dir() and not path.name.startswith(DIV2K)]
+    below = [path for path in inside if path.is_dir() and not _is_div2k(path)]
+    left_out = {path.name for path in below if LR_FOLDER.search(path.name)}
+    below = [path for path in below if path.name not in left_out]
     found = {path: _search(path, scale, above) for path in below if path.resolve() not in above}
     if not own and not any(found.values()):
         return [_plain(folder)] if _known_name(folder) else []
     sets = [own] if own else []
     for path, those in found.items():
         sets += those or [_plain(path)]
-    loose = [path for path in inside if path.is_file() and utils.is_picture(path)]
-    sets.append(_plain(folder, [Pair(path, None, Path(path.name)) for path in loose]))
-    return [one for one in sets if one.pairs or one is own]
+    if loose := [path for path in inside if path.is_file() and utils.is_picture(path)]:
+        sets.append(_plain(folder, loose))
+    sets = [one for one in sets if one.pairs or one is own]
+    if sets and left_out:
+        sets[0] = replace(sets[0], layout=sets[0].layout + _left_out(left_out))
+    return sets
 
 
 def find(folder, scale):
@@ -380,9 +440,14 @@ def read_result(path, hr, notes):
 
 
 def label(folder):
-    """The name of a program whose pictures are in `folder`: the folder's, or that above an x2."""
-    folder = Path(folder).resolve()
-    return folder.parent.name if SCALE_FOLDER.fullmatch(folder.name) else folder.name
+    """The name of a program whose pictures are in `folder`: the folder's, or that above.
+
+    Above, where it is x2 or named as a test set is.
+    """
+    named = folder = Path(folder).resolve()
+    while SCALE_FOLDER.fullmatch(named.name) or _known_name(named):
+        named = named.parent
+    return named.name or folder.name
 
 
 def find_results(folder, test_set, scale):

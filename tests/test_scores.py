@@ -110,11 +110,11 @@ def test_csv_has_a_line_for_each_method_of_each_picture():
 
 
 def test_table_has_a_row_for_each_test_set_and_the_published_scores_under_it():
-    five = [row(str(n), bicubic=score(30), prediction=score(33)) for n in range(5)]
+    five = [row(str(n), bicubic=score(33.66), prediction=score(37)) for n in range(5)]
     one = scores.summarise(set5_of(5), five, METHODS[:2], 2, (5, 5))
     table = scores.summary_table([one], METHODS[:2])
     assert table[1:] == [
-        ["Set5", "5", "30.00 / 0.9000 / 29.00", "33.00 / 0.9000 / 32.00"],
+        ["Set5", "5", "33.66 / 0.9000 / 32.66", "37.00 / 0.9000 / 36.00"],
         ["Set5, EDSR-baseline, published", "", "", "37.99 / 0.9604"],
         ["Set5, EDSR, published", "", "", "38.11 / 0.9601"],
     ]
@@ -122,18 +122,38 @@ def test_table_has_a_row_for_each_test_set_and_the_published_scores_under_it():
 
 def test_published_scores_have_a_column_of_their_own_where_there_is_no_network():
     methods = ["bicubic", "RCAN"]
-    five = [row(str(n), bicubic=score(30), RCAN=score(33)) for n in range(5)]
+    five = [row(str(n), bicubic=score(33.66), RCAN=score(37)) for n in range(5)]
     one = scores.summarise(set5_of(5), five, methods, 2, (5, 5))
     table = scores.summary_table([one], methods)
     assert table[0][2:] == ["bicubic", "RCAN", "published"]
-    assert table[1][2:] == ["30.00 / 0.9000 / 29.00", "33.00 / 0.9000 / 32.00", ""]
+    assert table[1][2:] == ["33.66 / 0.9000 / 32.66", "37.00 / 0.9000 / 36.00", ""]
     assert table[3] == ["Set5, EDSR, published", "", "", "", "38.11 / 0.9601"]
 
 
 def test_set_of_another_name_in_the_tables_keeps_its_published_scores():
-    five = [row(str(n), bicubic=score(30)) for n in range(5)]
+    five = [row(str(n), bicubic=score(33.66)) for n in range(5)]
     second = TestSet("Set5-2", "other/Set5", "HR", [None] * 5, known="Set5")
     assert scores.summarise(second, five, ["bicubic"], 2, (0, 0))["published"]
+
+
+def test_other_pictures_under_a_known_name_have_no_published_scores():
+    """Their bicubic enlargement has other scores than that of the known ones."""
+    five = [row(str(n), bicubic=score(30.76), prediction=score(33)) for n in range(5)]
+    one = scores.summarise(set5_of(5), five, METHODS[:2], 2, (0, 0))
+    assert not one["published"]
+    assert len(scores.summary_table([one], METHODS[:2])) == 2
+    (text,) = scores.warnings(one)
+    assert text.startswith("Set5: not the pictures of Set5, as bicubic's PSNR shows")
+    assert f"{text}." in scores.provenance(MADE_BY, [one])
+
+
+def test_published_scores_have_their_source():
+    five = [row(str(n), bicubic=score(33.66), prediction=score(37)) for n in range(5)]
+    one = scores.summarise(set5_of(5), five, METHODS[:2], 2, (0, 0))
+    texts = scores.provenance(MADE_BY, [one])
+    assert sum("EDSR, published: Lim et al." in text for text in texts) == 1
+    assert sum("EDSR-baseline, published: Ahn et al." in text for text in texts) == 1
+    assert not any("published:" in text for text in scores.provenance(MADE_BY, [summary()]))
 
 
 def test_pictures_that_were_left_are_told_from_refused_ones():
@@ -164,7 +184,7 @@ def test_table_of_pictures_ends_with_the_mean_and_shows_gains():
         *("33.000 0.9000", "+3.000", "34.000 0.9000", "+4.000"),
     ]
     assert table[2] == ["b", "20.000 0.9000", "∞ 1.0000", "+∞", "–", "–"]
-    assert table[3][:4] == ["mean of 2", "25.000 0.9000", "33.000 0.9500", "–"]
+    assert table[3][:4] == ["mean of 2", "25.000 0.9000", "33.000* 0.9500", "–"]
 
 
 def test_mean_gain_where_one_method_restored_everything_exactly():

@@ -1,3 +1,4 @@
+import math
 from pathlib import Path
 
 import numpy as np
@@ -67,6 +68,50 @@ def test_folder_of_the_originals_itself_is_recognised(tmp_path, monkeypatch, lay
     assert testsets.find(place.name, 2)[0].name == name
 
 
+@pytest.mark.parametrize(
+    ("hr", "lr"),
+    [
+        ("hr/{}.png", "lr/X2/{}.png"),
+        ("GT/{}.png", "LR/{}.png"),
+        ("GT/{}.png", "LR/{}x2.png"),
+        ("HR/{}.png", "LR/x2/{}_x2.png"),
+        ("gtmod12/{}.png", "LRbicX2/{}.png"),
+    ],
+)
+def test_layouts_vary_a_little(tmp_path, hr, lr):
+    lay_out(tmp_path / "Set5", hr, lr)
+    for place in tmp_path, tmp_path / "Set5", tmp_path / "Set5" / hr.split("/")[0]:
+        (found,) = testsets.find(place, 2)
+        assert found.name == "Set5"
+        assert [pair.lr.is_file() for pair in found.pairs] == [True, True]
+
+
+@pytest.mark.parametrize("name", ["LRBI", "LR", "lr_x2", "LRbicx2", "Set5_LR_bicubic"])
+def test_lr_pictures_are_no_originals(tmp_path, name):
+    """Where a folder's name says what is in it, wherever it lies."""
+    lay_out(tmp_path / "Set5", "HR/{}.png")
+    lay_out(tmp_path / name / "Set5" / "x2", "{}_LRBI_x2.png")
+    (found,) = testsets.find(tmp_path, 2)
+    assert (found.name, len(found.pairs)) == ("Set5", 2)
+    assert found.layout == f"HR in HR, LR made here; {name}, by the name LR pictures, left out"
+    lay_out(tmp_path / "mine", "{}.png")
+    lay_out(tmp_path / "mine", f"more/{name}/{{}}.png")
+    (found,) = testsets.find(tmp_path / "mine", 2)
+    assert [pair.name.name for pair in found.pairs] == ["baby.png", "bird.png"]
+    assert f"{name}, by the name LR pictures, left out" in found.layout
+    (found,) = testsets.find(tmp_path / "mine" / "more" / name, 2)
+    assert len(found.pairs) == 2
+    assert "though the folder is named as one of LR pictures" in found.layout
+
+
+@pytest.mark.parametrize("name", ["LRRH", "colr", "flr1", "alright", "lrmine"])
+def test_names_that_only_look_like_lr(tmp_path, name):
+    lay_out(tmp_path / "mine", f"{name}/{{}}.png")
+    (found,) = testsets.find(tmp_path / "mine", 2)
+    assert len(found.pairs) == 2
+    assert found.layout == "HR pictures, LR made here"
+
+
 @pytest.mark.parametrize("scale", [3, 4])
 def test_lr_of_another_scale_is_made(tmp_path, scale):
     lay_out(tmp_path, *LAYOUTS["ours"][1:])
@@ -133,7 +178,7 @@ def test_links_to_folders_above_are_not_followed(tmp_path):
     assert [one.name for one in testsets.find(tmp_path / "all", 2)] == ["Set5"]
 
 
-@pytest.mark.parametrize("place", ["LR/{}.png", "LR/x3/{}.png", "LR_bicubic/X4/{}.png"])
+@pytest.mark.parametrize("place", ["LR_x2/{}.png", "LR/x3/{}.png", "LR_bicubic/X4/{}.png"])
 def test_lr_that_is_there_but_not_used_is_told(tmp_path, place):
     lay_out(tmp_path, "HR/{}.png", place)
     (found,) = testsets.find(tmp_path, 2)
@@ -186,13 +231,17 @@ def test_folder_without_pictures(tmp_path, name):
 
 
 def test_published_figures_are_those_of_whole_test_sets():
-    assert testsets.published("Set5", 2, 5) == {
+    bicubic = {"psnr": 33.67, "ssim": 0.93, "rgb_psnr": 26.6}
+    assert testsets.published("Set5", 2, 5, bicubic) == {
         "EDSR-baseline": {"psnr": 37.99, "ssim": 0.9604},
         "EDSR": {"psnr": 38.11, "ssim": 0.9601},
     }
-    assert testsets.published("DIV2K", 4, 100)["EDSR"] == {"rgb_psnr": 29.25}
-    assert testsets.published("Set5", 2, 4) == {}
-    assert testsets.published("mine", 2, 5) == {}
+    assert testsets.published("DIV2K", 4, 100, bicubic)["EDSR"] == {"rgb_psnr": 29.25}
+    assert testsets.published("DIV2K", 3, 100, bicubic) == {}
+    assert testsets.published("Set5", 3, 5, bicubic) == {}
+    assert testsets.published("Set5", 2, 4, bicubic) == {}
+    assert testsets.published("mine", 2, 5, bicubic) == {}
+    assert testsets.published("Set5", 2, 5, bicubic | {"psnr": math.inf}) == {}
 
 
 # ---- pairs ----
@@ -363,6 +412,8 @@ def test_results_folder_that_is_not_there(tmp_path):
 def test_program_is_named_by_its_folder(tmp_path):
     assert testsets.label(tmp_path / "RCAN" / "x2") == "RCAN"
     assert testsets.label(tmp_path / "RCAN") == "RCAN"
+    assert testsets.label(tmp_path / "RCAN" / "Set5" / "x2") == "RCAN"
+    assert testsets.label(tmp_path / "RCAN" / "bsd100") == "RCAN"
 
 
 def test_result_in_other_colours_or_size(tmp_path):
