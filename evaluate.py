@@ -62,15 +62,20 @@ MOST_LINES = 40  # pictures, or notes, up to which each is printed
 def find_test_sets(places, scale):
     """The test sets in several folders, and single pictures, each under a name of its own.
 
+    What earlier runs have written into a folder is none of its pictures.
+
     Raises:
         ValueError, OSError: as `testsets.find`.
     """
     singles = [place for place in places if Path(place).is_file()]
-    searched = [testsets.find(place, scale) for place in places if not Path(place).is_file()] + [
-        [testsets.of_pictures(singles)] if singles else []
-    ]
+    searched = []
+    for place in (place for place in places if not Path(place).is_file()):
+        sets = testsets.find(place, scale)
+        own = [] if _is_written(Path(place)) else [_without_results(one) for one in sets]
+        searched += [one for one in own if one.pairs] or sets
+    searched += [testsets.of_pictures(singles)] if singles else []
     found = []
-    for one in (one for several in searched for one in several):
+    for one in searched:
         names = {other.name for other in found}
         name, number = one.name, 1
         while name in names:
@@ -78,6 +83,21 @@ def find_test_sets(places, scale):
             name = f"{one.name}-{number}"
         found.append(replace(one, name=name))
     return found
+
+
+def _is_written(path):
+    """Whether a path is in one of the folders that this program fills."""
+    path = path.resolve()
+    return any(path.is_relative_to((RESULTS / kind).resolve()) for kind in PICTURE_FOLDERS)
+
+
+def _without_results(one):
+    """A test set without the pictures that this program wrote."""
+    pairs = [pair for pair in one.pairs if not _is_written(pair.hr)]
+    if len(pairs) == len(one.pairs):
+        return one
+    layout = f"{one.layout}; what earlier runs wrote into {RESULTS}, left out"
+    return replace(one, pairs=pairs, layout=layout)
 
 
 def find_compared(folders, test_sets, scale):
@@ -94,10 +114,14 @@ def find_compared(folders, test_sets, scale):
     for folder in folders:
         found = {one.name: testsets.find_results(folder, one, scale) for one in test_sets}
         if not any(found.values()):
+            there, name = utils.find_pictures(folder), test_sets[0].name
+            found = "it has none"
+            if there:
+                found = f"it has {there[0].relative_to(folder)}" + ", ..." * (len(there) > 1)
             raise ValueError(
-                f"COMPARE = {folder!r}: no picture in it bears the name of an original, such as "
-                f"{test_sets[0].pairs[0].name} (in the folder itself, or in {test_sets[0].name}, "
-                f"x{scale} or {test_sets[0].name}/x{scale} in it), and is none of the originals"
+                f"COMPARE = {folder!r}: expected pictures of x{scale} that bear names of originals "
+                f"and are none, such as {test_sets[0].pairs[0].name}, in it or in {name}, "
+                f"x{scale} or {name}/x{scale} in it; {found}"
             )
         name = base = testsets.label(folder)
         number = 1
@@ -133,13 +157,12 @@ class Restored:
 
 def check_sources(test_sets, compared):
     """Raises ValueError where pictures would be replaced that are to be scored or compared."""
-    written = [(RESULTS / kind).resolve() for kind in PICTURE_FOLDERS]
     paths = [path for one in test_sets for pair in one.pairs for path in (pair.hr, pair.lr) if path]
     paths += [
         path for sets in compared.values() for found in sets.values() for path in found.values()
     ]
     for path in paths:
-        if any(path.resolve().is_relative_to(folder) for folder in written):
+        if _is_written(path):
             raise ValueError(
                 f"{path}: lies where the pictures are written; move it elsewhere, or write only "
                 "the tables with --no-pictures"
@@ -185,12 +208,35 @@ def restore(pair, scale, upscaler=None, results=None):
     )
 
 
-def write_pictures(folder, name, restored, scale):
+def places_of(test_sets):
+    """Where each picture is written, and the name by which it is shown.
+
+    Returns:
+        dict of (test set's name, picture's name) -> relative path of a PNG file, no two the
+        same, and the name.
+    """
+    names = [(one.name, pair.name) for one in test_sets for pair in one.pairs]
+    taken, places = set(), {}
+    # PNG files keep their names: of a.jpg and a.jpg.png the first is written as a.jpg-2.png.
+    for test_set, name in sorted(names, key=lambda key: key[1].suffix.lower() != ".png"):
+        shown = Path(test_set, name) if len(test_sets) > 1 else name
+        path = shown if name.suffix.lower() == ".png" else shown.with_name(f"{shown.name}.png")
+        stem, number = path.stem, 1
+        while str(path).lower() in taken:
+            number += 1
+            path = path.with_stem(f"{stem}-{number}")
+        taken.add(str(path).lower())
+        places[test_set, name] = path, shown.as_posix()
+    return places
+
+
+def write_pictures(folder, place, title, restored, scale):
     """Writes the restored picture, the comparison and the figure of one picture.
 
     Args:
         folder: where `output`, `Combined` and `figures` are.
-        name: relative path of the picture.
+        place: relative path of each in them.
+        title: text that names it.
         restored: `Restored`.
         scale: of the LR picture.
     """
@@ -211,13 +257,12 @@ def write_pictures(folder, name, restored, scale):
         details.append((view, text, picture))
     pictures = {
         "Combined": figures.side_by_side(panels),
-        "figures": figures.paper_figure(name.name, original, details, restored.box),
+        "figures": figures.paper_figure(title, original, details, restored.box),
     }
     if PREDICTION in views:
         pictures["output"] = views[PREDICTION]
-    ending = "" if name.suffix.lower() == ".png" else ".png"
     for kind, picture in pictures.items():
-        path = folder / kind / name.with_name(name.name + ending)
+        path = folder / kind / place
         path.parent.mkdir(parents=True, exist_ok=True)
         utils.write(path, picture, {})
 
@@ -251,6 +296,7 @@ def evaluate(
     methods = methods_of(upscaler, compared)
     is_stopping = is_stopping or threading.Event()
     all_rows, summaries, refused = [], [], {}
+    places = places_of(test_sets)
 
     def score(test_set, pair, given_lr):
         """The row of one picture, whose pictures are written; None when it is refused."""
@@ -267,12 +313,12 @@ def evaluate(
             refused[pair.hr] = str(error)
             return None
         refused.update(restored.left_out)
-        place = Path(test_set.name, pair.name) if len(test_sets) > 1 else pair.name
+        place, shown = places[test_set.name, pair.name]
         try:
             if folder:
-                write_pictures(folder, place, restored, scale)
+                write_pictures(folder, place, pair.name.name, restored, scale)
             if page:
-                page.add(place.as_posix(), restored, scale)
+                page.add(shown, restored, scale)
         except (ValueError, OSError) as error:  # its name, or its shape
             refused[pair.hr] = f"scored, but not all of its pictures were written: {error}"
         if pair.lr:
@@ -341,6 +387,26 @@ def notes_of(rows):
     return [f"{row['test_set']}, {row['name']}: {note}" for row in rows for note in row["notes"]]
 
 
+def tables_of(rows, summaries, methods):
+    """The table of the test sets, and those of their pictures, as Markdown.
+
+    Args:
+        rows, summaries: as `evaluate` returns them.
+        methods: names of all methods.
+    """
+    pictures = {
+        one["name"]: scores.picture_table(
+            [row for row in rows if row["test_set"] == one["name"]], methods
+        )
+        for one in summaries
+        if one["pictures"]
+    }
+    details = "\n\n".join(
+        f"{scores.markdown(name)}\n\n{scores.as_markdown(t)}" for name, t in pictures.items()
+    )
+    return scores.as_markdown(scores.summary_table(summaries, methods)), details
+
+
 def write_results(folder, made_by, rows, summaries, refused, methods, page):
     """Writes the tables and the page.
 
@@ -351,21 +417,10 @@ def write_results(folder, made_by, rows, summaries, refused, methods, page):
         methods: names of all methods.
         page: `Report` of these rows, or None.
 
-    Returns:
-        The table of the test sets and that of the pictures, as Markdown.
+    Raises:
+        OSError: one of them cannot be written; those before it are.
     """
-    table = scores.summary_table(summaries, methods)
-    pictures = {
-        one["name"]: scores.picture_table(
-            [row for row in rows if row["test_set"] == one["name"]], methods
-        )
-        for one in summaries
-        if one["pictures"]
-    }
-    summary = scores.as_markdown(table)
-    details = "\n\n".join(
-        f"{scores.markdown(name)}\n\n{scores.as_markdown(t)}" for name, t in pictures.items()
-    )
+    summary, details = tables_of(rows, summaries, methods)
     how = scores.provenance(made_by, summaries)
     lines = "\n".join(f"- {scores.markdown(text)}" for text in how)
     refused = {str(path): reason for path, reason in refused.items()}
@@ -387,20 +442,23 @@ def write_results(folder, made_by, rows, summaries, refused, methods, page):
             folder / "report.html",
             f"{names} ×{made_by['scale']}: {', '.join(filter(None, who)) or BICUBIC}",
             f"{pictures_in_words(len(rows))}, enlarged {made_by['scale']} times",
-            scores.as_html(table),
-            how,
+            scores.as_html(scores.summary_table(summaries, methods)),
+            [*how, *not_too_many(refusals)],
             [NEAREST, *methods, ORIGINAL],
         )
-    return summary, details
+
+
+def not_too_many(texts):
+    """The first MOST_LINES texts, and how many more there are."""
+    more = len(texts) - MOST_LINES
+    return [*texts[:MOST_LINES], f"{more} more in results.md"] if more > 0 else texts
 
 
 def _print_notes(rows, summaries, refused):
     """Prints what was refused, changed or is to be known of the scores, to the error stream."""
     for path, reason in refused.items():
         print(f"refused {output.shown(path)}: {reason}", file=sys.stderr)
-    notes = notes_of(rows)
-    if len(notes) > MOST_LINES:
-        notes = [*notes[:MOST_LINES], f"{len(notes) - MOST_LINES} more in results.md"]
+    notes = not_too_many(notes_of(rows))
     for text in [*(text for one in summaries for text in scores.warnings(one)), *notes]:
         print(f"note: {scores.printable(text)}", file=sys.stderr)
 
@@ -443,9 +501,12 @@ def _main(chosen, is_stopping):
             raise KeyboardInterrupt
         raise ValueError(f"FOLDER = {', '.join(folders)!r}: no picture in it could be scored")
     made_by = how_it_was_made(scale, weights, upscaler, dict(zip(compared, compare, strict=True)))
-    summary, details = write_results(RESULTS, made_by, rows, summaries, refused, methods, page)
+    summary, details = tables_of(rows, summaries, methods)
+    # Before what could fail, that they are not lost.
     print("\n" + (details if len(rows) <= MOST_LINES else "Each picture: results.md"))
-    print(f"\n{summary}\n\nTables, and how they were made: {RESULTS / 'results.md'}")
+    print(f"\n{summary}\n", flush=True)
+    write_results(RESULTS, made_by, rows, summaries, refused, methods, page)
+    print(f"Tables, and how they were made: {RESULTS / 'results.md'}")
     if page:
         print(f"To look at: {RESULTS / 'report.html'}, and pictures in {RESULTS}")
     elif (RESULTS / "report.html").exists():

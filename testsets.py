@@ -73,7 +73,7 @@ BICUBIC_MARGIN = 0.25  # dB, for differences of border, rounding and cropping
 
 # A folder of LR pictures, by its name: LR, lr_x2, LRbicx2, LRBI, DIV2K_valid_LR_bicubic.
 LR_FOLDER = re.compile(r"(?:^|[_\-. ])LR(?![a-z])|^LR(?:BI|BD|DN)", re.IGNORECASE)
-HR_MARK = re.compile(r"(_SRF_\d+)?_(HR|GT)$")  # what some layouts append to a picture's name
+HR_MARK = re.compile(r"(_SRF_\d+)?_(HR|GT)(_x\d)?$")  # what some layouts append to a picture's name
 SCALE_FOLDER = re.compile(r"[xX](\d+)")
 SCALE_MARK = re.compile(r"(?:^|[_\-. ])[xX](\d)(?=$|[_\-. ])")  # in names of results: _x2
 
@@ -216,6 +216,27 @@ def _by_folders(folder, hr_folder, lr_names, scale):
     return _test_set(folder, named, f"HR in {hr_folder.name}, {lr_text}", pairs)
 
 
+def _by_names(folder, scale):
+    """Test sets in RCAN's layout, HR/Set5/x2/*_HR_x2.png and LR/LRBI/Set5/x2/*_LRBI_x2.png.
+
+    Returns:
+        List, empty where `folder` has no such ones.
+    """
+    found = []
+    hr_folder = _folder_in(folder, "HR")
+    for named in sorted(filter(Path.is_dir, hr_folder.iterdir())) if hr_folder else []:
+        if place := _folder_in(named, f"x{scale}"):
+            lr_folder = _folder_in(folder, f"LR/LRBI/{named.name}/x{scale}")
+            pairs = []
+            for hr, path in _pictures(place):
+                lr = path.with_name(path.name.replace(f"_HR_x{scale}", f"_LRBI_x{scale}"))
+                pairs.append(Pair(hr, lr_folder and _lr_beside(lr_folder, lr, scale), path))
+            lr_text = lr_folder.relative_to(folder).as_posix() if lr_folder else "made here"
+            layout = f"HR in {place.relative_to(folder).as_posix()}, LR {lr_text}"
+            found.append(_test_set(folder, named, layout, pairs))
+    return found
+
+
 def _by_marks(folder, scale):
     """A test set in SelfExSR's layout: HR and LR in one folder, told apart by their names."""
     there = [path.name for path in folder.glob(IMAGE_SRF + "*") if path.is_dir()]
@@ -280,6 +301,8 @@ def _search(folder, scale, above=()):
     is `above` are not followed.
     """
     above = (*above, folder.resolve())
+    if several := _by_names(folder, scale):
+        return several
     own = _recognised(folder, scale)
     # Only DIV2K's folders have names that say whose they are: others may stand beside them.
     if own and not (DIV2K in own.layout.upper() and own.folder == folder):
@@ -308,7 +331,7 @@ def find(folder, scale):
 
     Args:
         folder: a folder of HR pictures, searched recursively; or one in a layout of
-            `LAYOUTS` or of SelfExSR, or its folder of originals; or one in which there are
+            `LAYOUTS`, of SelfExSR or of RCAN, or its folder of originals; or one in which there are
             such ones, or folders named as test sets are.
         scale: how far the pictures are reduced.
 
@@ -402,7 +425,10 @@ def read_pair(pair, scale):
     if pair.lr is None:
         return hr, utils.downscale(hr, scale), notes
     if not pair.lr.is_file():
-        raise ValueError(f"its LR picture is missing: expected {pair.lr}")
+        raise ValueError(
+            f"its LR picture is missing: expected {pair.lr}, or with x{scale} or _x{scale} behind "
+            "its name"
+        )
     lr = _in_colours_of(_read_8bit(pair.lr, notes, "LR"), hr, notes, "LR")
     expected = (hr.shape[0] // scale, hr.shape[1] // scale)
     if lr.shape[:2] != expected:

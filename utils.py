@@ -605,7 +605,7 @@ def replacing(path):
     leaves its part behind: `remove_leftovers`.
 
     Raises:
-        OSError: it cannot be written there.
+        OSError: it cannot be written there; the error names `path`, not the part.
     """
     path = Path(path)
     part = path.with_name(f"{PART}{secrets.token_hex(4)}{path.suffix}")
@@ -618,6 +618,10 @@ def replacing(path):
                 os.replace(part, path)
         if os.name == "nt":  # where an open file cannot be moved
             os.replace(part, path)
+    except OSError as error:
+        if error.errno is None or error.filename not in (None, str(part), part):
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from error
     finally:
         part.unlink(missing_ok=True)
 

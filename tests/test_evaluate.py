@@ -1,9 +1,11 @@
+import errno
 import functools
 import json
 import shutil
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -343,13 +345,55 @@ def test_pictures_that_would_be_replaced_are_refused(tmp_path, benchmark, capsys
     words = ["--weights", "none", "--scale", "2"]
     shutil.copytree(benchmark / "HR", tmp_path / "evaluation" / "output")
     content = (tmp_path / "evaluation/output/a.png").read_bytes()
-    for line in (["evaluation/output"], ["evaluation/output/a.png"], ["."]):
+    for line in (["evaluation/output"], ["evaluation/output/a.png"]):
         assert evaluate.main([*line, *words]) == 2
         assert "lies where the pictures are written" in capsys.readouterr().err
     assert evaluate.main(["Set", *words, "--compare", "evaluation/output"]) == 2
     assert "a.png: lies where the pictures are written" in capsys.readouterr().err
     assert evaluate.main(["Set", *words, "--compare", "evaluation/output", "--no-pictures"]) == 1
     assert (tmp_path / "evaluation/output/a.png").read_bytes() == content
+
+
+@pytest.mark.parametrize("option", ["--pictures", "--no-pictures"])
+def test_what_earlier_runs_wrote_is_not_scored(
+    tmp_path, benchmark, small_weights, monkeypatch, capsys, option
+):
+    for place in "a.png", "more/b.png":
+        (tmp_path / "mine" / place).parent.mkdir(exist_ok=True, parents=True)
+        shutil.copy(benchmark / "HR" / "a.png", tmp_path / "mine" / place)
+    monkeypatch.chdir(tmp_path / "mine")
+    words = [".", "--weights", str(small_weights)]
+    assert evaluate.main(words) == 0
+    assert "left out" not in capsys.readouterr().out
+    assert evaluate.main([*words, option]) == 0
+    printed = capsys.readouterr().out
+    assert "mine: 2 pictures in" in printed
+    assert "LR made here; what earlier runs wrote into evaluation, left out)" in printed
+
+
+def test_pictures_of_one_name_but_its_ending_are_written_under_two(tmp_path):
+    pictures = {"a.jpg": 40, "a.jpg.png": 44, "b.png": 48}
+    for name, height in pictures.items():
+        (tmp_path / "mine").mkdir(exist_ok=True)
+        utils.write(tmp_path / "mine" / name, smooth_picture(height, 40), {})
+    test_sets = testsets.find(tmp_path / "mine", 2)
+    rows, _, refused = evaluate.evaluate(test_sets, 2, folder=tmp_path)
+    assert (len(rows), refused) == (3, {})
+    heights = {path.name: Image.open(path).height for path in (tmp_path / "Combined").iterdir()}
+    assert heights["a.jpg-2.png"] < heights["a.jpg.png"] < heights["b.png"]
+
+
+def test_scores_are_printed_though_nothing_can_be_written(benchmark, capsys, monkeypatch):
+    def full(path, *arguments, **options):
+        if "unfinished" in path.name:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", full)
+    assert evaluate.main(["Set", "--weights", "none", "--scale", "2", "--no-pictures"]) == 2
+    captured = capsys.readouterr()
+    assert "mean of 2" in captured.out
+    results = Path("evaluation", "results.json")
+    assert f"No space left on device: '{results}'" in captured.err
 
 
 def test_refused_pictures_are_named_in_the_tables(tmp_path, benchmark):
@@ -383,7 +427,7 @@ def test_nobody_reads_what_is_printed(tmp_path, benchmark):
             "SELF_ENSEMBLE = True: no network has WEIGHTS = 'none'",
         ),
         (["HR", "--compare", "nowhere"], "COMPARE = 'nowhere': no such folder"),
-        (["HR", "--compare", "empty"], "COMPARE = 'empty': no picture in it bears the name"),
+        (["HR", "--compare", "empty"], "COMPARE = 'empty': expected pictures of x2"),
         (["bad"], "FOLDER = 'bad': no picture in it could be scored"),
     ],
 )

@@ -1,4 +1,5 @@
 import math
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -84,6 +85,26 @@ def test_layouts_vary_a_little(tmp_path, hr, lr):
         (found,) = testsets.find(place, 2)
         assert found.name == "Set5"
         assert [pair.lr.is_file() for pair in found.pairs] == [True, True]
+
+
+def test_rcans_layout(tmp_path):
+    for scale in 2, 3:
+        for name in "Set5", "B100":
+            end = f"{name}/x{scale}/{{}}"
+            lay_out(tmp_path, f"HR/{end}_HR_x{scale}.png", f"LR/LRBI/{end}_LRBI_x{scale}.png")
+    found = testsets.find(tmp_path, 2)
+    assert [one.name for one in found] == ["Set5", "B100"]
+    assert found[0].layout == "HR in HR/Set5/x2, LR LR/LRBI/Set5/x2"
+    for one in found:
+        for pair in one.pairs:
+            assert pair.lr.name == pair.hr.name.replace("HR", "LRBI")
+            hr, lr, _ = testsets.read_pair(pair, 2)
+            np.testing.assert_array_equal(lr, hr[::2, ::2])
+    write(tmp_path / "SR/RCAN/Set5/x2/baby_RCAN_BIx2.png", smooth_picture(4, 4))
+    found = testsets.find_results(tmp_path / "SR/RCAN", found[0], 2)
+    assert [path.name for path in found.values()] == ["baby_RCAN_BIx2.png"]
+    shutil.rmtree(tmp_path / "LR")
+    assert testsets.find(tmp_path, 3)[0].layout == "HR in HR/Set5/x3, LR made here"
 
 
 @pytest.mark.parametrize("name", ["LRBI", "LR", "lr_x2", "LRbicx2", "Set5_LR_bicubic"])
