@@ -206,7 +206,7 @@ def _by_folders(folder, hr_folder, lr_names, scale):
         for hr, path in _pictures(hr_folder)
     ]
     if lr_folder:
-        lr_text = f"LR {lr_folder.relative_to(folder).as_posix()}"
+        lr_text = f"LR in {lr_folder.relative_to(folder).as_posix()}"
     else:
         starts = tuple(name.split("/")[0].format(s="").lower() for name in lr_names)
         inside = (path for path in folder.iterdir() if path.is_dir())
@@ -231,8 +231,8 @@ def _by_names(folder, scale):
             for hr, path in _pictures(place):
                 lr = path.with_name(path.name.replace(f"_HR_x{scale}", f"_LRBI_x{scale}"))
                 pairs.append(Pair(hr, lr_folder and _lr_beside(lr_folder, lr, scale), path))
-            lr_text = lr_folder.relative_to(folder).as_posix() if lr_folder else "made here"
-            layout = f"HR in {place.relative_to(folder).as_posix()}, LR {lr_text}"
+            where = f"in {lr_folder.relative_to(folder).as_posix()}" if lr_folder else "made here"
+            layout = f"HR in {place.relative_to(folder).as_posix()}, LR {where}"
             found.append(_test_set(folder, named, layout, pairs))
     return found
 

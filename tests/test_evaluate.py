@@ -124,7 +124,7 @@ def test_several_test_sets_at_once(tmp_path, benchmark, small_weights, capsys):
     assert (tmp_path / "evaluation/output/plain/a.png").is_file()
     out = capsys.readouterr().out
     assert "Set: 2 pictures in" in out
-    assert "(HR in HR, LR LR/x2)" in out
+    assert "(HR in HR, LR in LR/x2)" in out
 
 
 def test_single_pictures(tmp_path, benchmark, capsys):

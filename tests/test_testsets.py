@@ -94,7 +94,7 @@ def test_rcans_layout(tmp_path):
             lay_out(tmp_path, f"HR/{end}_HR_x{scale}.png", f"LR/LRBI/{end}_LRBI_x{scale}.png")
     found = testsets.find(tmp_path, 2)
     assert [one.name for one in found] == ["Set5", "B100"]
-    assert found[0].layout == "HR in HR/Set5/x2, LR LR/LRBI/Set5/x2"
+    assert found[0].layout == "HR in HR/Set5/x2, LR in LR/LRBI/Set5/x2"
     for one in found:
         for pair in one.pairs:
             assert pair.lr.name == pair.hr.name.replace("HR", "LRBI")
