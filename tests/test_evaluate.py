@@ -402,6 +402,8 @@ def test_refused_pictures_are_named_in_the_tables(tmp_path, benchmark):
     text = (tmp_path / "evaluation/results.md").read_text()
     assert "- refused Set/HR/a.png: its LR picture is missing: expected Set/LR/x2/a.png" in text
     assert list(results(tmp_path)["refused"]) == ["Set/HR/a.png"]
+    page = (tmp_path / "evaluation/report.html").read_text()
+    assert "<p>refused Set/HR/a.png: its LR picture is missing: expected Set/LR/x2/a.png" in page
 
 
 def test_nobody_reads_what_is_printed(tmp_path, benchmark):

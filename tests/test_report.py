@@ -580,6 +580,7 @@ def test_original_that_is_chosen_stays_when_its_key_is_let_go(opened_page):
 
 def test_keys_are_the_pages_after_a_list_was_chosen_from(opened_page):
     page = opened_page.page
+    page.locator("#before").focus()
     page.locator("#before").dispatch_event("pointerdown")
     page.locator("#before").select_option("nearest")
     page.keyboard.press("n")
