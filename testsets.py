@@ -125,8 +125,8 @@ def published(name, scale, count, bicubic):
 
     Returns:
         dict of method -> dict of psnr and ssim (on Y), or of rgb_psnr; empty when the name
-        is not known, when not all pictures of the set are there, or when these are others,
-        whose bicubic enlargement is closer to them, or less close.
+        is not known, when not all pictures of the set are there, or when these are others, as
+        the PSNR of bicubic enlargement shows.
     """
     if COUNTS.get(name) != count:
         return {}
@@ -191,16 +191,16 @@ def _lr_made_here(scale, unused):
 
 def _by_folders(folder, hr_folder, lr_names, scale):
     """A test set whose HR and LR pictures are in folders of their own."""
-    lr_folder = None
-    for name in lr_names:
-        place = _folder_in(folder, name.format(s=scale))
-        # LR holds pictures, or a folder for each scale.
-        if (
-            place
-            and not lr_folder
-            and ("{s}" in name or any(map(utils.is_picture, place.iterdir())))
-        ):
-            lr_folder = place
+    places = ((name, _folder_in(folder, name.format(s=scale))) for name in lr_names)
+    lr_folder = next(
+        # LR holds the pictures, or a folder of them for each scale.
+        (
+            p
+            for name, p in places
+            if p and ("{s}" in name or any(map(utils.is_picture, p.iterdir())))
+        ),
+        None,
+    )
     pairs = [
         Pair(hr, lr_folder and _lr_beside(lr_folder, path, scale), path)
         for hr, path in _pictures(hr_folder)
