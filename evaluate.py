@@ -288,9 +288,9 @@ def evaluate(
             here, the pictures that are left are not tried.
 
     Returns:
-        List of dicts with test_set, name, scores (method -> what `metrics.score` returns) and
-        notes, one for each picture; list of what `scores.summarise` returns, one for each test
-        set; dict of refused path -> reason.
+        List of dicts with test_set, name, scores (nearest and methods -> what `metrics.score`
+        returns) and notes, one for each picture; list of what `scores.summarise` returns, one
+        for each test set; dict of refused path -> reason.
     """
     compared = compared or {}
     methods = methods_of(upscaler, compared)
@@ -326,7 +326,7 @@ def evaluate(
         return {
             "test_set": test_set.name,
             "name": pair.name.as_posix(),
-            "scores": {name: restored.scores[name] for name in methods if name in restored.scores},
+            "scores": restored.scores,
             "notes": restored.notes,
         }
 

@@ -92,7 +92,7 @@ def summarise(test_set, rows, methods, scale, given_lr, untried=0):
     """
     # Else it would be compared with scores of other pictures.
     is_whole = len(rows) == len(test_set.pairs) and given_lr[0] == given_lr[1]
-    mean = means(rows, methods)
+    mean = means(rows, [NEAREST, *methods])
     known = test_set.known if is_whole and testsets.COUNTS.get(test_set.known) == len(rows) else ""
     published = testsets.published(known, scale, len(rows), mean[BICUBIC])
     return {
@@ -245,12 +245,12 @@ def as_html(table):
 
 
 def as_csv(rows, methods):
-    """A line for each method of each picture, as CSV with a head; infinite PSNR is `inf`."""
+    """A line for nearest and each method of each picture, as CSV; infinite PSNR is `inf`."""
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(["test_set", "picture", "method", *KEYS])
     for row in rows:
-        for method in methods:
+        for method in (NEAREST, *methods):
             if score := row["scores"].get(method):
                 values = [f"{score[key]:.6f}" for key in KEYS]
                 writer.writerow([row["test_set"], row["name"], method, *values])
@@ -260,8 +260,10 @@ def as_csv(rows, methods):
 def _flat(found):
     """Scores by method as results.json has them: the network's, bicubic's, and others'."""
     flat = dict(found.get(PREDICTION) or {})
-    flat |= {f"bicubic_{key}": value for key, value in (found.get(BICUBIC) or {}).items()}
-    others = {name: score for name, score in found.items() if name not in (PREDICTION, BICUBIC)}
+    for method in BICUBIC, NEAREST:
+        flat |= {f"{method}_{key}": value for key, value in (found.get(method) or {}).items()}
+    own = (PREDICTION, BICUBIC, NEAREST)
+    others = {name: score for name, score in found.items() if name not in own}
     return flat | ({"compared": others} if others else {})
 
 
@@ -291,7 +293,7 @@ def as_json(made_by, rows, summaries, methods, refused):
             | {"notes": row["notes"]}
             for row in rows
         ],
-        "mean": _flat(means(rows, methods)),
+        "mean": _flat(means(rows, [NEAREST, *methods])),
         "refused": refused,
         "test_sets": [one | {"mean": _flat(one["mean"])} for one in summaries],
     }

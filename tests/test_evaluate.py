@@ -82,7 +82,8 @@ def test_command_writes_results_and_pictures(tmp_path, benchmark, small_weights,
     found = results(tmp_path)
     assert found["scale"] == 2
     assert found["weights"] == "small.keras"
-    keys = {f"{method}{key}" for method in ("", "bicubic_") for key in ("psnr", "ssim", "rgb_psnr")}
+    marks = ("", "bicubic_", "nearest_")
+    keys = {f"{mark}{key}" for mark in marks for key in ("psnr", "ssim", "rgb_psnr")}
     assert [set(row) for row in found["images"]] == [keys | {"name", "test_set", "notes"}] * 2
     for key in keys:
         assert found["mean"][key] == pytest.approx(np.mean([r[key] for r in found["images"]]))
@@ -277,7 +278,8 @@ def test_pictures_of_another_program(tmp_path, benchmark, capsys):
     found = results(tmp_path)
     assert found["weights"] is None
     assert found["refused"] == {}
-    assert set(found["mean"]) == {"bicubic_psnr", "bicubic_ssim", "bicubic_rgb_psnr", "compared"}
+    keys = {f"{m}_{key}" for m in ("bicubic", "nearest") for key in ("psnr", "ssim", "rgb_psnr")}
+    assert set(found["mean"]) == {*keys, "compared"}
     assert found["mean"]["compared"]["Other"]["rgb_psnr"] > 48
     assert " Other |" in capsys.readouterr().out
     assert '"Other"' in (tmp_path / "evaluation/report.html").read_text()

@@ -95,6 +95,19 @@ def test_json_has_no_infinity():
     assert results["mean"]["psnr"] == 33
     assert results["mean"]["compared"] == {"RCAN": None}
     assert results["test_sets"][0]["mean"]["bicubic_ssim"] == pytest.approx(0.9)
+    assert "nearest" not in str(results)
+
+
+def test_nearest_is_in_the_files_though_not_in_the_tables():
+    rows = [row(name, bicubic=score(30), nearest=score(n)) for n, name in ((25, "a"), (27, "b"))]
+    one = scores.summarise(set5_of(2), rows, ["bicubic"], 2, (0, 0))
+    results = json.loads(scores.as_json(MADE_BY, rows, [one], ["bicubic"], {}))
+    assert [image["nearest_psnr"] for image in results["images"]] == [25, 27]
+    assert results["mean"]["nearest_psnr"] == results["test_sets"][0]["mean"]["nearest_psnr"] == 26
+    assert "compared" not in results["mean"]
+    assert "a,nearest,25." in scores.as_csv(rows, ["bicubic"])
+    assert "nearest" not in str(scores.summary_table([one], ["bicubic"]))
+    assert "nearest" not in str(scores.picture_table(rows, ["bicubic"]))
 
 
 def test_csv_has_a_line_for_each_method_of_each_picture():
