@@ -119,8 +119,8 @@ def find_compared(folders, test_sets, scale):
             if there:
                 found = f"it has {there[0].relative_to(folder)}" + ", ..." * (len(there) > 1)
             raise ValueError(
-                f"COMPARE = {folder!r}: expected pictures of x{scale} that bear names of originals "
-                f"and are none, such as {test_sets[0].pairs[0].name}, in it or in {name}, "
+                f"COMPARE = {folder!r}: expected pictures of x{scale}, named as the originals are, "
+                f"such as {test_sets[0].pairs[0].name}, but other files, in it or in {name}, "
                 f"x{scale} or {name}/x{scale} in it; {found}"
             )
         name = base = testsets.label(folder)
@@ -222,10 +222,10 @@ def places_of(test_sets):
         shown = Path(test_set, name) if len(test_sets) > 1 else name
         path = shown if name.suffix.lower() == ".png" else shown.with_name(f"{shown.name}.png")
         stem, number = path.stem, 1
-        while str(path).lower() in taken:
+        while path in taken:
             number += 1
             path = path.with_stem(f"{stem}-{number}")
-        taken.add(str(path).lower())
+        taken.add(path)
         places[test_set, name] = path, shown.as_posix()
     return places
 

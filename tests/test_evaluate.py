@@ -431,7 +431,7 @@ def test_nobody_reads_what_is_printed(tmp_path, benchmark):
             "SELF_ENSEMBLE = True: no network has WEIGHTS = 'none'",
         ),
         (["HR", "--compare", "nowhere"], "COMPARE = 'nowhere': no such folder"),
-        (["HR", "--compare", "empty"], "COMPARE = 'empty': expected pictures of x2"),
+        (["HR", "--compare", "empty"], "COMPARE = 'empty': expected pictures of x2, named as"),
         (["bad"], "FOLDER = 'bad': no picture in it could be scored"),
     ],
 )
