@@ -94,7 +94,7 @@ def summarise(test_set, rows, methods, scale, given_lr, untried=0):
     is_whole = len(rows) == len(test_set.pairs) and given_lr[0] == given_lr[1]
     mean = means(rows, [NEAREST, *methods])
     known = test_set.known if is_whole and testsets.COUNTS.get(test_set.known) == len(rows) else ""
-    published = testsets.published(known, scale, len(rows), mean[BICUBIC])
+    published = testsets.published(known, scale, mean[BICUBIC]) if known else {}
     return {
         "name": test_set.name,
         "folder": str(test_set.folder),

@@ -114,22 +114,18 @@ class TestSet:
     __test__ = False  # its name is not one of pytest's
 
 
-def published(name, scale, count, bicubic):
-    """What others have published about a test set.
+def published(name, scale, bicubic):
+    """What others have published about a test set, all of whose pictures were scored.
 
     Args:
-        name: the field's, as in `NAMES`.
+        name: the field's, as in `COUNTS`.
         scale: 2, 3 or 4.
-        count: pictures that were scored.
         bicubic: mean scores of bicubic enlargement, as `metrics.score` has them.
 
     Returns:
-        dict of method -> dict of psnr and ssim (on Y), or of rgb_psnr; empty when the name
-        is not known, when not all pictures of the set are there, or when these are others, as
-        the PSNR of bicubic enlargement shows.
+        dict of method -> dict of psnr and ssim (on Y), or of rgb_psnr; empty when the
+        pictures are others, as the PSNR of bicubic enlargement shows.
     """
-    if COUNTS.get(name) != count:
-        return {}
     key = "rgb_psnr" if name == "DIV2K" else "psnr"
     if not abs(bicubic[key] - PUBLISHED_BICUBIC[scale][name]) <= BICUBIC_MARGIN:
         return {}
@@ -523,10 +519,10 @@ def _match(folder, pairs, scale):
     files = {path.relative_to(folder): path for path in found}
     bases = {pair.name: pair.name.with_name(HR_MARK.sub("", pair.name.stem)) for pair in pairs}
 
-    def is_same(path, name, base, bases):
+    def is_same(path, name, base, all_bases):
         return path == name
 
-    def is_same_but_its_ending(path, name, base, bases):
+    def is_same_but_its_ending(path, name, base, all_bases):
         return path.with_suffix("") in (name.with_suffix(""), base)
 
     def begins(path, base):
@@ -535,9 +531,9 @@ def _match(folder, pairs, scale):
             return False
         return all(int(mark) == scale for mark in SCALE_MARK.findall(more[1]))
 
-    def begins_the_same(path, name, base, bases):
+    def begins_the_same(path, name, base, all_bases):
         # Of cat and cat_2, cat_2_x2 belongs to cat_2: the longest that it begins with.
-        fitting = [other for other in bases if begins(path, other)]
+        fitting = [other for other in all_bases if begins(path, other)]
         return base in fitting and base == max(fitting, key=lambda b: len(b.name))
 
     def in_lower_case(path):
@@ -554,8 +550,8 @@ def _match(folder, pairs, scale):
             wanted = (*names[pair.name], all_bases)
             near = [] if pair.name in found else [p for p in files if fits(cased(p), *wanted)]
             if len(near) > 1:
-                names = ", ".join(sorted(str(files[path]) for path in near))
-                raise ValueError(f"COMPARE: {names} all fit {pair.name}: expected one of them")
+                several = ", ".join(sorted(str(files[path]) for path in near))
+                raise ValueError(f"COMPARE: {several} all fit {pair.name}: expected one of them")
             if near:
                 found[pair.name] = files.pop(near[0])
     return found

@@ -375,8 +375,8 @@ def test_what_earlier_runs_wrote_is_not_scored(
 
 def test_pictures_of_one_name_but_its_ending_are_written_under_two(tmp_path):
     pictures = {"a.jpg": 40, "a.jpg.png": 44, "b.png": 48}
+    (tmp_path / "mine").mkdir()
     for name, height in pictures.items():
-        (tmp_path / "mine").mkdir(exist_ok=True)
         utils.write(tmp_path / "mine" / name, smooth_picture(height, 40), {})
     test_sets = testsets.find(tmp_path / "mine", 2)
     rows, _, refused = evaluate.evaluate(test_sets, 2, folder=tmp_path)

@@ -149,6 +149,16 @@ def test_set_of_another_name_in_the_tables_keeps_its_published_scores():
     assert scores.summarise(second, five, ["bicubic"], 2, (0, 0))["published"]
 
 
+@pytest.mark.parametrize("name", ["Set5", "", "mine"])
+def test_published_scores_are_those_of_whole_and_known_sets(name):
+    rows = [row(str(n), bicubic=score(33.66)) for n in range(5)]
+    for count in 4, 5:
+        test_set = TestSet("Set5", "Set5", "HR", [None] * count, known=name)
+        one = scores.summarise(test_set, rows[:count], ["bicubic"], 2, (0, 0))
+        assert bool(one["published"]) == (name == "Set5" and count == 5)
+        assert scores.warnings(one) == []
+
+
 def test_other_pictures_under_a_known_name_have_no_published_scores():
     """Their bicubic enlargement has other scores than that of the known ones."""
     five = [row(str(n), bicubic=score(30.76), prediction=score(33)) for n in range(5)]
