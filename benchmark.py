@@ -7,6 +7,7 @@ training, and which part of its time it waits for them. Weights and pictures are
 makes no difference to the time.
 """
 
+import itertools
 import math
 import sys
 import time
@@ -20,6 +21,7 @@ import settings
 import tiling
 from backend import keras
 from crops import Photograph, Pool, Stream, cut_batch
+from optimizers import OPTIMIZERS
 from training import training_model
 from upscaler import Upscaler
 
@@ -113,12 +115,14 @@ def cutting(stream, batch_size):
     return run
 
 
-def training(scale, num_filters, residual_blocks, precision, stream, pixels, steps):
+def training(scale, num_filters, residual_blocks, precision, optimizer, stream, pixels, steps):
     """Function that trains for some steps, each of so many LR pixels."""
     keras.config.set_dtype_policy("mixed_bfloat16" if precision == "bfloat16" else precision)
     model = network.edsr(scale, num_filters, residual_blocks)
     keras.config.set_dtype_policy("float32")
-    trained = training_model(model, loss="l1", learning_rate=1e-4, clip_norm=1.0, averaging=0.999)
+    trained = training_model(
+        model, loss="l1", optimizer=optimizer, learning_rate=1e-4, clip_norm=1.0, averaging=0.999
+    )
     # Backwards it is twice as much as forwards.
     operations = 3 * steps * pixels * tiling.flop_per_pixel(model)
 
@@ -147,9 +151,9 @@ def measure(scale, side, matrix, batch_size, crop_size, steps, rounds):
         for precision in PRECISIONS:
             runs[f"enlarging, {name}", precision] = enlargement(scale, *size, precision, side)
     for name, size in NETWORKS.items():
-        for precision in PRECISIONS:
-            runs[f"training, {name}", precision] = training(
-                scale, *size, precision, stream, pixels, steps
+        for precision, optimizer in itertools.product(PRECISIONS, OPTIMIZERS):
+            runs[f"training, {name}, {optimizer}", precision] = training(
+                scale, *size, precision, optimizer, stream, pixels, steps
             )
     runs[f"crops of {crop_size}x{crop_size}, without training", ""] = cutting(stream, batch_size)
     best = {}

@@ -115,7 +115,10 @@ class Journal:
         """
         scale, epoch = self.chosen.scale, len(self.rows) + 1
         # Rounded before they are scored, so that the score is the saved file's own.
-        weights = [weight_files.round_to_half(array) for array in weights]
+        weights = [
+            weight_files.round_to_half(array) if variable.trainable else array
+            for variable, array in zip(self.averaged.weights, weights, strict=True)
+        ]
         self.averaged.set_weights(weights)
         pictures = [self.upscaler.enlarge(p.lr) for p in self.validation]
         psnr = validation_psnr(self.validation, pictures, scale)

@@ -6,6 +6,7 @@ from typing import NamedTuple
 import backend
 import checkpoint
 import weight_files
+from growing import start_from
 from journal import read_rows
 from training import EPOCH_SUMS, epochs_for, restore, use_weights
 
@@ -13,7 +14,9 @@ from training import EPOCH_SUMS, epochs_for, restore, use_weights
 FREE_TO_CHANGE = {"recipe", "data", "validation_data", "cache", "start_from", "from_best"}
 FREE_TO_CHANGE |= {"restart", "save_minutes", "tensorboard"}
 # ... and these are what one may want to change in the middle; it is said.
-CHANGED_ALOUD = {"learning_rate", "epochs", "minutes"}
+CHANGED_ALOUD = {"learning_rate", "epochs", "decay_epochs", "minutes"}
+# What runs were trained with before these were settings.
+BUILT_IN = {"optimizer": "adam", "decay_epochs": 0}
 
 
 class Beginning(NamedTuple):
@@ -49,8 +52,8 @@ def check_settings(path, before, chosen):
         ValueError: they differ in what a run cannot change; all such are named.
     """
     changed = {}
+    before = BUILT_IN | before
     for name, value in vars(chosen).items():
-        # A setting that was not there yet has the value that was built in.
         if name not in FREE_TO_CHANGE and value != before.get(name, value):
             changed[name] = f"{name.upper()} = {value!r}: expected {before[name]!r}"
     refused = [words for name, words in changed.items() if name not in CHANGED_ALOUD]
@@ -63,31 +66,6 @@ def check_settings(path, before, chosen):
         f"{name.upper()} was {before[name]!r} and is {vars(chosen)[name]!r} from here on"
         for name in changed
     ]
-
-
-def start_from(model, path):
-    """Copies the weights of layers that `model` has too, in the same shape.
-
-    Args:
-        model: network that is about to be trained.
-        path: `.keras` file of another one, of any scale.
-
-    Raises:
-        ValueError: it cannot be loaded, or no layer of it fits.
-    """
-    ours = {layer.name: layer for layer in model.layers if layer.weights}
-    copied = []
-    for layer in weight_files.read(path).layers:
-        mine = ours.get(layer.name)
-        if mine and [w.shape for w in mine.weights] == [w.shape for w in layer.weights]:
-            mine.set_weights(layer.get_weights())
-            copied.append(layer.name)
-    if not set(copied) - {"head", "tail", "bilinear"}:
-        raise ValueError(
-            f"START_FROM = {str(path)!r}: none of its residual blocks fits a network of "
-            f"{len(ours)} layers; expected the same NUM_FILTERS"
-        )
-    print(f"starting from {len(copied)} of {len(ours)} layers of {path}")
 
 
 def find_best(path):

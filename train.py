@@ -30,6 +30,7 @@ from backend import keras
 from crops import Stream, cut_batch
 from journal import Journal, digest
 from losses import LOSSES, SSIM_WINDOW
+from optimizers import OPTIMIZERS, HoldAndDecay
 from training import (
     Run,
     Timing,
@@ -47,17 +48,19 @@ DATA = "data"  # folder of HR photographs, searched recursively
 VALIDATION_DATA = ""  # folder of validation pictures; empty: hold out a few of DATA
 CACHE = "data/.cache"  # folder for decoded photographs, 3.8 bytes a pixel; empty: none
 NAME = ""  # the weights are written to weights/<NAME>.keras; empty: my_edsr_x<SCALE>
-START_FROM = ""  # .keras file of another training to start from, also of another scale
+START_FROM = ""  # .keras file to start from: of another scale, or of a smaller network
 CROP_SIZE = 64  # height and width of a training crop, in HR pixels
 BATCH_SIZE = 8  # crops a step, on all devices together
 EPOCHS = 1000  # times STEPS_PER_EPOCH; the learning rate reaches 0 at the end
+DECAY_EPOCHS = 0  # the last ones, in which it falls from its peak; 0: a cosine over all EPOCHS
 MINUTES = 0  # of training: replaces EPOCHS by what the speed of the first steps allows; 0: EPOCHS
 STEPS_PER_EPOCH = 1000  # steps between validations
 LOSS = "l1"  # or ssim_l1: 0.84 (1 - SSIM) + 0.16 L1, that of the original work
-LEARNING_RATE = 1e-4  # of Adam, at its peak; grow it with BATCH_SIZE
-WARMUP_STEPS = 500  # steps in which the learning rate rises from 0 to its peak
+OPTIMIZER = "adam"  # or "muon", for which LEARNING_RATE is 2e-3
+LEARNING_RATE = 1e-4  # at its peak; grow it with BATCH_SIZE
+WARMUP_STEPS = 500  # in which the learning rate rises from 0; at most a tenth of all steps
 CLIP_NORM = 1.0  # largest norm of the whole gradient; a bad batch cannot derail the run
-AVERAGING = 0.999  # decay of the averaged weights, which are validated and saved
+AVERAGING = 0.999  # decay of the averaged weights, which are validated and saved; less at first
 VALIDATION_CROP = 512  # side of the centre of a validation picture that is scored, HR pixels
 PRECISION = "float32"  # or "mixed_bfloat16": faster where the hardware has bfloat16
 SEED = 1  # of the first weights and of all crops
@@ -134,7 +137,7 @@ def validate(chosen):
     """
     for name in ("crop_size", "batch_size", "epochs", "steps_per_epoch", "validation_crop"):
         settings.check_whole(name, getattr(chosen, name), 1)
-    for name in ("warmup_steps", "seed"):
+    for name in ("decay_epochs", "warmup_steps", "seed"):
         settings.check_whole(name, getattr(chosen, name), 0)
     for name in ("learning_rate", "clip_norm", "save_minutes"):
         settings.check_number(name, getattr(chosen, name), above=0)
@@ -150,6 +153,7 @@ def validate(chosen):
     settings.check_choice("precision", chosen.precision, PRECISIONS)
     settings.check_choice("scale", chosen.scale, network.SHUFFLES)
     settings.check_choice("loss", chosen.loss, LOSSES)
+    settings.check_choice("optimizer", chosen.optimizer, OPTIMIZERS)
     for name in ("restart", "tensorboard", "from_best"):
         settings.check_flag(name, getattr(chosen, name))
     if chosen.restart and chosen.from_best:
@@ -171,10 +175,9 @@ def validate(chosen):
         raise ValueError(
             f"CROP_SIZE = {chosen.crop_size}: expected at least {SSIM_WINDOW}, SSIM's window"
         )
-    total_steps = chosen.epochs * chosen.steps_per_epoch
-    if chosen.warmup_steps >= total_steps and not chosen.minutes:
+    if chosen.decay_epochs > chosen.epochs and not chosen.minutes:
         raise ValueError(
-            f"WARMUP_STEPS = {chosen.warmup_steps}: expected fewer than all {total_steps} steps"
+            f"DECAY_EPOCHS = {chosen.decay_epochs}: expected at most EPOCHS = {chosen.epochs}"
         )
     if chosen.seed >= 2**32:
         raise ValueError(f"SEED = {chosen.seed}: expected less than 2**32")
@@ -220,17 +223,37 @@ def check_places(chosen):
     utils.check_writable(WEIGHTS_FOLDER)
 
 
+def warmup_of(chosen):
+    """WARMUP_STEPS, or where these are more than a tenth of all steps, that tenth."""
+    return min(chosen.warmup_steps, chosen.epochs * chosen.steps_per_epoch // 10)
+
+
+def schedule_of(chosen):
+    """The learning rate over all steps: it rises, is held where there are DECAY_EPOCHS, falls."""
+    total_steps = chosen.epochs * chosen.steps_per_epoch
+    warmup_steps = warmup_of(chosen)
+    if chosen.decay_epochs:
+        return HoldAndDecay(
+            chosen.learning_rate,
+            warmup_steps=warmup_steps,
+            decay_steps=min(chosen.decay_epochs * chosen.steps_per_epoch, total_steps),
+            total_steps=total_steps,
+        )
+    return keras.optimizers.schedules.CosineDecay(
+        0.0,
+        decay_steps=total_steps - warmup_steps,
+        warmup_target=chosen.learning_rate,
+        warmup_steps=warmup_steps,
+    )
+
+
 def compiled(chosen, model):
     """The network compiled for training, and the schedule of its learning rate."""
-    schedule = keras.optimizers.schedules.CosineDecay(
-        0.0,
-        decay_steps=chosen.epochs * chosen.steps_per_epoch - chosen.warmup_steps,
-        warmup_target=chosen.learning_rate,
-        warmup_steps=chosen.warmup_steps,
-    )
+    schedule = schedule_of(chosen)
     training = training_model(
         model,
         loss=chosen.loss,
+        optimizer=chosen.optimizer,
         learning_rate=schedule,
         clip_norm=chosen.clip_norm,
         averaging=chosen.averaging,
@@ -354,6 +377,11 @@ def train(chosen):
                     chosen, model, training, stream, beginning
                 )
                 total_steps = chosen.epochs * chosen.steps_per_epoch
+            if warmup_of(chosen) < chosen.warmup_steps:
+                print(
+                    f"WARMUP_STEPS = {chosen.warmup_steps}: {warmup_of(chosen)}, a tenth of all "
+                    f"{total_steps:,} steps"
+                )
             run = Run(
                 chosen, training, schedule, journal, stream, beginning, process, process_count
             )

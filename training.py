@@ -13,6 +13,7 @@ import backend
 import checkpoint
 from backend import keras
 from losses import LOSSES
+from optimizers import OPTIMIZERS
 
 EPOCH_SUMS = ("loss", "seconds", "waited")  # over the part of an epoch that is done
 UNTIMED_STEPS, TIMED_SECONDS = 10, 20  # of a timing: the first steps, which compile; the rest
@@ -22,27 +23,24 @@ READ_SECONDS = 1.0  # between readings of the loss, for each of which a GPU has 
 AGREEMENT_STEPS = 20  # after so many, several processes ask each other whether to stop
 
 
-def training_model(model, *, loss, learning_rate, clip_norm, averaging):
-    """`model` with uint8 pixels in, compiled for `fit`: loss, Adam, averaged weights.
+def training_model(model, *, loss, optimizer, learning_rate, clip_norm, averaging):
+    """`model` with uint8 pixels in, compiled for `fit`: loss, optimizer, averaged weights.
 
     Args:
         model: network from float32 in [0, 1], as `network.edsr` builds it.
         loss: one of `LOSSES`.
+        optimizer: one of `OPTIMIZERS`.
         learning_rate: number or Keras schedule.
         clip_norm: largest norm of the whole gradient.
-        averaging: decay of the averaged weights, which the optimizer keeps.
+        averaging: decay of the averaged weights, which the optimizer keeps; smaller at first.
     """
     # The crops travel to the device as uint8, a quarter of the bytes of float32.
     pixels = keras.Input((None, None, 3), dtype="uint8")
     scaled = keras.layers.Rescaling(1 / 255, dtype="float32")(pixels)
     training = keras.Model(pixels, model(scaled))
     training.compile(
-        keras.optimizers.Adam(
-            learning_rate,
-            beta_2=0.99,
-            global_clipnorm=clip_norm,
-            use_ema=True,
-            ema_momentum=averaging,
+        OPTIMIZERS[optimizer](
+            learning_rate, global_clipnorm=clip_norm, use_ema=True, ema_momentum=averaging
         ),
         loss=LOSSES[loss],
         jit_compile=backend.wants_xla(),
@@ -162,9 +160,8 @@ def epochs_for(chosen, step, seconds, step_seconds):
         step_seconds: of a step from here on.
     """
     left = max(0.0, 60 * MINUTES_SHARE * chosen.minutes - seconds)
-    fewest = max(step, chosen.warmup_steps + 1)
     return max(
-        math.ceil(fewest / chosen.steps_per_epoch),
+        math.ceil(max(step, 1) / chosen.steps_per_epoch),
         int((step + left / step_seconds) / chosen.steps_per_epoch + 1e-6),
     )
 
