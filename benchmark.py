@@ -151,7 +151,7 @@ def measure(scale, side, matrix, batch_size, crop_size, steps, rounds):
         for precision in PRECISIONS:
             runs[f"enlarging, {name}", precision] = enlargement(scale, *size, precision, side)
     for name, size in NETWORKS.items():
-        for precision, optimizer in itertools.product(PRECISIONS, OPTIMIZERS):
+        for optimizer, precision in itertools.product(OPTIMIZERS, PRECISIONS):
             runs[f"training, {name}, {optimizer}", precision] = training(
                 scale, *size, precision, optimizer, stream, pixels, steps
             )

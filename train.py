@@ -324,6 +324,8 @@ def train(chosen):
         model = network.edsr(**shape)
         keras.config.set_dtype_policy("float32")
         found = resume.find(chosen, WEIGHTS_FOLDER)
+        if chosen.minutes and not found:  # until EPOCHS follow, the warm-up is not shortened
+            chosen.epochs = math.ceil(10 * chosen.warmup_steps / chosen.steps_per_epoch)
         training, schedule = compiled(chosen, model)
         beginning = resume.begin(chosen, found, model, training)
         total_steps = chosen.epochs * chosen.steps_per_epoch

@@ -16,7 +16,11 @@ def test_table_has_both_networks_in_both_precisions_beside_the_matrix_product(ca
     kinds = [
         "matrix product",
         *(f"enlarging, {name}" for name in benchmark.NETWORKS),
-        *(f"training, {name}" for name in benchmark.NETWORKS),
+        *(
+            f"training, {name}, {optimizer}"
+            for name in benchmark.NETWORKS
+            for optimizer in benchmark.OPTIMIZERS
+        ),
     ]
     assert [(row[0], row[1]) for row in rows[:-1]] == [
         (what, precision) for what in kinds for precision in benchmark.PRECISIONS
@@ -24,7 +28,7 @@ def test_table_has_both_networks_in_both_precisions_beside_the_matrix_product(ca
     assert [row[4] for row in rows[:2]] == ["100%", "100%"]
     assert all(re.fullmatch(r"[\d.,]+ LR Mpx/s", row[2]) for row in rows[2:6])
     trained = r"[\d.,]+ steps/s, waiting for crops [\d.]+%"
-    assert all(re.fullmatch(trained, row[2]) for row in rows[6:10])
+    assert all(re.fullmatch(trained, row[2]) for row in rows[6:14])
     assert re.fullmatch(r"[\d,.]+ crops/s", rows[-1][2])
 
 

@@ -18,7 +18,7 @@ import utils
 SETTINGS = """
     --data=data --cache= --name=run --num-filters=8 --residual-blocks=1 --crop-size=16
     --batch-size=8 --epochs=3 --steps-per-epoch=10 --warmup-steps=2 --learning-rate=1e-3
-    --global-skip --validation-crop=32
+    --global-skip --validation-crop=32 --optimizer=muon
 """
 
 

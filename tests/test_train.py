@@ -27,6 +27,7 @@ import training_data
 import utils
 import weight_files
 from backend import keras
+from optimizers import OPTIMIZERS
 from resume import Beginning
 from training import Run, averaged_weights, state_arrays, training_model
 
@@ -74,22 +75,21 @@ def photographs(tmp_path, monkeypatch):
 # ---- parts ----
 
 
-def test_averaged_weights_follow_the_definition():
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_averaged_weights_follow_the_definition(name):
     training = training_model(
-        small_network(), loss="l1", learning_rate=0.1, clip_norm=1.0, averaging=0.75
+        small_network(), loss="l1", optimizer=name, learning_rate=0.1, clip_norm=1.0, averaging=0.2
     )
     lr = np.full((1, 4, 4, 3), 90, np.uint8)
     hr = np.full((1, 8, 8, 3), 180, np.uint8)
     expected = None
-    for _ in range(3):
+    for step in range(4):
         training.train_on_batch(lr, hr)
         weights = training.get_weights()
-        # The average begins with the weights after the first step.
-        expected = (
-            weights
-            if expected is None
-            else [0.75 * e + 0.25 * w for e, w in zip(expected, weights, strict=True)]
-        )
+        # It begins with the weights after the first step; 0.2 is reached at the third.
+        decay = [0, 2 / 11, 0.2, 0.2][step]
+        expected = expected or weights
+        expected = [decay * e + (1 - decay) * w for e, w in zip(expected, weights, strict=True)]
     for ours, theirs in zip(averaged_weights(training), expected, strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-7)
     for ours, theirs in zip(training.get_weights(), weights, strict=True):
@@ -256,21 +256,26 @@ def at_step(monkeypatch, step, do):
 
 
 @pytest.mark.parametrize(
-    ("number", "step"), [(signal.SIGINT, 1), (signal.SIGTERM, 7), (signal.SIGHUP, 10)]
+    ("number", "step", "changed"),
+    [
+        (signal.SIGINT, 1, {}),
+        (signal.SIGTERM, 7, {"optimizer": "muon", "decay_epochs": 2}),
+        (signal.SIGHUP, 10, {}),
+    ],
 )
 def test_stopped_training_ends_as_an_undisturbed_one(
-    photographs, monkeypatch, capsys, number, step
+    photographs, monkeypatch, capsys, number, step, changed
 ):
-    run()
+    run(**changed)
     undisturbed, rows = newest_state(), rows_of(photographs)
     with monkeypatch.context() as patched:
         at_step(patched, step, lambda: os.kill(os.getpid(), number))
-        assert run(restart=True) == 130
+        assert run(restart=True, **changed) == 130
     state = photographs / f"weights/tiny.state-{step:08}.npz"
     error = capsys.readouterr().err
     assert f"stopped; the same command, without --restart, goes on from {state}" in error
     assert newest_state()[1] == step
-    run()
+    run(**changed)
     assert f"going on after step {step}, from {state}" in capsys.readouterr().out
     assert_equal_states(newest_state(), undisturbed)
     assert rows_of(photographs) == rows
@@ -590,13 +595,13 @@ def test_out_of_memory_says_what_to_lower(photographs, monkeypatch, capsys):
 
 
 def test_epochs_follow_from_minutes():
-    chosen = types.SimpleNamespace(minutes=10, steps_per_epoch=100, warmup_steps=500)
+    chosen = types.SimpleNamespace(minutes=10, steps_per_epoch=100)
     seconds = 600 * training.MINUTES_SHARE
     assert training.epochs_for(chosen, 0, 0, seconds / 2000) == 20
     assert training.epochs_for(chosen, 1000, seconds / 2, seconds / 2000) == 20
-    # Never fewer than are done, nor fewer than the warm-up.
+    # Never fewer than are done.
     assert training.epochs_for(chosen, 1030, 9999, 1) == 11
-    assert training.epochs_for(chosen, 0, 0, 9999) == 6
+    assert training.epochs_for(chosen, 0, 0, 9999) == 1
 
 
 def test_training_for_some_minutes_is_one_of_the_epochs_that_it_finds(photographs, capsys):
@@ -674,7 +679,7 @@ def test_best_weights_where_all_states_are_damaged(photographs, capsys):
 def test_averages_begin_with_the_weights_that_a_training_goes_on_from():
     model = network.edsr(2, 4, 1)
     trained = training.training_model(
-        model, loss="l1", learning_rate=0.1, clip_norm=1.0, averaging=0.5
+        model, loss="l1", optimizer="adam", learning_rate=0.1, clip_norm=1.0, averaging=0.5
     )
     weights = [np.full(w.shape, n + 1.0, np.float32) for n, w in enumerate(model.get_weights())]
     training.use_weights(trained, weights, 1000)
@@ -760,10 +765,11 @@ def test_ssim_loss_trains(photographs):
 def test_training_starts_from_other_weights_where_they_fit(photographs, capsys):
     run(epochs=1, steps_per_epoch=20)
     assert run(name="other", scale=4, epochs=1, start_from="weights/tiny.keras") == 0
-    # Of x4 the first shuffle is that of x2; the second one is new.
-    assert "starting from 6 of 7 layers of weights/tiny.keras" in capsys.readouterr().out
-    assert run(name="more", num_filters=9, epochs=1, start_from="weights/tiny.keras") == 2
-    assert "START_FROM = 'weights/tiny.keras': none of its" in capsys.readouterr().err
+    printed = capsys.readouterr().out
+    assert "starting from weights/tiny.keras, 1 blocks of 8 filters, of another scale" in printed
+    assert run(name="less", num_filters=7, epochs=1, start_from="weights/tiny.keras") == 2
+    error = capsys.readouterr().err
+    assert "START_FROM = 'weights/tiny.keras': NUM_FILTERS = 7: expected at least the 8" in error
 
 
 def test_start_from_is_where_the_training_starts(photographs):
@@ -816,6 +822,56 @@ def test_name_follows_from_the_scale(photographs):
     assert output.load(photographs / "weights/my_edsr_x3.keras").scale == 3
 
 
+def test_warmup_that_is_longer_than_a_tenth_of_the_run_is_shortened(photographs, capsys):
+    assert run(warmup_steps=500, epochs=2, steps_per_epoch=20) == 0
+    assert "WARMUP_STEPS = 500: 4, a tenth of all 40 steps" in capsys.readouterr().out
+    chosen = types.SimpleNamespace(
+        learning_rate=1.0, warmup_steps=500, epochs=2, steps_per_epoch=20, decay_epochs=0
+    )
+    rates = [float(train.schedule_of(chosen)(step)) for step in (0, 2, 4, 22, 40)]
+    assert rates == pytest.approx([0, 0.5, 1, 0.5, 0], abs=1e-6)
+
+
+def test_learning_rate_is_held_and_falls_over_the_last_epochs():
+    chosen = types.SimpleNamespace(
+        learning_rate=2.0, warmup_steps=10, epochs=10, steps_per_epoch=20, decay_epochs=2
+    )
+    rates = [float(train.schedule_of(chosen)(step)) for step in (0, 5, 10, 160, 170, 180, 200)]
+    assert rates == pytest.approx([0, 1, 2, 2, 1.5, 1, 0])
+
+
+def test_run_with_decay_is_made_longer_after_its_end(photographs, capsys):
+    run(epochs=3, decay_epochs=1)
+    assert rows_of(photographs)[-1]["learning_rate"] == "0.0"
+    run(epochs=5, decay_epochs=1)
+    assert "EPOCHS was 3 and is 5 from here on" in capsys.readouterr().out
+    rates = [float(row["learning_rate"]) for row in rows_of(photographs)]
+    assert rates == pytest.approx([1e-3, 1e-3, 0, 1e-3, 0])
+
+
+def test_what_is_held_does_not_depend_on_the_end(photographs, capsys):
+    changed = {"optimizer": "muon", "warmup_steps": 1}
+    run(epochs=3, decay_epochs=1, **changed)
+    (photographs / "weights/tiny.state-00000015.npz").unlink()
+    assert run(epochs=4, decay_epochs=2, **changed) == 0
+    went_on = newest_state()
+    assert "DECAY_EPOCHS was 1 and is 2 from here on" in capsys.readouterr().out
+    run(epochs=4, decay_epochs=2, restart=True, **changed)
+    assert_equal_states(newest_state(), went_on)
+
+
+def test_state_from_before_there_were_optimizers_is_one_of_adam(photographs, capsys):
+    run(epochs=1)
+    _, arrays, about = checkpoint.load_newest(train.WEIGHTS_FOLDER, "tiny")
+    for name in ("optimizer", "decay_epochs"):
+        del about["settings"][name]
+    checkpoint.save(train.WEIGHTS_FOLDER, "tiny", about["step"], arrays, about)
+    assert run(epochs=2, optimizer="muon") == 2
+    assert "OPTIMIZER = 'muon': expected 'adam', as in the inter" in capsys.readouterr().err
+    assert run(epochs=2, decay_epochs=1) == 0
+    assert "DECAY_EPOCHS was 0 and is 1 from here on" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
@@ -828,7 +884,8 @@ def test_name_follows_from_the_scale(photographs):
         ({"averaging": 1}, "AVERAGING = 1: expected a number above 0 and at most"),
         ({"precision": "int8"}, "PRECISION = 'int8': expected one of 'float32'"),
         ({"name": "a/b"}, "NAME = 'a/b': expected a file name without folder"),
-        ({"warmup_steps": 15}, "WARMUP_STEPS = 15: expected fewer than all 15 steps"),
+        ({"decay_epochs": 4}, "DECAY_EPOCHS = 4: expected at most EPOCHS = 3"),
+        ({"optimizer": "sgd"}, "OPTIMIZER = 'sgd': expected one of 'adam', 'muon'"),
         ({"seed": 2**32}, "SEED = 4294967296: expected less than 2**32"),
         ({"validation_data": "nowhere"}, "VALIDATION_DATA = 'nowhere': no such folder"),
         ({"name": "a.progress"}, "NAME = 'a.progress': is what pictures of another NAME are"),
