@@ -25,21 +25,17 @@ import hashlib
 import os
 import sys
 import threading
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-
-import backend
-import figures
-import metrics
-import output
-import scores
-import settings
-import testsets
 import utils
-from report import Report
-from scores import BICUBIC, NEAREST, ORIGINAL, PREDICTION
+from superres.runtime import backend, settings
+from superres.runtime.command import stopping_at_signals
+from superres.runtime.files import check_writable, replacing
+from superres.runtime.terminal import printable, progress, shown
+from superres.scoring import tables, testsets
+from superres.scoring.page import Report
+from superres.scoring.restore import places_of, restore, write_pictures
 
 # ------------------------------------------------------------------- settings ----
 FOLDER = "evaluation/original"  # HR pictures or test sets: a folder or picture, or a list
@@ -100,61 +96,6 @@ def _without_results(one):
     return replace(one, pairs=pairs, layout=layout)
 
 
-def find_compared(folders, test_sets, scale):
-    """Other programs' pictures.
-
-    Returns:
-        dict of a program's name -> dict of a test set's name -> what `testsets.find_results`
-        returns.
-
-    Raises:
-        ValueError: no such folder, or none of the names are in it.
-    """
-    compared = {}
-    for folder in folders:
-        found = {one.name: testsets.find_results(folder, one, scale) for one in test_sets}
-        if not any(found.values()):
-            there, name = utils.find_pictures(folder), test_sets[0].name
-            found = "it has none"
-            if there:
-                found = f"it has {there[0].relative_to(folder)}" + ", ..." * (len(there) > 1)
-            raise ValueError(
-                f"COMPARE = {folder!r}: expected pictures of x{scale}, named as the originals are, "
-                f"such as {test_sets[0].pairs[0].name}, but other files, in it or in {name}, "
-                f"x{scale} or {name}/x{scale} in it; {found}"
-            )
-        name = base = testsets.label(folder)
-        number = 1
-        while name in (*compared, NEAREST, ORIGINAL, BICUBIC, PREDICTION, scores.PUBLISHED):
-            number += 1
-            name = f"{base}-{number}"
-        compared[name] = found
-    return compared
-
-
-@dataclass(frozen=True)
-class Restored:
-    """One picture in all its versions.
-
-    Attributes:
-        views: dict of name -> uint8 (H, W, 3), or (H, W) of a grey original: nearest (here the
-            LR picture), bicubic, prediction, the other programs', original.
-        scores: dict of name -> what `metrics.score` returns; all but the original have them.
-        notes: list of texts, what had to be changed.
-        left_out: dict of path -> why another program's picture was left out.
-        box: left, top, width and height of where the prediction, or the first of the others,
-            gains most.
-        is_bicubic: whether the LR picture is what MATLAB's bicubic makes of the original.
-    """
-
-    views: dict
-    scores: dict
-    notes: list
-    left_out: dict
-    box: tuple
-    is_bicubic: bool
-
-
 def check_sources(test_sets, compared):
     """Raises ValueError where pictures would be replaced that are to be scored or compared."""
     paths = [path for one in test_sets for pair in one.pairs for path in (pair.hr, pair.lr) if path]
@@ -169,107 +110,9 @@ def check_sources(test_sets, compared):
             )
 
 
-def restore(pair, scale, upscaler=None, results=None):
-    """Makes, reads and scores all versions of one picture.
-
-    Args:
-        pair: `testsets.Pair`.
-        scale: 2, 3 or 4.
-        upscaler: as `output.load` returns it, or None.
-        results: dict of a program's name -> path of what it made of the picture.
-
-    Returns:
-        `Restored`.
-
-    Raises:
-        ValueError: the pair cannot be scored, as `testsets.read_pair` says.
-    """
-    hr, lr, notes = testsets.read_pair(pair, scale)
-    views = {BICUBIC: utils.upscale_bicubic(lr, scale)}
-    if upscaler:
-        views[PREDICTION] = upscaler.enlarge(lr)
-    left_out = {}
-    for name, path in (results or {}).items():
-        try:
-            views[name] = testsets.read_result(path, hr, notes)
-        except ValueError as error:
-            left_out[path] = str(error)
-    whole = {NEAREST: utils.upscale_nearest(lr, scale), **views}
-    found = {name: metrics.score(hr, view, scale) for name, view in whole.items()}
-    best = scores.main_method(found)
-    before = BICUBIC if best != BICUBIC else NEAREST
-    return Restored(
-        {NEAREST: lr, **views, ORIGINAL: hr},
-        found,
-        notes,
-        left_out,
-        figures.find_box(hr, whole[before], whole[best], scale),
-        pair.lr is None or np.array_equal(lr, utils.downscale(hr, scale)),
-    )
-
-
-def places_of(test_sets):
-    """Where each picture is written, and the name by which it is shown.
-
-    Returns:
-        dict of (test set's name, picture's name) -> relative path of a PNG file, no two the
-        same, and the name.
-    """
-    names = [(one.name, pair.name) for one in test_sets for pair in one.pairs]
-    taken, places = set(), {}
-    # PNG files keep their names: of a.jpg and a.jpg.png the first is written as a.jpg-2.png.
-    for test_set, name in sorted(names, key=lambda key: key[1].suffix.lower() != ".png"):
-        shown = Path(test_set, name) if len(test_sets) > 1 else name
-        path = shown if name.suffix.lower() == ".png" else shown.with_name(f"{shown.name}.png")
-        stem, number = path.stem, 1
-        while path in taken:
-            number += 1
-            path = path.with_stem(f"{stem}-{number}")
-        taken.add(path)
-        places[test_set, name] = path, shown.as_posix()
-    return places
-
-
-def write_pictures(folder, place, title, restored, scale):
-    """Writes the restored picture, the comparison and the figure of one picture.
-
-    Args:
-        folder: where `output`, `Combined` and `figures` are.
-        place: relative path of each in them.
-        title: text that names it.
-        restored: `Restored`.
-        scale: of the LR picture.
-    """
-    views, found = restored.views, restored.scores
-    original = views[ORIGINAL]
-    whole = {**views, NEAREST: utils.upscale_nearest(views[NEAREST], scale)}
-    others = [view for view in found if view not in (NEAREST, BICUBIC)]
-    shown = [PREDICTION] if PREDICTION in views else others or [BICUBIC]
-    panels = [(ORIGINAL, original)]
-    for view in (NEAREST, *shown):
-        label = "nearest neighbour" if view == NEAREST else view
-        panels.append((f"{label}  {scores.number(found[view]['psnr'], 2)} dB", whole[view]))
-    details = []
-    for view, picture in whole.items():
-        text = "PSNR / SSIM"
-        if view in found:
-            text = f"{scores.number(found[view]['psnr'], 2)} dB / {found[view]['ssim']:.4f}"
-        details.append((view, text, picture))
-    pictures = {
-        "Combined": figures.side_by_side(panels),
-        "figures": figures.paper_figure(title, original, details, restored.box),
-    }
-    if PREDICTION in views:
-        pictures["output"] = views[PREDICTION]
-    for kind, picture in pictures.items():
-        path = folder / kind / place
-        path.parent.mkdir(parents=True, exist_ok=True)
-        utils.write(path, picture, {})
-
-
 def methods_of(upscaler, compared):
     """Names of what is scored: bicubic, the network's prediction and other programs."""
-    return [BICUBIC, *([PREDICTION] if upscaler else []), *(compared or ())]
+    return [tables.BICUBIC, *([tables.PREDICTION] if upscaler else []), *(compared or ())]
 
 
 def evaluate(
@@ -331,7 +174,7 @@ def evaluate(
         }
 
     count = sum(len(one.pairs) for one in test_sets)
-    with output.progress(total=count, desc="scoring", unit="picture", leave=False) as bar:
+    with progress(total=count, desc="scoring", unit="picture", leave=False) as bar:
         for test_set in test_sets:
             rows, given_lr, tried = [], [], 0
             try:
@@ -345,7 +188,7 @@ def evaluate(
             except KeyboardInterrupt:
                 is_stopping.set()
             counts, untried = (len(given_lr), sum(given_lr)), len(test_set.pairs) - tried
-            summaries.append(scores.summarise(test_set, rows, methods, scale, counts, untried))
+            summaries.append(tables.summarise(test_set, rows, methods, scale, counts, untried))
             all_rows += rows
     return all_rows, summaries, refused
 
@@ -395,16 +238,16 @@ def tables_of(rows, summaries, methods):
         methods: names of all methods.
     """
     pictures = {
-        one["name"]: scores.picture_table(
+        one["name"]: tables.picture_table(
             [row for row in rows if row["test_set"] == one["name"]], methods
         )
         for one in summaries
         if one["pictures"]
     }
     details = "\n\n".join(
-        f"{scores.markdown(name)}\n\n{scores.as_markdown(t)}" for name, t in pictures.items()
+        f"{tables.markdown(name)}\n\n{tables.as_markdown(t)}" for name, t in pictures.items()
     )
-    return scores.as_markdown(scores.summary_table(summaries, methods)), details
+    return tables.as_markdown(tables.summary_table(summaries, methods)), details
 
 
 def write_results(folder, made_by, rows, summaries, refused, methods, page):
@@ -421,30 +264,30 @@ def write_results(folder, made_by, rows, summaries, refused, methods, page):
         OSError: one of them cannot be written; those before it are.
     """
     summary, details = tables_of(rows, summaries, methods)
-    how = scores.provenance(made_by, summaries)
-    lines = "\n".join(f"- {scores.markdown(text)}" for text in how)
+    how = tables.provenance(made_by, summaries)
+    lines = "\n".join(f"- {tables.markdown(text)}" for text in how)
     refused = {str(path): reason for path, reason in refused.items()}
     refusals = [f"refused {path}: {reason}" for path, reason in refused.items()]
-    notes = "".join(f"- {scores.markdown(text)}\n" for text in [*refusals, *notes_of(rows)])
+    notes = "".join(f"- {tables.markdown(text)}\n" for text in [*refusals, *notes_of(rows)])
     notes = notes and f"\nNotes\n\n{notes}"
     texts = {
-        "results.json": scores.as_json(made_by, rows, summaries, methods, refused),
-        "results.csv": scores.as_csv(rows, methods),
+        "results.json": tables.as_json(made_by, rows, summaries, methods, refused),
+        "results.csv": tables.as_csv(rows, methods),
         "results.md": f"{summary}\n\n{lines}\n\n{details}\n{notes}",
     }
     for name, text in texts.items():
-        with utils.replacing(folder / name) as part:
+        with replacing(folder / name) as part:
             part.write_text(text, encoding="utf-8", errors="backslashreplace")
     if page:
         names = ", ".join(one["name"] for one in summaries)
         who = [made_by["weights"] or "", *made_by["compared"]]
         page.write(
             folder / "report.html",
-            f"{names} ×{made_by['scale']}: {', '.join(filter(None, who)) or BICUBIC}",
+            f"{names} ×{made_by['scale']}: {', '.join(filter(None, who)) or tables.BICUBIC}",
             f"{pictures_in_words(len(rows))}, enlarged {made_by['scale']} times",
-            scores.as_html(scores.summary_table(summaries, methods)),
+            tables.as_html(tables.summary_table(summaries, methods)),
             [*how, *not_too_many(refusals)],
-            [NEAREST, *methods, ORIGINAL],
+            [tables.NEAREST, *methods, tables.ORIGINAL],
         )
 
 
@@ -457,20 +300,20 @@ def not_too_many(texts):
 def _print_notes(rows, summaries, refused):
     """Prints what was refused, changed or is to be known of the scores, to the error stream."""
     for path, reason in refused.items():
-        print(f"refused {output.shown(path)}: {reason}", file=sys.stderr)
+        print(f"refused {shown(path)}: {reason}", file=sys.stderr)
     notes = not_too_many(notes_of(rows))
-    for text in [*(text for one in summaries for text in scores.warnings(one)), *notes]:
-        print(f"note: {scores.printable(text)}", file=sys.stderr)
+    for text in [*(text for one in summaries for text in tables.warnings(one)), *notes]:
+        print(f"note: {printable(text)}", file=sys.stderr)
 
 
 def _main(chosen, is_stopping):
     folders = settings.check_texts("folder", chosen.folder)
     compare = settings.check_texts("compare", chosen.compare, may_be_empty=True)
     settings.check_flag("pictures", chosen.pictures)
-    output.check_network(chosen)
+    utils.check_network(chosen)
     weights, upscaler, scale, first_line = None, None, chosen.scale, ""
     if chosen.weights != NO_WEIGHTS:
-        weights, upscaler, first_line = output.load_chosen(chosen)
+        weights, upscaler, first_line = utils.load_chosen(chosen)
         scale = upscaler.scale
     elif not scale:
         raise ValueError(f"SCALE = 0: expected 2, 3 or 4, since WEIGHTS = {NO_WEIGHTS!r}")
@@ -478,20 +321,20 @@ def _main(chosen, is_stopping):
         raise ValueError(f"SELF_ENSEMBLE = True: no network has WEIGHTS = {NO_WEIGHTS!r}")
     test_sets = find_test_sets(folders, scale)
     count = sum(len(one.pairs) for one in test_sets)
-    compared = find_compared(compare, test_sets, scale)
+    compared = compare.find_compared(compare, test_sets, scale)
     methods = methods_of(upscaler, compared)
     page, folder = None, None
     if chosen.pictures:
         check_sources(test_sets, compared)
-        page, folder = Report(count, scores.main_method(methods)), RESULTS
+        page, folder = Report(count, tables.main_method(methods)), RESULTS
     RESULTS.mkdir(exist_ok=True)
-    utils.check_writable(RESULTS)
+    check_writable(RESULTS)
     if first_line:
         print(first_line)
     for one in test_sets:
         pictures = pictures_in_words(len(one.pairs))
-        place = output.shown(one.folder)
-        print(f"{scores.printable(one.name)}: {pictures} in {place} ({one.layout})", flush=True)
+        place = shown(one.folder)
+        print(f"{printable(one.name)}: {pictures} in {place} ({one.layout})", flush=True)
     rows, summaries, refused = evaluate(
         test_sets, scale, upscaler, compared, folder, page, is_stopping
     )
@@ -519,7 +362,7 @@ def _main(chosen, is_stopping):
 
 def main(arguments=None):
     """Runs the command; returns its exit code."""
-    is_stopping = output.stopping_at_signals()
+    is_stopping = stopping_at_signals()
     for stream in (sys.stdout, sys.stderr):
         if stream is not None:
             stream.reconfigure(errors="backslashreplace")  # file names need not be valid text

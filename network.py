@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-import settings
-from backend import keras
+from superres.runtime import settings
+from superres.runtime.backend import keras
 
 # ------------------------------------------------------------------- settings ----
 SCALE = 2  # enlargement of height and of width: 2, 3 or 4
@@ -119,7 +119,9 @@ def edsr(
 
 def main(arguments=None):
     """Prints the summary and draws the two diagrams; returns the exit code."""
-    import diagrams  # here, so that nobody who loads a network waits for matplotlib
+    from superres.images import (
+        drawing,  # here, so that nobody who loads a network waits for matplotlib
+    )
 
     try:
         chosen = settings.parse([sys.modules[__name__]], arguments)
@@ -131,8 +133,8 @@ def main(arguments=None):
     folder = Path(__file__).parent / "docs"
     folder.mkdir(exist_ok=True)
     block, whole = folder / "residual_block.png", folder / "network.png"
-    diagrams.draw_residual_block(block, chosen.num_filters, chosen.residual_scaling)
-    diagrams.draw_network(
+    drawing.draw_residual_block(block, chosen.num_filters, chosen.residual_scaling)
+    drawing.draw_network(
         whole,
         SHUFFLES[chosen.scale],
         chosen.num_filters,

@@ -18,20 +18,20 @@ import signal
 import sys
 from pathlib import Path
 
-import backend
-import checkpoint
 import network
-import output
-import resume
-import settings
 import utils
-import weight_files
-from backend import keras
-from crops import Stream, cut_batch
-from journal import Journal, digest
-from losses import LOSSES, SSIM_WINDOW
-from optimizers import OPTIMIZERS, HoldAndDecay
-from training import (
+from superres.dataset.crops import cut_batch
+from superres.dataset.folder import Skips, load_data
+from superres.runtime import backend, memory, processes, settings
+from superres.runtime.backend import keras
+from superres.runtime.files import check_writable, remove_leftovers
+from superres.runtime.prefetch import Stream
+from superres.runtime.terminal import Unbreakable
+from superres.training import checkpoint, resume
+from superres.training.log import Journal, digest
+from superres.training.losses import LOSSES, SSIM_WINDOW
+from superres.training.optimizers import OPTIMIZERS, HoldAndDecay
+from superres.training.trainer import (
     Run,
     Timing,
     epochs_for,
@@ -40,7 +40,7 @@ from training import (
     stopping_between_steps,
     training_model,
 )
-from training_data import Skips, load_data
+from superres.upscaling import weight_files
 
 # ------------------------------------------------------------------- settings ----
 RECIPE = ""  # small_x2, small_x3, small_x4 or h100: settings that replace these; empty: none
@@ -79,7 +79,7 @@ _SMALL = {
     "precision": "mixed_bfloat16",
 }
 _FROM_X2 = _SMALL | {
-    "start_from": str(output.WEIGHTS_FOLDER / "edsr_small_x2.keras"),
+    "start_from": str(utils.WEIGHTS_FOLDER / "edsr_small_x2.keras"),
     "crop_size": 96,
     "learning_rate": 8e-4,
 }
@@ -105,29 +105,8 @@ RECIPES = {
     },
 }
 
-WEIGHTS_FOLDER = output.WEIGHTS_FOLDER
+WEIGHTS_FOLDER = utils.WEIGHTS_FOLDER
 PRECISIONS = ("float32", "mixed_bfloat16")
-
-
-class Unbreakable:
-    """A text stream that takes no error: a full disk under a log must not end a training."""
-
-    def __init__(self, stream):
-        self._stream = stream
-
-    def __getattr__(self, name):
-        return getattr(self._stream, name)
-
-    def write(self, text):
-        """Writes, if it can."""
-        with contextlib.suppress(OSError, ValueError):  # ValueError: it is closed
-            self._stream.write(text)
-        return len(text)
-
-    def flush(self):
-        """Flushes, if it can."""
-        with contextlib.suppress(OSError, ValueError):
-            self._stream.flush()
 
 
 def validate(chosen):
@@ -219,8 +198,8 @@ def check_places(chosen):
             "NAME, go on from the weights alone with --from-best, or replace them with --restart"
         )
     WEIGHTS_FOLDER.mkdir(exist_ok=True)
-    utils.remove_leftovers(WEIGHTS_FOLDER)
-    utils.check_writable(WEIGHTS_FOLDER)
+    remove_leftovers(WEIGHTS_FOLDER)
+    check_writable(WEIGHTS_FOLDER)
 
 
 def warmup_of(chosen):
@@ -271,7 +250,7 @@ def with_epochs_for_minutes(chosen, model, training, stream, beginning):
     """
     most = min(chosen.warmup_steps, chosen.steps_per_epoch - 1)
     # Several processes have to take the same number of steps.
-    alone = backend.processes()[1] == 1
+    alone = processes.index_and_count()[1] == 1
     timing = Timing(training, stream, most, *([] if alone else [math.inf]))
     training.fit(
         stream.batches(range(most)),
@@ -283,7 +262,7 @@ def with_epochs_for_minutes(chosen, model, training, stream, beginning):
     # With the new schedule it is compiled once more.
     seconds = timing.sums["seconds"] + timing.compile_seconds
     epochs = epochs_for(chosen, timing.steps, seconds, timing.step_seconds)
-    chosen.epochs = backend.of_all_processes(epochs)[0]
+    chosen.epochs = processes.all_gather(epochs)[0]
     training, schedule = compiled(chosen, model)
     restore(training, timing.arrays)
     print(
@@ -308,8 +287,8 @@ def train(chosen):
     validate(chosen)
     chosen.name = chosen.name or f"my_edsr_x{chosen.scale}"
     check_places(chosen)
-    backend.join_processes()
-    process, process_count = backend.processes()
+    processes.join()
+    process, process_count = processes.index_and_count()
     keras.utils.set_random_seed(chosen.seed)
     shape = {
         name: getattr(chosen, name)
@@ -319,7 +298,7 @@ def train(chosen):
     with contextlib.ExitStack() as held:
         if process == 0:
             held.enter_context(checkpoint.claimed(WEIGHTS_FOLDER, chosen.name))
-        held.enter_context(backend.over_all_devices(chosen.batch_size))
+        held.enter_context(processes.over_all_devices(chosen.batch_size))
         keras.config.set_dtype_policy(chosen.precision)
         model = network.edsr(**shape)
         keras.config.set_dtype_policy("float32")
@@ -438,7 +417,7 @@ def main(arguments=None):
             print(f"\ntrain.py: stopped; {what_to_go_on_from(chosen)}", file=sys.stderr)
             return 130
         except Exception as error:  # each backend has its own kind for this
-            if not backend.is_out_of_memory(error):
+            if not memory.is_out_of_memory(error):
                 raise
             reason = " ".join(str(error).split())[:200]
             print(

@@ -25,7 +25,7 @@ from typing import NamedTuple
 from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-import settings
+from superres.runtime import settings
 
 # ------------------------------------------------------------------- settings ----
 ADDRESS = "https://data.vision.ee.ethz.ch/cvl/DIV2K"  # where the archives lie

@@ -1,61 +1,14 @@
-"""Fixtures: synthetic pictures, tiny networks, and folders outside the repository."""
+"""Fixtures."""
 
-import os
-from pathlib import Path
-
-import numpy as np
 import pytest
 
-import network
-from backend import keras
-
-ROOT = Path(__file__).parent.parent
-
-
-def outside_folder(variable):
-    """Folder that an environment variable names; skips the test where it names none."""
-    folder = os.environ.get(variable)
-    if not folder:
-        pytest.skip(f"needs a folder in the environment variable {variable}, see README")
-    return Path(folder)
+from support import outside_folder, small_network
 
 
 @pytest.fixture
 def benchmarks():
     """Folder with Set5/HR, Set5/LR/x2 ..., Set5/RCAN/x2 ... and Set14/HR."""
     return outside_folder("SR_BENCHMARKS")
-
-
-def smooth_picture(height, width, channels=3, seed=0, dtype=np.uint8):
-    """A picture of random soft shapes: something that a network can learn to enlarge."""
-    random = np.random.default_rng(seed)
-    y, x = np.mgrid[:height, :width]
-    shape = (height, width, channels)
-    picture = np.zeros(shape)
-    for _ in range(12):
-        fy, fx = random.uniform(-0.5, 0.5, 2)
-        phase = random.uniform(0, 7, channels)
-        picture += np.sin((fy * y + fx * x)[..., None] + phase)
-    picture = (picture - picture.min()) / np.ptp(picture)
-    return np.round(picture * np.iinfo(dtype).max).astype(dtype)
-
-
-def small_network(scale=2, seed=0, **options):
-    """An untrained network of two blocks, with weights large enough to be seen."""
-    keras.utils.set_random_seed(seed)
-    model = network.edsr(scale, num_filters=8, residual_blocks=2, **options)
-    random = np.random.default_rng(seed)
-    for layer in model.layers:
-        if layer.trainable_weights:
-            layer.set_weights([w + random.normal(0, 0.05, w.shape) for w in layer.get_weights()])
-    return model
-
-
-def bilinear_network():
-    """A network that enlarges bilinearly, whatever its other weights would do."""
-    model = network.edsr(2, 4, 1, global_skip=True)
-    model.get_layer("tail").set_weights([np.zeros((3, 3, 4, 3)), np.zeros(3)])
-    return model
 
 
 @pytest.fixture

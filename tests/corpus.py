@@ -8,10 +8,11 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-from conftest import smooth_picture
 from PIL import Image, ImageCms
 
-import utils
+from superres.images.read import EXIF_IFD, ORIENTATION
+from superres.images.write import write_picture
+from support import smooth_picture
 
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 # For each EXIF orientation, how an upright picture must be stored so that it is shown upright.
@@ -60,7 +61,7 @@ def written(pixels, suffix, metadata=None, folder="/tmp"):
     """Bytes of a file, by our own code, for what Pillow cannot write."""
     path = os.path.join(folder, f"corpus-{os.getpid()}{suffix}")
     try:
-        utils.write(path, pixels, metadata or {})
+        write_picture(path, pixels, metadata or {})
         with open(path, "rb") as file:
             return file.read()
     finally:
@@ -135,9 +136,9 @@ def cmyk_profile():
 
 def exif_of(orientation):
     exif = Image.Exif()
-    exif[utils.ORIENTATION] = orientation
+    exif[ORIENTATION] = orientation
     exif[0x010F] = "Maker"
-    exif.get_ifd(utils.EXIF_IFD)[0x9003] = "2026:01:02 03:04:05"
+    exif.get_ifd(EXIF_IFD)[0x9003] = "2026:01:02 03:04:05"
     return exif.tobytes()
 
 

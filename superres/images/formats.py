@@ -1,0 +1,86 @@
+"""Which files are pictures, and what their formats can hold."""
+
+from pathlib import Path
+
+import numpy as np
+
+from superres.runtime.files import find_files
+
+# Endings of the files that are taken for pictures.
+JPEG = (".jpg", ".jpeg", ".jpe", ".jfif")
+SUFFIXES = {".png", *JPEG, ".webp", ".bmp", ".tif", ".tiff", ".gif", ".avif"}
+# How Pillow writes each of them; a format that is missing here is written as PNG.
+WRITE_OPTIONS = {
+    ".png": {},  # and TIFF: written here, see `write_bands`
+    **{ending: {"format": "JPEG", "quality": 95, "subsampling": "4:4:4"} for ending in JPEG},
+    ".webp": {"quality": 95, "method": 6},
+    ".bmp": {},
+    ".tif": {},
+    ".tiff": {},
+    ".avif": {"quality": 90, "subsampling": "4:4:4"},
+}
+STREAMED = {".png", ".tif", ".tiff"}  # written band by band, with 8 or 16 bits a channel
+PNG_COLOURS = ("srgb", "gamma", "chromaticity")  # Pillow's names for chunks of a PNG
+MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}  # Pillow's, by the number of channels
+# Pixels a side that the formats' libraries write, or read again; and of AVIF in all.
+LONGEST_SIDE = {**dict.fromkeys(JPEG, 65_500), ".webp": 16_383, ".avif": 32_768}
+LARGEST_AVIF = 2**28
+# The formats themselves, by Pillow's names: nothing else is opened, whatever a file is called.
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF", "AVIF")
+MAX_PIXELS = 270_000_000  # more is taken for a decompression bomb
+
+
+class UnreadablePicture(ValueError):
+    """A file that is no picture, a damaged one or one of an unsupported kind."""
+
+
+def is_picture(path):
+    """Whether a file is taken for a picture, by its name: hidden files are not."""
+    return Path(path).suffix.lower() in SUFFIXES and not Path(path).name.startswith(".")
+
+
+def find_pictures(folder):
+    """Pictures in `folder` and below, as `is_picture` says, sorted.
+
+    Raises:
+        ValueError: there is no such folder.
+        OSError: it, or a folder in it, cannot be read.
+    """
+    if not Path(folder).is_dir():
+        raise ValueError(f"{folder}: no such folder")
+
+    def fail(error):
+        raise error
+
+    return [path for path in find_files(folder, fail) if is_picture(path)]
+
+
+def output_name(name):
+    """Name under which the enlarged `name` is written: the same, or with .png appended."""
+    return name if Path(name).suffix.lower() in WRITE_OPTIONS else name + ".png"
+
+
+def check_storable(path, shape, dtype):
+    """Checks that the format that a file's name says can hold a picture.
+
+    Args:
+        path: file with one of the endings of `WRITE_OPTIONS`.
+        shape, dtype: of the picture, as `read` returns it.
+
+    Raises:
+        ValueError: it cannot, with the reason.
+    """
+    suffix = Path(path).suffix.lower()
+    longest = LONGEST_SIDE.get(suffix)
+    if longest and max(shape[:2]) > longest:
+        raise ValueError(
+            f"{shape[1]}x{shape[0]} pixels: a {suffix} file holds at most {longest:,} a side"
+        )
+    if suffix == ".avif" and shape[0] * shape[1] > LARGEST_AVIF:
+        raise ValueError(
+            f"{shape[1]}x{shape[0]} pixels: an .avif file holds at most {LARGEST_AVIF:,}"
+        )
+    if suffix in JPEG and shape[2:] in ((2,), (4,)):
+        raise ValueError(f"transparency: a {suffix} file holds none")
+    if dtype == np.uint16 and suffix not in STREAMED:
+        raise ValueError(f"16 bits a channel: a {suffix} file holds 8")

@@ -1,0 +1,300 @@
+"""Picture files to arrays, upright, with what must go back into the output."""
+
+import contextlib
+import io
+import math
+import os
+import struct
+import warnings
+from pathlib import Path
+
+import cv2
+import numpy as np
+from PIL import Image, ImageCms, PngImagePlugin, TiffImagePlugin, UnidentifiedImageError
+
+from superres.images.formats import FORMATS, MAX_PIXELS, PNG_COLOURS, UnreadablePicture
+from superres.images.pixels import to_8bit
+
+# The libraries' own words about files, of which `read` says itself what matters.
+warnings.filterwarnings("ignore", module=r"PIL\.")
+cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+# Bytes a pixel while a picture is decoded: the decoder's copy, ours, and one in between.
+DECODING_BYTES, DEEP_DECODING_BYTES = 12, 24
+ORIENTATION = 0x0112  # the EXIF tag
+# EXIF tags that describe how the file's own pixels lie in it, so not in another file's.
+LAYOUT_TAGS = {254, 256, 257, 258, 259, 262, 266, 273, ORIENTATION, 277, 278, 279, 284, 317}
+LAYOUT_TAGS |= {320, 322, 323, 324, 325, 330, 338, 339, 347, 513, 514, 529, 530, 531, 532, 34675}
+EXIF_IFD, EXIF_SIZE_TAGS = 0x8769, (0xA002, 0xA003)  # where EXIF repeats width and height
+# For each EXIF orientation: whether to swap rows and columns, then flip rows, columns.
+UPRIGHT = {
+    1: (False, False, False),
+    2: (False, False, True),
+    3: (False, True, True),
+    4: (False, True, False),
+    5: (True, False, False),
+    6: (True, False, True),
+    7: (True, True, True),
+    8: (True, True, False),
+}
+
+
+def read_picture(path, max_pixels=MAX_PIXELS, max_bytes=math.inf):
+    """Reads a picture file, upright.
+
+    Args:
+        path: file in one of the formats of `SUFFIXES`; of an animation or of several
+            pages the first is read.
+        max_pixels: refuse larger pictures, before they are decoded.
+        max_bytes: refuse pictures that take more memory while they are decoded.
+
+    Returns:
+        The pixels: uint8 (or uint16 from a 16-bit PNG or TIFF), (H, W) grey, (H, W, 2)
+        grey and alpha, (H, W, 3) RGB or (H, W, 4) RGB and alpha.
+        What must go back into the output: a dict that `write` takes, with what there is of
+        `icc_profile` and `exif` (bytes), `dpi` (pair of numbers), of a PNG `srgb`, `gamma`,
+        `chromaticity` (what Pillow makes of its chunks) and `cicp` (bytes), `lossless` (True
+        for such a WebP), and `lost` (list of texts: what of the file is neither in the
+        pixels nor here).
+
+    Raises:
+        UnreadablePicture: with the reason.
+    """
+    with _opened(path) as file:
+        return _read_open(file, path, max_pixels, max_bytes)
+
+
+def picture_size(path):
+    """Height and width of a picture file as its header has them; nothing is decoded.
+
+    Raises:
+        UnreadablePicture: with the reason; also when it is larger than `MAX_PIXELS`.
+    """
+    with _opened(path) as file:
+        _check_pixel_count(file, MAX_PIXELS)
+        return file.height, file.width
+
+
+@contextlib.contextmanager
+def _opened(path):
+    """A picture file opened by Pillow; errors inside become `UnreadablePicture`."""
+    try:
+        if not Path(path).is_file():
+            raise UnreadablePicture("not a regular file")
+        if not Path(path).stat().st_size:
+            raise UnreadablePicture("empty file")
+        Image.init()  # or Pillow would not know all of FORMATS
+        Image.MAX_IMAGE_PIXELS = None  # our own limit stands in its place
+        PngImagePlugin.MAX_TEXT_CHUNK = PngImagePlugin.MAX_TEXT_MEMORY  # profiles of 3 MB exist
+        with Image.open(path, formats=FORMATS) as file:
+            yield file
+    except UnreadablePicture:
+        raise
+    except UnidentifiedImageError:
+        raise UnreadablePicture(
+            f"not a picture of a kind that is known ({' '.join(FORMATS)}), or damaged in its "
+            "first bytes"
+        ) from None
+    except Exception as error:  # on damaged files the decoders raise errors of any kind
+        raise UnreadablePicture(str(error) or type(error).__name__) from None
+
+
+def _check_pixel_count(file, max_pixels):
+    if file.width * file.height > max_pixels:
+        raise UnreadablePicture(
+            f"{file.width}x{file.height} pixels: expected at most {max_pixels:,} in all"
+        )
+
+
+def _read_open(file, path, max_pixels, max_bytes):
+    """`read` for a file that Pillow has opened but not decoded."""
+    _check_pixel_count(file, max_pixels)
+    raw_modes = " ".join(str(tile.args) for tile in file.tile)  # gone once it is decoded
+    is_deep = _is_deep(file, raw_modes)
+    needed = file.width * file.height * (DEEP_DECODING_BYTES if is_deep else DECODING_BYTES)
+    if needed > max_bytes:
+        raise UnreadablePicture(
+            f"{file.width}x{file.height} pixels: decoding takes up to {needed / 2**30:.1f} GB of "
+            f"memory, {max_bytes / 2**30:.1f} are free"
+        )
+    metadata = {"icc_profile": file.info.get("icc_profile"), "lost": []}
+    # TIFF has it among its tags, and so has a JPEG without its own.
+    if file.format in ("PNG", "BMP") or file.info.get("jfif_unit"):
+        metadata["dpi"] = file.info.get("dpi")
+    if getattr(file, "is_animated", False) and file.format != "MPO":
+        metadata["lost"].append("all pictures but the first")
+    if file.format == "PNG":  # what its colours are, where there is no profile
+        metadata |= {key: file.info[key] for key in PNG_COLOURS if key in file.info}
+        metadata["cicp"] = _png_chunk(path, b"cICP")
+    if file.format == "WEBP":
+        metadata["lossless"] = _is_lossless_webp(path)
+    if file.format == "AVIF":
+        _refuse_wide_colours(path)
+    if is_deep and file.mode == "CMYK":
+        metadata["lost"].append("8 of its 16 bits a channel, in the conversion from CMYK")
+        is_deep = False
+    if is_deep:
+        pixels = _read_deep(file, path, raw_modes)
+    else:
+        pixels = _read_shallow(file, metadata, raw_modes)
+    orientation, metadata["exif"] = _take_exif(file, metadata)
+    # Pillow has turned an 8-bit TIFF's pixels itself and changed the tag. So has OpenCV.
+    orientation = 1 if is_deep and file.format == "TIFF" else orientation
+    swap, flip_rows, flip_columns = UPRIGHT.get(orientation, UPRIGHT[1])
+    pixels = pixels.swapaxes(0, 1) if swap else pixels
+    pixels = pixels[:: -1 if flip_rows else 1, :: -1 if flip_columns else 1]
+    return np.ascontiguousarray(pixels), {k: v for k, v in metadata.items() if v or k == "srgb"}
+
+
+def _is_deep(file, raw_modes):
+    """Whether a file has 16 bits a channel; refuses what no decoder here gets right."""
+    if file.format == "PNG":
+        return ";16" in raw_modes
+    if file.format != "TIFF":
+        return False
+    bits = set(file.tag_v2.get(TiffImagePlugin.BITSPERSAMPLE, (1,)))
+    kinds = file.tag_v2.get(TiffImagePlugin.SAMPLEFORMAT, (1,))
+    if set(kinds) != {1} or not bits <= {1, 2, 4, 8, 16}:
+        raise UnreadablePicture(
+            f"{'/'.join(map(str, sorted(bits)))} bits a channel (mode {file.mode}, TIFF sample "
+            f"format {kinds[0]}): expected whole numbers of 8 or 16 bits from 0 up"
+        )
+    if bits != {16}:
+        return False
+    if file.tag_v2.get(TiffImagePlugin.PLANAR_CONFIGURATION, 1) != 1:
+        raise UnreadablePicture("16 bits a channel in separate planes: not supported")
+    if file.tag_v2.get(TiffImagePlugin.PHOTOMETRIC_INTERPRETATION) == 0:
+        raise UnreadablePicture("16 bits a channel with white as zero: not supported")
+    return True
+
+
+def _png_chunk(path, wanted):
+    """Content of a PNG's first chunk of a kind, as bytes; `None` where it has none."""
+    with open(path, "rb") as file:
+        file.seek(8)
+        while len(head := file.read(8)) == 8 and head[4:] != b"IDAT":
+            size = struct.unpack(">L", head[:4])[0]
+            if head[4:] == wanted:
+                return file.read(size)
+            file.seek(size + 4, os.SEEK_CUR)
+    return None
+
+
+def _refuse_wide_colours(path):
+    """Refuses an AVIF of other colours than sRGB's, whose meaning Pillow does not keep."""
+    with open(path, "rb") as file:
+        place = (head := file.read(2**16)).find(b"colrnclx")
+    if place >= 0 and len(head) >= place + 12:
+        primaries, transfer = struct.unpack(">2H", head[place + 8 : place + 12])
+        # 2: not said; else those of BT.709 and BT.601, which differ little from sRGB.
+        if primaries not in (1, 2, 5, 6) or transfer not in (1, 2, 4, 5, 6, 13, 14, 15):
+            raise UnreadablePicture(
+                f"wide or HDR colours (primaries {primaries}, transfer {transfer}): not supported"
+            )
+
+
+def _is_lossless_webp(path):
+    """Whether a WebP file is a still picture that is stored without loss."""
+    with open(path, "rb") as file:
+        file.seek(12)  # behind RIFF, the size and WEBP
+        while len(head := file.read(8)) == 8:
+            kind, size = struct.unpack("<4sL", head)
+            if kind in (b"VP8 ", b"VP8L"):
+                return kind == b"VP8L"
+            file.seek(size + size % 2, os.SEEK_CUR)
+    return False
+
+
+def _take_exif(file, metadata):
+    """The orientation, and what of EXIF goes back into the output; `None` for damaged EXIF."""
+    orientation = 1
+    try:
+        exif = file.getexif()
+        if not exif and file.info.get("exif"):
+            raise ValueError
+        orientation = int(exif.get(ORIENTATION, 1))
+        for tag in LAYOUT_TAGS & set(exif):
+            del exif[tag]
+        if EXIF_IFD in exif:
+            for tag in EXIF_SIZE_TAGS:
+                exif.get_ifd(EXIF_IFD).pop(tag, None)
+        if not exif:
+            return orientation, None
+        content = exif.tobytes()
+        Image.Exif().load(content)  # of a BigTIFF it cannot be read again
+        return orientation, content
+    except Exception:  # Pillow raises errors of any kind; the picture itself is sound
+        metadata["lost"].append("its EXIF, which is damaged or cannot be stored,")
+        return orientation, None
+
+
+def _read_shallow(file, metadata, raw_modes):
+    """Pixels of an open 8-bit file as `read` returns them; may change its colour profile."""
+    if file.mode in ("F", "I"):
+        raise UnreadablePicture(f"32 bits a channel (mode {file.mode}): expected 8 or 16")
+    if file.mode == "CMYK" and metadata["icc_profile"]:
+        # A profile that is damaged or not of CMYK leaves the conversion without one, below.
+        with contextlib.suppress(ImageCms.PyCMSError, OSError):
+            profile = ImageCms.ImageCmsProfile(io.BytesIO(metadata["icc_profile"]))
+            srgb = ImageCms.createProfile("sRGB")
+            converted = ImageCms.profileToProfile(file, profile, srgb, outputMode="RGB")
+            metadata.pop("icc_profile")
+            return np.array(converted)
+    key = file.info.get("transparency")
+    if file.format == "PNG" and file.mode == "L" and isinstance(key, int):
+        # Pillow spreads 2 and 4 bits over 8, but not the key that is transparent.
+        pixels = np.array(file)
+        key *= 85 if "L;2" in raw_modes else 17 if "L;4" in raw_modes else 1
+        return np.dstack([pixels, np.where(pixels == key, 0, 255).astype(np.uint8)])
+    has_alpha = file.has_transparency_data
+    colours = file.getpalette() if file.mode in ("P", "PA") else None
+    has_grey_profile = (metadata["icc_profile"] or b"")[16:20] in (b"", b"GRAY")
+    is_grey = has_grey_profile and colours and colours[::3] == colours[1::3] == colours[2::3]
+    if is_grey or file.mode in ("1", "L", "LA", "La"):
+        return np.array(file.convert("LA" if has_alpha else "L"))
+    if file.mode not in ("P", "PA", "RGB", "RGBA", "RGBa", "RGBX"):
+        metadata.pop("icc_profile")  # it describes channels that are converted here
+    mode = "RGBA" if has_alpha else "RGB"
+    return np.array(file if file.mode == mode else file.convert(mode))
+
+
+def _read_deep(file, path, raw_modes):
+    """Pixels of a 16-bit PNG or TIFF file as `read` returns them, turned only if a TIFF.
+
+    Pillow would silently cut them to 8 bits, so OpenCV reads them. But OpenCV takes a
+    damaged file for a whole one, so Pillow decodes it first, and raises what there is.
+    """
+    file.load()
+    pixels = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED)
+    if pixels is None or pixels.dtype != np.uint16:
+        raise UnreadablePicture("16 bits a channel, in a way that OpenCV cannot decode")
+    if pixels.ndim == 3 and pixels.shape[2] >= 3:
+        pixels[..., :3] = pixels[..., 2::-1].copy()  # OpenCV's BGR
+    key = file.info.get("transparency")
+    if pixels.ndim == 2 and isinstance(key, int):  # in RGB OpenCV makes alpha of it itself
+        alpha = np.where(pixels == key, 0, 65535).astype(np.uint16)
+        return np.dstack([pixels, alpha])
+    if "LA;16" in raw_modes:  # which OpenCV makes BGRA of
+        return pixels[..., [0, 3]]
+    if "RGBX" in raw_modes:  # a fourth channel that is no alpha
+        return pixels[..., :3]
+    if "RGBa" in raw_modes:  # a TIFF whose colours are multiplied by alpha
+        alpha = np.maximum(pixels[..., 3:], 1).astype(np.uint32)
+        pixels[..., :3] = np.minimum(pixels[..., :3] * np.uint32(65535) // alpha, 65535)
+    if pixels.ndim == 3 and pixels.shape[2] not in (3, 4):
+        raise UnreadablePicture(f"{pixels.shape[2]} channels of 16 bits: expected 1, 3 or 4")
+    return pixels
+
+
+def read_8bit(path):
+    """Reads a picture as uint8, (H, W) grey or (H, W, 3) RGB, upright, without transparency.
+
+    Raises:
+        UnreadablePicture: with the reason.
+    """
+    return to_8bit(read_picture(path)[0])
+
+
+def read_rgb(path):
+    """As `read_8bit`, but grey becomes RGB too: always (H, W, 3)."""
+    pixels = read_8bit(path)
+    return pixels if pixels.ndim == 3 else np.repeat(pixels[..., None], 3, axis=2)

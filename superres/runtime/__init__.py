@@ -1,0 +1,1 @@
+"""What everything runs on: Keras, memory, settings, files, the terminal."""

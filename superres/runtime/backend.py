@@ -1,0 +1,171 @@
+"""Keras, and the hardware that its backend computes on.
+
+TensorFlow's C++ libraries write half a dozen lines about themselves when they load, among
+them an alarming error where there is no GPU. They are kept from the terminal, unless
+TF_CPP_MIN_LOG_LEVEL is set: `TF_CPP_MIN_LOG_LEVEL=0 python output.py` shows all of them.
+"""
+
+import contextlib
+import os
+import sys
+from pathlib import Path
+
+
+@contextlib.contextmanager
+def _quiet_libraries():
+    """Sends what C++ code writes to standard error to nowhere; Python's errors still rise."""
+    # 3 may also be what a process that started this one has set here.
+    if os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3") != "3":
+        yield
+        return
+    try:
+        kept = os.dup(2)
+    except OSError:  # there is no standard error
+        yield
+        return
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(nowhere)
+        os.close(kept)
+
+
+try:
+    with _quiet_libraries():
+        import keras
+except KeyboardInterrupt:
+    raise SystemExit(130) from None
+except (ImportError, ValueError) as error:  # not installed; no such backend
+    chosen = os.environ.get("KERAS_BACKEND", "tensorflow")
+    print(f"Keras cannot load its backend {chosen!r}, see README: {error}", file=sys.stderr)
+    raise SystemExit(2) from error
+
+
+def count_gpus():
+    if keras.backend.backend() == "torch":  # Keras cannot list its devices
+        import torch
+
+        return torch.cuda.device_count()
+    return sum(name.startswith("gpu") for name in keras.distribution.list_devices())
+
+
+def has_gpu():
+    """Whether the backend sees a GPU."""
+    return count_gpus() > 0
+
+
+def is_free_of_sizes():
+    """Whether one compiled function serves pictures of every size: not so in XLA, so in JAX."""
+    return keras.backend.backend() != "jax"
+
+
+def wants_xla():
+    """Whether compiling a training step with XLA pays: with JAX, and with TensorFlow on a GPU.
+
+    On a processor TensorFlow's own kernels take 0.26 s for a training step of the small
+    network in bfloat16, and XLA's 0.58 s. PyTorch has no XLA; what Keras would do in its
+    place, `torch.compile`, costs more time per size of picture than it saves.
+    """
+    name = keras.backend.backend()
+    return name == "jax" or (name == "tensorflow" and has_gpu())
+
+
+def has_fast_bfloat16():
+    """Whether the network runs faster in bfloat16 than in float32 here.
+
+    GPUs have it since NVIDIA's Ampere, processors as AVX512-BF16 or AMX. Under JAX
+    processors gain nothing: XLA's convolutions compute in float32 there.
+    """
+    name = keras.backend.backend()
+    if not has_gpu():
+        flags = Path("/proc/cpuinfo")
+        found = set(flags.read_text().split()) if flags.exists() else set()
+        return name != "jax" and bool(found & {"avx512_bf16", "amx_bf16"})
+    if name == "torch":
+        import torch
+
+        return torch.cuda.is_bf16_supported()
+    if name == "jax":
+        import jax
+
+        return float(getattr(jax.devices()[0], "compute_capability", 0)) >= 8
+    import tensorflow as tf
+
+    gpu = tf.config.list_physical_devices("GPU")[0]
+    return tf.config.experimental.get_device_details(gpu).get("compute_capability", (0,))[0] >= 8
+
+
+def compiled(model):
+    """Compiles a model for inference.
+
+    Returns:
+        Function from float32 (N, H, W, 3) to float32, both NumPy arrays. TensorFlow
+        compiles it once for all sizes, JAX once for each size; PyTorch does not compile.
+        It follows when the model's weights are changed.
+    """
+    name = keras.backend.backend()
+    if name == "tensorflow":
+        import tensorflow as tf
+
+        signature = [tf.TensorSpec((None, None, None, 3), tf.float32)]
+        run = tf.function(
+            lambda lr: model(lr, training=False), input_signature=signature, autograph=False
+        )
+        return lambda lr: run(lr).numpy()
+    if name == "jax":
+        import jax
+        import numpy as np
+
+        run = jax.jit(lambda weights, rest, lr: model.stateless_call(weights, rest, lr)[0])
+
+        def call(lr):
+            weights = [variable.value for variable in model.trainable_variables]
+            rest = [variable.value for variable in model.non_trainable_variables]
+            return np.asarray(run(weights, rest, lr))
+
+        return call
+    import torch
+
+    def call(lr):
+        with torch.inference_mode():
+            return keras.ops.convert_to_numpy(model(lr, training=False))
+
+    return call
+
+
+def bring_up_to_date(training):
+    """Puts the weights of the last step into a model while `fit` is running.
+
+    Under JAX they are values that one step hands to the next, outside of the model.
+    """
+    if keras.backend.backend() == "jax":
+        training.jax_state_sync()
+
+
+def event_writer(folder):
+    """Function of a step and a dict of numbers, which writes them for TensorBoard.
+
+    It raises OSError where they cannot be written. Needs the package tensorboard.
+    """
+    import tensorflow as tf
+
+    writer = tf.summary.create_file_writer(str(folder))
+
+    def write(step, numbers):
+        try:
+            with writer.as_default(step=step):
+                for name, number in numbers.items():
+                    tf.summary.scalar(name, number)
+            writer.flush()
+        except tf.errors.OpError as error:
+            raise OSError(f"{folder}: {error.message}") from error
+
+    return write
+
+
+def describe():
+    """Backend and device in words, for the first line of a command's output."""
+    return f"{keras.backend.backend()} on {'GPU' if has_gpu() else 'CPU'}"

@@ -1,0 +1,123 @@
+"""Files that appear whole or not at all, locks, and what killed processes leave."""
+
+import contextlib
+import os
+import re
+import secrets
+import stat
+import time
+from pathlib import Path
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
+PART = ".unfinished-"  # how the names of half-written files begin
+PART_NAME = re.compile(re.escape(PART) + r"[0-9a-f]{8}\.\w+")
+NEW_PART_SECONDS = 60
+
+
+def find_files(folder, on_error):
+    """All files in `folder` and below, sorted; folders whose name begins with a dot left out.
+
+    Links to folders are followed, each folder once. `on_error` is called with the `OSError`
+    of each folder that cannot be read.
+    """
+    found, seen = [], set()
+    for place, folders, names in os.walk(folder, onerror=on_error, followlinks=True):
+        if os.path.realpath(place) in seen:  # a link to a folder above itself
+            folders.clear()
+            continue
+        seen.add(os.path.realpath(place))
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        found += [Path(place, name) for name in names]
+    return sorted(found)
+
+
+@contextlib.contextmanager
+def replacing(path):
+    """Gives a path beside `path` to write to, and moves it to `path` when all went well.
+
+    So a file under its final name is always whole, also after a power cut. After an error
+    nothing is left, and an older file at `path` is as it was. Only a process that is killed
+    leaves its part behind: `remove_leftovers`.
+
+    Raises:
+        OSError: it cannot be written there; the error names `path`, not the part.
+    """
+    path = Path(path)
+    part = path.with_name(f"{PART}{secrets.token_hex(4)}{path.suffix}")
+    try:
+        with open(part, "xb") as held:
+            _lock(held)
+            yield part
+            os.fsync(held.fileno())
+            if os.name != "nt":
+                os.replace(part, path)
+        if os.name == "nt":  # where an open file cannot be moved
+            os.replace(part, path)
+    except OSError as error:
+        if error.errno is None or error.filename not in (None, str(part), part):
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from error
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _lock(file):
+    """Marks an open file as in use, as far as the file system can; tells whether it was free."""
+    if fcntl is None:
+        return False
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
+
+
+@contextlib.contextmanager
+def locked(path, wait=True):
+    """Holds the lock file `path`, which is made for it and stays.
+
+    Args:
+        path: the file.
+        wait: whether to wait, and to say so, while another process holds it.
+
+    Yields:
+        Whether it is ours; always, where the system or the file system has no locks.
+    """
+    with open(path, "ab") as file:
+        is_ours = True
+        if fcntl is not None:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                is_ours = wait
+                if wait:
+                    print(f"waiting for another process, which holds {path}", flush=True)
+                    fcntl.flock(file, fcntl.LOCK_EX)
+            except OSError:  # a file system without locks
+                pass
+        yield is_ours
+
+
+def remove_leftovers(folder):
+    """Removes the parts that killed processes left in `folder`, and none that is in use."""
+    for part in Path(folder).glob(f"{PART}*"):
+        with contextlib.suppress(OSError):
+            status = part.lstat()
+            # Between its creation and its lock a part looks as if nobody used it.
+            is_new = time.time() - status.st_mtime < NEW_PART_SECONDS
+            if PART_NAME.fullmatch(part.name) and stat.S_ISREG(status.st_mode) and not is_new:
+                with open(part, "rb") as file:
+                    if _lock(file):
+                        part.unlink()
+
+
+def check_writable(folder):
+    """Raises OSError unless files can be made in `folder`."""
+    part = Path(folder, f"{PART}{secrets.token_hex(4)}.txt")
+    try:
+        part.touch(exist_ok=False)
+    finally:
+        part.unlink(missing_ok=True)

@@ -1,0 +1,81 @@
+"""Several devices, and several processes, that train together."""
+
+import contextlib
+import os
+
+from superres.runtime import backend
+from superres.runtime.backend import keras
+
+
+def join():
+    """Joins the processes that train together, where the environment says that there are some.
+
+    They are named by Keras's own KERAS_DISTRIBUTION_JOB_ADDRESSES, _NUM_PROCESSES and
+    _PROCESS_ID. Must come before anything is computed.
+
+    Raises:
+        ValueError: the backend cannot, or the others were not found.
+    """
+    if "KERAS_DISTRIBUTION_JOB_ADDRESSES" not in os.environ:
+        return
+    if keras.backend.backend() != "jax":
+        raise ValueError(
+            "KERAS_DISTRIBUTION_JOB_ADDRESSES is set: several processes need KERAS_BACKEND=jax"
+        )
+    import jax
+
+    if jax.distributed.is_initialized():
+        return
+    try:
+        keras.distribution.initialize()
+    except (RuntimeError, ValueError) as error:
+        address = os.environ["KERAS_DISTRIBUTION_JOB_ADDRESSES"]
+        raise ValueError(f"KERAS_DISTRIBUTION_JOB_ADDRESSES = {address!r}: {error}") from error
+
+
+def index_and_count():
+    """Number of this process, from 0, and how many train together."""
+    if keras.backend.backend() != "jax":
+        return 0, 1
+    import jax
+
+    return jax.process_index(), jax.process_count()
+
+
+def all_gather(value):
+    """The whole numbers `value` of all processes that train together, as a list.
+
+    All of them must ask at the same time.
+    """
+    if index_and_count()[1] == 1:
+        return [value]
+    import numpy as np
+    from jax.experimental import multihost_utils
+
+    return multihost_utils.process_allgather(np.array(value)).tolist()
+
+
+def over_all_devices(batch_size):
+    """Context in which a model is built and trained on all devices that there are.
+
+    With JAX and more than one device, each has a copy of the weights and a part of every
+    batch. Other backends use one; where there are more, a line says so.
+
+    Raises:
+        ValueError: the batch cannot be divided among the devices.
+    """
+    if keras.backend.backend() != "jax":
+        count = backend.count_gpus()
+        if count > 1:
+            print(f"one of {count} GPUs is used; KERAS_BACKEND=jax trains on all of them")
+        return contextlib.nullcontext()
+    devices = keras.distribution.list_devices()
+    if len(devices) == 1:
+        return contextlib.nullcontext()
+    if batch_size % len(devices):
+        raise ValueError(
+            f"BATCH_SIZE = {batch_size}: expected a multiple of the {len(devices)} devices"
+        )
+    print(f"each step is shared among {len(devices)} devices")
+    # Each process cuts its own part of the batch.
+    return keras.distribution.DataParallel(devices=devices, auto_shard_dataset=False).scope()

@@ -1,0 +1,189 @@
+"""The settings block of a script, also on its command line.
+
+A script opens with a ruled block of settings, one a line:
+
+    BATCH_SIZE = 16  # crops a step
+
+`parse` turns each line into an option of the same name (`--batch-size 16`), with the
+comment as its help and the value in the file as its default. So a setting can be edited
+in the file or given for one run, and is written down in one place only.
+"""
+
+import argparse
+import inspect
+import io
+import math
+import sys
+import tokenize
+
+RULE = "# ----"
+
+
+def meanings(source):
+    """Comments of the settings in the ruled block of a script.
+
+    Args:
+        source: text of the script; the block stands between its first two lines that
+            begin with `RULE`.
+
+    Returns:
+        dict of setting name -> its comment, in the order of the block.
+
+    Raises:
+        ValueError: there is no block, or a setting in it has no comment.
+    """
+    lines = source.splitlines()
+    rules = [n for n, line in enumerate(lines) if line.startswith(RULE)]
+    if len(rules) < 2:
+        raise ValueError(f"expected the settings between two lines that begin with {RULE!r}")
+    first, last = rules[:2]
+    block = "\n".join(lines[first + 1 : last]) + "\n"
+    found = {}
+    name = None
+    for token in tokenize.generate_tokens(io.StringIO(block).readline):
+        if token.type == tokenize.NAME and token.start[1] == 0:
+            name = token.string
+            found[name] = ""
+        elif token.type == tokenize.COMMENT and token.start[1] > 0 and name:
+            found[name] = token.string.lstrip("# ")
+    for name, meaning in found.items():
+        if not meaning:
+            raise ValueError(f"{name}: expected a comment on the setting's line")
+    return found
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message):
+        """Ends the program with one line instead of the whole usage."""
+        self.exit(2, f"{self.prog}: {message}; --help lists the settings\n")
+
+
+def _number(text):
+    """Whole number or decimal: a setting that is 1 in the file may be 0.5 on the command line."""
+    try:
+        return int(text)
+    except ValueError:
+        return float(text)
+
+
+def parse(modules, arguments=None, positional=(), several=(), recipes=None):
+    """Reads the command line that the settings blocks of `modules` define.
+
+    Args:
+        modules: modules with a settings block; the last one is the script that runs, and
+            its docstring describes the command.
+        arguments: list of words of the command line; `None` for the process's own.
+        positional: names of settings that may also be given without an option.
+        several: names of settings that may be given more than once: a list, when they are
+            on the command line.
+        recipes: dict of the name of a recipe -> dict of settings, in lower case, with their
+            values: the setting RECIPE names one. What is on the command line goes before it.
+
+    Returns:
+        `argparse.Namespace` with one attribute for each setting, in lower case.
+        A word that is no setting, or a value of the wrong type, ends the program with
+        exit code 2 and one line that says what was expected.
+
+    Raises:
+        ValueError: there is no such recipe.
+    """
+    parser = _Parser(
+        description=inspect.getdoc(modules[-1]),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    defaults = {}
+    for module in modules:
+        for name, meaning in meanings(inspect.getsource(module)).items():
+            value = getattr(module, name)
+            key = name.lower()
+            defaults[key] = value
+            options = {
+                "dest": key,
+                "default": argparse.SUPPRESS,
+                # argparse formats help texts with %.
+                "help": f"{meaning} (default: {value!r})".replace("%", "%%"),
+            }
+            if isinstance(value, bool):
+                options["action"] = argparse.BooleanOptionalAction
+            elif isinstance(value, int | float):
+                options |= {"type": _number, "metavar": "NUMBER"}
+            else:
+                options |= {"type": str, "metavar": "TEXT"}
+                options |= {"action": "append"} if name in several else {}
+            parser.add_argument("--" + key.replace("_", "-"), **options)
+            if name in positional:
+                count = "*" if name in several else "?"
+                parser.add_argument(
+                    key,
+                    nargs=count,
+                    default=argparse.SUPPRESS,
+                    metavar=name,
+                    help=f"same as --{key}",
+                )
+    arguments = sys.argv[1:] if arguments is None else arguments
+    lists = {"--" + name.lower() for name in several}
+    for word, first, second in zip(arguments, arguments[1:], arguments[2:], strict=False):
+        if word in lists and not second.startswith("-"):
+            parser.error(
+                f"{word} {first} {second}: expected one value after {word}; give another one as "
+                f"{word} {second}, and what is meant for {' or '.join(positional)} before {word}"
+            )
+    # Options may stand between the positionals; argparse does not allow it beside a --.
+    parse_all = parser.parse_args if "--" in arguments else parser.parse_intermixed_args
+    # A positional and its option share one name, and argparse would let the default of
+    # the one overwrite the value of the other: hence SUPPRESS, and the defaults here.
+    chosen = defaults | vars(parse_all(arguments))
+    if recipes and chosen["recipe"]:
+        check_choice("recipe", chosen["recipe"], tuple(recipes))
+        chosen = defaults | recipes[chosen["recipe"]] | vars(parse_all(arguments))
+    return argparse.Namespace(**chosen)
+
+
+def check_whole(name, value, minimum):
+    """Raises ValueError unless `value` of `name` is a whole number of at least `minimum`."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < minimum:
+        raise ValueError(
+            f"{name.upper()} = {value!r}: expected a whole number of at least {minimum}"
+        )
+
+
+def check_number(name, value, above, at_most=math.inf):
+    """Raises ValueError unless `value` of `name` is a number in (above, at_most]."""
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not is_number or not above < value <= at_most or math.isinf(value):
+        limit = "" if math.isinf(at_most) else f" and at most {at_most}"
+        raise ValueError(f"{name.upper()} = {value!r}: expected a number above {above}{limit}")
+
+
+def check_text(name, value, may_be_empty=False):
+    """Raises ValueError unless `value` of `name` is text, such as a path."""
+    if not isinstance(value, str) or not (value or may_be_empty):
+        raise ValueError(f"{name.upper()} = {value!r}: expected text")
+
+
+def check_texts(name, value, may_be_empty=False):
+    """A setting that may be one text or several: as a list.
+
+    Raises:
+        ValueError: it is neither text nor a list or tuple of texts.
+    """
+    values = [value] if isinstance(value, str) else value
+    values = [text for text in values if text] if may_be_empty else values
+    is_texts = isinstance(values, list | tuple) and all(isinstance(v, str) and v for v in values)
+    if not is_texts or not (values or may_be_empty):
+        raise ValueError(f"{name.upper()} = {value!r}: expected text, or a list of texts")
+    return list(values)
+
+
+def check_flag(name, value):
+    """Raises ValueError unless `value` of `name` is True or False."""
+    if not isinstance(value, bool):
+        raise ValueError(f"{name.upper()} = {value!r}: expected True or False")
+
+
+def check_choice(name, value, choices):
+    """Raises ValueError unless `value` of `name` is one of `choices`, of the same type."""
+    if not any(type(value) is type(choice) and value == choice for choice in choices):
+        expected = ", ".join(repr(choice) for choice in choices)
+        raise ValueError(f"{name.upper()} = {value!r}: expected one of {expected}")

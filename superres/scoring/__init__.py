@@ -1,0 +1,1 @@
+"""Restored pictures to scores, tables and a page."""

@@ -1,0 +1,128 @@
+"""Trained weights as the beginning of another network: of another scale, or a larger one.
+
+A network that grows computes at first what the small one computes (after Chen et al.,
+"Net2Net", 2015): its first channels are those of the small one, and what is new adds nothing to
+them yet. Weights from new channels into old ones begin at 0, weights into new channels at random;
+added blocks begin with a second convolution of 0.
+"""
+
+import re
+from math import isqrt
+from typing import NamedTuple
+
+import numpy as np
+
+from superres.upscaling import weight_files
+
+
+class Plan(NamedTuple):
+    """How a network of `network.edsr` is built, read from its layers.
+
+    Attributes:
+        filters, blocks: as NUM_FILTERS and RESIDUAL_BLOCKS.
+        residual_scaling, global_skip: likewise.
+        shuffles: factor of each pixel shuffle, such as (2, 2) for x4.
+    """
+
+    filters: int
+    blocks: int
+    residual_scaling: float
+    global_skip: bool
+    shuffles: tuple
+
+
+def plan_of(layers):
+    """The plan of a network.
+
+    Args:
+        layers: dict of its layers by name.
+
+    Raises:
+        KeyError: it is none of `network.edsr`.
+    """
+    filters = layers["head"].filters
+    upscaling = sorted(name for name in layers if re.fullmatch(r"upscale\d+", name))
+    return Plan(
+        filters,
+        sum(re.fullmatch(r"block\d+_conv1", name) is not None for name in layers),
+        layers["block1_scale"].scale,
+        "global_skip" in layers,
+        tuple(isqrt(layers[name].filters // filters) for name in upscaling),
+    )
+
+
+def start_from(model, path):
+    """Puts the weights of a file into a network; one that is larger computes the same then.
+
+    Where the scale is another, the convolutions before a pixel shuffle of another factor begin
+    anew.
+
+    Args:
+        model: network that is about to be trained, as `network.edsr` builds it.
+        path: `.keras` file of another one.
+
+    Raises:
+        ValueError: it cannot be loaded, or is no smaller network of the same kind.
+    """
+    ours = {layer.name: layer for layer in model.layers}
+    theirs = {layer.name: layer for layer in weight_files.read(path).layers}
+    large = plan_of(ours)
+    try:
+        small = plan_of(theirs)
+    except (KeyError, AttributeError) as error:
+        raise ValueError(
+            f"START_FROM = {str(path)!r}: has no layer {error}; expected a network of network.py"
+        ) from error
+    for setting, value, least in (
+        ("NUM_FILTERS", large.filters, small.filters),
+        ("RESIDUAL_BLOCKS", large.blocks, small.blocks),
+    ):
+        if value < least:
+            raise ValueError(
+                f"START_FROM = {str(path)!r}: {setting} = {value}: expected at least the {least} "
+                "that it has; a network cannot shrink"
+            )
+    if large.global_skip != small.global_skip:
+        raise ValueError(
+            f"START_FROM = {str(path)!r}: GLOBAL_SKIP = {large.global_skip}: expected "
+            f"{small.global_skip}, as it was trained"
+        )
+    for name, layer in ours.items():
+        if not layer.trainable_weights:
+            continue
+        if name in theirs:
+            factor = 1
+            if upscale := re.fullmatch(r"upscale(\d+)", name):
+                stage = int(upscale[1]) - 1
+                factor = large.shuffles[stage]
+                if small.shuffles[stage] != factor:
+                    continue
+            weights = theirs[name].get_weights()
+            if name.endswith("_conv2"):
+                weights = [w * (small.residual_scaling / large.residual_scaling) for w in weights]
+            layer.set_weights(_widened(layer.get_weights(), weights, factor))
+        elif name.endswith("_conv2"):
+            layer.set_weights([np.zeros_like(weight) for weight in layer.get_weights()])
+    print(
+        f"starting from {path}, {small.blocks} blocks of {small.filters} filters"
+        + ("" if small.shuffles == large.shuffles else ", of another scale")
+    )
+
+
+def _widened(large, small, factor):
+    """Kernel and bias `small` within those of a wider convolution.
+
+    Args:
+        large: kernel (3, 3, I, O) at random, and bias (O,).
+        small: kernel (3, 3, i, o), and bias (o,).
+        factor: of the pixel shuffle behind it, 1 without: channel c of phase p is number
+            p * channels + c.
+    """
+    (kernel, bias), (small_kernel, small_bias) = large, small
+    phases = factor**2
+    wide, narrow = len(bias) // phases, len(small_bias) // phases
+    old = (np.arange(phases)[:, None] * wide + np.arange(narrow)).ravel()
+    kernel[:, :, :, old] = 0
+    kernel[:, :, : small_kernel.shape[2], old] = small_kernel
+    bias[old] = small_bias
+    return [kernel, bias]

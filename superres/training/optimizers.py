@@ -1,0 +1,117 @@
+"""Optimizers and learning rates: Adam, Muon for convolutions, hold and decay."""
+
+import math
+import re
+
+from superres.runtime.backend import keras
+
+ops = keras.ops
+
+
+class WarmedUpAverages:
+    """Averages of the weights that forget where a training began.
+
+    The average after step t = 0, 1, 2, ... is d * average + (1 - d) * weights with
+    d = min(ema_momentum, (1 + t) / (10 + t)), and the weights themselves after the first one.
+    With a fixed decay of 0.999 a run of 1,000 steps averages over its random beginning.
+    """
+
+    def _update_model_variables_moving_average(self, trainable_variables):
+        step = ops.cast(self.iterations, "float32")
+        decay = ops.minimum(self.ema_momentum, (1 + step) / (10 + step))
+        decay = ops.where(step > 0, decay, 0.0)
+        averages = self._model_variables_moving_average
+        for variable, average in zip(trainable_variables, averages, strict=True):
+            average.assign(decay * average + (1 - decay) * variable)
+
+
+class Adam(WarmedUpAverages, keras.optimizers.Adam):
+    """Adam, Kingma and Ba, 2014."""
+
+
+class Muon(WarmedUpAverages, keras.optimizers.Muon):
+    """Muon whose orthogonalised updates reach the kernels of convolutions.
+
+    Keras's own gives every kernel that is not 2-D to Adam. Here a kernel (kh, kw, in, out) is
+    the matrix (kh * kw * in, out) to which a convolution multiplies its unfolded input. All
+    singular values of its update are near 1, times 0.2 sqrt(the longer side), which gives the
+    update Adam's usual size (Liu et al., 2025, https://arxiv.org/abs/2502.16982). Biases and the
+    layers that `exclude_layers` names stay with Adam.
+
+    Source: Jordan et al., 2024, https://kellerjordan.github.io/posts/muon/
+    """
+
+    def _should_use_adamw(self, variable):
+        excluded = any(re.search(pattern, variable.path) for pattern in self.exclude_layers)
+        return excluded or len(variable.shape) != 4
+
+    def zeropower_via_newtonschulz5(self, x, steps):
+        """`x`, (kh, kw, in, out), with singular values near 1 as the matrix that it is.
+
+        Keras multiplies the whole matrix in every iteration. All iterations together are a
+        polynomial of its Gram matrix, (out, out), times the matrix: a third of the work.
+        """
+        matrix = ops.reshape(x, (math.prod(x.shape[:-1]), x.shape[-1]))
+        gram = ops.matmul(ops.transpose(matrix), matrix)
+        squared_norm = ops.trace(gram) + 1e-14
+        gram = gram / squared_norm
+        identity = ops.eye(x.shape[-1], dtype=gram.dtype)
+        product = identity / ops.sqrt(squared_norm)
+        for _ in range(steps):
+            square = ops.matmul(gram, gram)
+            factor = self.muon_a * identity + self.muon_b * gram + self.muon_c * square
+            product = ops.matmul(product, factor)
+            gram = ops.matmul(ops.matmul(factor, gram), factor)
+        return ops.reshape(ops.matmul(matrix, product), x.shape)
+
+    def lr_adjust(self, x):
+        """Scales an orthogonalised update to the root mean square `rms_rate`."""
+        return x * (self.rms_rate * math.sqrt(max(math.prod(x.shape[:-1]), x.shape[-1])))
+
+
+def adam(learning_rate, **options):
+    """Adam with the decays (0.9, 0.99); `options` are those of every Keras optimizer."""
+    return Adam(learning_rate, beta_2=0.99, **options)
+
+
+def muon(learning_rate, **options):
+    """Muon; the network's first and last convolution stay with Adam, as its authors advise."""
+    return Muon(
+        learning_rate,
+        adam_beta_2=0.99,
+        adam_weight_decay=None,
+        weight_decay=None,
+        exclude_layers=["^head/", "^tail/"],
+        **options,
+    )
+
+
+OPTIMIZERS = {"adam": adam, "muon": muon}
+
+
+class HoldAndDecay(keras.optimizers.schedules.LearningRateSchedule):
+    """A learning rate that rises to its peak, is held, and falls to 0 in a straight line.
+
+    While it is held, nothing depends on when the run will end.
+
+    Args:
+        peak: the learning rate that is held.
+        warmup_steps: in which it rises from 0.
+        decay_steps: at the end, in which it falls.
+        total_steps: of the run.
+    """
+
+    def __init__(self, peak, *, warmup_steps, decay_steps, total_steps):
+        self.peak = peak
+        self.warmup_steps = warmup_steps
+        self.decay_steps = decay_steps
+        self.total_steps = total_steps
+
+    def __call__(self, step):
+        step = ops.cast(step, "float32")
+        risen = step / max(1, self.warmup_steps)
+        left = (self.total_steps - step) / self.decay_steps
+        return self.peak * ops.clip(ops.minimum(risen, left), 0.0, 1.0)
+
+    def get_config(self):
+        return vars(self)

@@ -1,0 +1,36 @@
+"""The plot of a training."""
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from superres.runtime.files import replacing
+
+
+def plot(rows, path):
+    """Draws loss, PSNR and learning rate of a run over its steps, and its minutes, at `path`."""
+    steps = [row["step"] for row in rows]
+    minutes = [row["seconds"] / 60 for row in rows]
+    figure = Figure(figsize=(8, 8), layout="constrained")
+    loss, psnr, rate = figure.subplots(3, sharex=True)
+    loss.plot(steps, [row["loss"] for row in rows], marker=".")
+    loss.set(ylabel="training loss")
+    psnr.plot(steps, [row["psnr"] for row in rows], marker=".", label="network")
+    # It differs where the validation pictures were changed.
+    bicubic = [row["bicubic_psnr"] for row in rows]
+    psnr.step([0, *steps], [bicubic[0], *bicubic], color="grey", linestyle="--", label="bicubic")
+    psnr.set(ylabel="validation PSNR-Y (dB)")
+    psnr.legend()
+    rate.plot(steps, [row["learning_rate"] for row in rows], marker=".")
+    rate.set(ylabel="learning rate", xlabel="step")
+    for axes in (loss, psnr, rate):
+        axes.grid(alpha=0.3)
+    # On both sides as far again, for the ends of the axes.
+    known = [-steps[-1], 0, *steps, 2 * steps[-1]]
+    passed = [-minutes[-1], 0, *minutes, 2 * minutes[-1]]
+    there, back = (
+        lambda step: np.interp(step, known, passed),
+        lambda minute: np.interp(minute, passed, known),
+    )
+    loss.secondary_xaxis("top", functions=(there, back)).set_xlabel("minutes of training")
+    with replacing(path) as part:
+        figure.savefig(part, dpi=100)

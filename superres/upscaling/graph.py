@@ -1,0 +1,124 @@
+"""What a network looks at and what it costs, read from its graph."""
+
+import math
+
+from superres.runtime.backend import keras
+
+# Operations and layers that make each output pixel from the input pixel of the same place.
+# fmt: off
+POINTWISE = {
+    "Activation", "Add", "Average", "BatchNormalization", "Cast", "Clip", "Concatenate",
+    "Dropout", "ELU", "Identity", "LeakyReLU", "Maximum", "Minimum", "Multiply", "PReLU",
+    "ReLU", "Relu", "Rescaling", "Subtract",
+}
+# fmt: on
+ITEM_BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
+# Memory that the kernels take beside the feature maps themselves (copies in another layout
+# and the like), as a factor; measured under TensorFlow on a CPU.
+KERNEL_OVERHEAD = 1.8
+
+
+def scale_of(model):
+    """By how much a network enlarges height and width.
+
+    Raises:
+        ValueError: it does not enlarge RGB pictures by a whole number.
+    """
+    try:
+        _, height, width, channels = model.compute_output_shape((1, 8, 8, 3))
+    except Exception as error:  # Keras raises many kinds
+        raise ValueError("expected a network that takes (N, H, W, 3)") from error
+    if channels != 3 or height != width or height % 8 or height < 8:
+        raise ValueError(
+            "expected a network that enlarges RGB pictures by a whole number; "
+            f"it makes (8, 8, 3) into ({height}, {width}, {channels})"
+        )
+    return height // 8
+
+
+def _inputs(operation):
+    return keras.tree.flatten(operation.input)
+
+
+def receptive_radius(model):
+    """Distance in LR pixels beyond which no input pixel can change an output pixel.
+
+    Follows the graph backwards from one LR pixel's outputs, with the first and last pixel
+    of each feature map that they depend on.
+
+    Raises:
+        ValueError: a layer that is not known here, or that looks at the whole picture.
+    """
+    spans = {id(model.output): (0, scale_of(model) - 1)}
+    for operation in reversed(model.operations):
+        kind = type(operation).__name__
+        if kind == "InputLayer" or id(operation.output) not in spans:
+            continue
+        first, last = spans[id(operation.output)]
+        if kind == "Conv2D" and set(operation.strides) == {1}:
+            reach = max(
+                dilation * (size - 1)
+                for size, dilation in zip(
+                    operation.kernel_size, operation.dilation_rate, strict=True
+                )
+            )
+            before = reach // 2 if operation.padding == "same" else 0
+            first, last = first - before, last + reach - before
+        elif kind == "Pad":
+            before = max(operation.pad_width[1][0], operation.pad_width[2][0])
+            first, last = first - before, last - before
+        elif kind == "DepthToSpace":
+            first, last = first // operation.block_size, last // operation.block_size
+        elif kind not in POINTWISE:
+            raise ValueError(
+                f"layer {operation.name!r} of kind {kind}: how far it looks is not known, so "
+                "the picture cannot be cut into tiles"
+            )
+        for tensor in _inputs(operation):
+            before, after = spans.get(id(tensor), (first, last))
+            spans[id(tensor)] = min(before, first), max(after, last)
+    first, last = spans[id(model.input)]
+    return max(-first, last)
+
+
+def _feature_maps(model):
+    """For each operation: (operation, pixels of its output for one LR pixel)."""
+    pixels = {}
+    for operation in model.operations:
+        factor = operation.block_size**2 if type(operation).__name__ == "DepthToSpace" else 1
+        pixels[id(operation.output)] = factor * max(
+            (pixels.get(id(tensor), 1) for tensor in _inputs(operation)), default=1
+        )
+        yield operation, pixels[id(operation.output)]
+
+
+def flop_per_pixel(model):
+    """Floating-point operations for one LR pixel: two for each weight of each convolution."""
+    return sum(
+        2 * pixels * math.prod(operation.kernel.shape)
+        for operation, pixels in _feature_maps(model)
+        if isinstance(operation, keras.layers.Conv2D)
+    )
+
+
+def bytes_per_pixel(model):
+    """Memory for one LR pixel: the most that is held at one time, on the way through."""
+    order = list(_feature_maps(model))
+    size, last_use = {}, {}
+    for n, (operation, pixels) in enumerate(order):
+        channels, dtype = operation.output.shape[-1], operation.output.dtype
+        size[id(operation.output)] = pixels * channels * ITEM_BYTES[dtype]
+        for tensor in _inputs(operation):
+            last_use[id(tensor)] = n
+    held, most = {}, 0
+    for n, (operation, _) in enumerate(order):
+        held[id(operation.output)] = size[id(operation.output)]
+        computed = getattr(operation, "compute_dtype", None)  # layers have one
+        casts = sum(
+            size[id(tensor)] // ITEM_BYTES[tensor.dtype] * ITEM_BYTES[computed]
+            for tensor in _inputs(operation)
+            if computed and tensor.dtype != computed
+        )
+        most = max(most, sum(held.values()) + casts)
+        held = {key: value for key, value in held.items() if last_use.get(key, n) > n}
+    return math.ceil(KERNEL_OVERHEAD * most)

@@ -1,0 +1,116 @@
+"""Tiles of a picture, and the halo that each needs.
+
+A tile is computed together with a halo of its surroundings, so that it comes out as it would
+from the whole picture. How wide the halo must be is bounded by the graph:
+`graph.receptive_radius`. Far pixels count for so little that a trained network needs much less:
+`measured_halo`.
+"""
+
+import itertools
+import math
+
+import numpy as np
+
+HALO_TOLERANCE = 0.001  # grey levels by which a measured halo may change the result
+MEASURED_SIDE = 64  # LR pixels of a picture that a halo is measured on
+
+
+def centre_with_halo(run, lr, halo, radius):
+    """The centre of a picture, computed with no more than `halo` pixels around it.
+
+    Args:
+        run: the network: float32 (1, H, W, 3) to float32 (1, scale * H, scale * W, 3).
+        lr: float32 (H, W, 3) in [0, 1], H and W above 2 * `radius`.
+        halo: LR pixels, at most `radius`.
+        radius: what is no centre, on each side, in LR pixels.
+
+    Returns:
+        float32 (scale * (H - 2 * radius), scale * (W - 2 * radius), 3).
+    """
+    cut = radius - halo
+    window = lr[cut : lr.shape[0] - cut, cut : lr.shape[1] - cut]
+    sr = run(np.ascontiguousarray(window)[None])[0]
+    margin = halo * (sr.shape[0] // window.shape[0])
+    return sr[margin : sr.shape[0] - margin, margin : sr.shape[1] - margin]
+
+
+def measured_halo(run, radius, pictures):
+    """The smallest halo that changes none of `pictures` by more than `HALO_TOLERANCE`.
+
+    Args:
+        run: as for `centre_with_halo`, in float32.
+        radius: as `receptive_radius` returns it.
+        pictures: list of float32 (H, W, 3) in [0, 1], photographs like those to be
+            enlarged, of which the middle is taken. Those not larger than 2 * `radius` are
+            left out; with none left the halo is `radius`.
+
+    Returns:
+        LR pixels, from 1 to `radius`.
+    """
+    pictures = [_middle(lr, 2 * radius + MEASURED_SIDE) for lr in pictures]
+    pictures = [lr for lr in pictures if min(lr.shape[:2]) > 2 * radius]
+    exact = [centre_with_halo(run, lr, radius, radius) for lr in pictures]
+    too_small, enough = 0, radius
+    while pictures and enough - too_small > 1:
+        halo = (too_small + enough) // 2
+        if all(
+            255 * np.abs(centre_with_halo(run, lr, halo, radius) - sr).max() <= HALO_TOLERANCE
+            for lr, sr in zip(pictures, exact, strict=True)
+        ):
+            enough = halo
+        else:
+            too_small = halo
+    return enough
+
+
+def _middle(lr, size):
+    top, left = (max(0, length - size) // 2 for length in lr.shape[:2])
+    return lr[top : top + size, left : left + size]
+
+
+def cuts(length, tile_size, halo, step=1):
+    """Cuts a line of `length` pixels into about equally long tiles, at most `tile_size`.
+
+    Returns:
+        List of (first, last + 1), which cover the line once.
+    """
+    count = math.ceil(length / tile_size)
+    # Two windows of a size that is a multiple of `step` instead of one that is not.
+    if count == 1 and length % step and _up(math.ceil(length / 2) + halo, step) <= length:
+        count = 2
+    ends = [length * n // count for n in range(count + 1)]
+    return list(itertools.pairwise(ends))
+
+
+def _up(length, step):
+    return -(-length // step) * step
+
+
+def window(tile, length, halo, step=1):
+    """The part of a line of `length` pixels that the network must see to make a tile.
+
+    Args:
+        tile: (first, last + 1).
+        halo: pixels on each side, as far as the line goes.
+        step: the window is widened to a multiple of it, as far as the line goes.
+
+    Returns:
+        (first, last + 1) of the window.
+    """
+    first, end = max(tile[0] - halo, 0), min(tile[1] + halo, length)
+    size = min(_up(end - first, step), length)
+    first = min(first, length - size)
+    return first, first + size
+
+
+def extra_work(height, width, tile_size, halo, step=1):
+    """Pixels computed beyond those of the picture, as a share of the picture's."""
+    rows, columns = (
+        sum(
+            end - first
+            for tile in cuts(length, tile_size, halo, step)
+            for first, end in [window(tile, length, halo, step)]
+        )
+        for length in (height, width)
+    )
+    return rows * columns / (height * width) - 1

@@ -1,0 +1,128 @@
+import threading
+
+import numpy as np
+import pytest
+
+from superres.dataset.crops import WAYS, Photograph, Pool, cut_batch
+from superres.runtime.prefetch import Stream
+
+
+def labelled_photographs(scale):
+    """Photographs whose pixels tell where they are: (row, column, number) of the LR pixel."""
+    photographs = []
+    for number, (height, width) in enumerate([(30, 20), (9, 25)]):
+        rows, columns = np.mgrid[:height, :width]
+        lr = np.stack([rows, columns, np.full_like(rows, number)], axis=2).astype(np.uint8)
+        photographs.append(Photograph(lr, lr.repeat(scale, 0).repeat(scale, 1)))
+    return photographs
+
+
+def labelled_pool(scale=2):
+    return Pool(labelled_photographs(scale), 8 * scale)
+
+
+@pytest.mark.parametrize("scale", [2, 3, 4])
+def test_crops_of_lr_and_hr_show_the_same_place(scale):
+    lr, hr = cut_batch(labelled_pool(scale), 0, batch_size=64, seed=1)
+    assert lr.shape == (64, 8, 8, 3)
+    assert hr.shape == (64, 8 * scale, 8 * scale, 3)
+    assert lr.dtype == hr.dtype == np.uint8
+    np.testing.assert_array_equal(lr.repeat(scale, 1).repeat(scale, 2), hr)
+
+
+def test_the_ways_are_the_eight_flips_and_turns():
+    crop = np.arange(48, dtype=np.uint8).reshape(4, 4, 3)
+    made = set()
+    for way in WAYS:
+        out = np.empty_like(crop)
+        way(crop, out)
+        made.add(out.tobytes())
+    turned = [np.rot90(crop, turns) for turns in range(4)]
+    assert made == {picture.tobytes() for t in turned for picture in (t, t[:, ::-1])}
+
+
+def test_crops_are_flipped_and_turned_in_all_eight_ways():
+    lr, _ = cut_batch(labelled_pool(), 0, batch_size=200, seed=1)
+    down = lr[:, 1, 0, :2].astype(int) - lr[:, 0, 0, :2]
+    right = lr[:, 0, 1, :2].astype(int) - lr[:, 0, 0, :2]
+    assert len({(*a, *b) for a, b in zip(down.tolist(), right.tolist(), strict=True)}) == 8
+
+
+def test_every_position_is_equally_likely():
+    # 23 x 13 and 2 x 18 positions of 8x8 LR crops
+    lr, _ = cut_batch(labelled_pool(), 0, batch_size=8000, seed=1)
+    corners = lr[..., :2].min(axis=(1, 2))
+    places = set(zip(lr[:, 0, 0, 2].tolist(), map(tuple, corners.tolist()), strict=True))
+    assert len(places) == 23 * 13 + 2 * 18
+    share = np.mean(lr[:, 0, 0, 2] == 1)
+    assert share == pytest.approx(2 * 18 / (23 * 13 + 2 * 18), abs=0.015)
+
+
+def test_crops_follow_from_seed_and_step():
+    def cut(step, seed):
+        return cut_batch(labelled_pool(), step, batch_size=4, seed=seed)[1]
+
+    np.testing.assert_array_equal(cut(3, 1), cut(3, 1))
+    assert len({cut(step, seed).tobytes() for step in range(10) for seed in range(3)}) == 30
+
+
+def test_parts_of_a_batch_are_those_of_the_whole():
+    whole = cut_batch(labelled_pool(), 5, batch_size=6, seed=1)
+    parts = [
+        cut_batch(labelled_pool(), 5, batch_size=6, seed=1, part=slice(n, n + 2)) for n in (0, 2, 4)
+    ]
+    for n in range(2):
+        np.testing.assert_array_equal(np.concatenate([part[n] for part in parts]), whole[n])
+
+
+def test_read_only_pictures_can_be_cut():
+    pool = labelled_pool()
+    for photograph in pool.photographs:
+        photograph.hr.setflags(write=False)
+        photograph.lr.setflags(write=False)
+    expected = cut_batch(labelled_pool(), 0, batch_size=64, seed=1)
+    for ours, theirs in zip(cut_batch(pool, 0, batch_size=64, seed=1), expected, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+# ---- the stream ----
+
+
+def test_stream_is_in_order_and_passes_errors_on():
+    def make(step):
+        if step == 12:
+            raise RuntimeError("step 12")
+        return step
+
+    stream = Stream(make)
+    batches = stream.batches(range(7, 20))
+    assert [next(batches) for _ in range(5)] == [7, 8, 9, 10, 11]
+    with pytest.raises(RuntimeError, match="step 12"):
+        next(batches)
+    assert list(stream.batches(range(3))) == [0, 1, 2]
+    stream.close()
+
+
+def test_stream_makes_batches_ahead_in_a_thread_of_its_own_and_no_more():
+    made = []
+
+    def make(step):
+        made.append((step, threading.get_ident()))
+        return step
+
+    stream = Stream(make, ahead=3)
+    batches = stream.batches(range(100))
+    assert next(batches) == 0
+    assert next(batches) == 1
+    stream.close()
+    assert 2 <= len(made) <= 5
+    assert {thread for _, thread in made}.isdisjoint({threading.get_ident()})
+
+
+def test_stream_counts_what_it_was_waited_for():
+    gate = threading.Event()
+    stream = Stream(lambda step: gate.wait(5))
+    threading.Timer(0.3, gate.set).start()
+    assert list(stream.batches(range(3))) == [True] * 3
+    assert 0.2 < stream.waited < 4
+    stream.close()

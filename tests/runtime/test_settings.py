@@ -1,0 +1,151 @@
+import ast
+import types
+
+import pytest
+
+import evaluate
+import network
+import output
+import train
+from superres.runtime import settings
+from support import ROOT
+
+SCRIPTS = ("utils", "network", "output", "evaluate", "train")
+
+
+@pytest.mark.parametrize("module", [network, output, evaluate, train])
+def test_help_shows_every_setting_with_its_meaning(module, capsys):
+    with pytest.raises(SystemExit) as stop:
+        module.main(["--help"])
+    assert stop.value.code == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    names = settings.meanings((ROOT / f"{module.__name__}.py").read_text())
+    assert names
+    for name, meaning in names.items():
+        assert "--" + name.lower().replace("_", "-") in shown
+        assert meaning in shown
+
+
+def test_train_takes_the_settings_of_the_network_too(capsys):
+    with pytest.raises(SystemExit):
+        train.main(["--help"])
+    shown = capsys.readouterr().out
+    assert "--residual-blocks" in shown
+    assert "--batch-size" in shown
+
+
+@pytest.mark.parametrize(
+    "words", [["--tile-size", "x"], ["--no-such-setting", "1"], ["--tile", "9"]]
+)
+def test_wrong_words_end_in_exit_code_2(words, capsys):
+    with pytest.raises(SystemExit) as stop:
+        output.main(words)
+    assert stop.value.code == 2
+    error = capsys.readouterr().err
+    assert words[0] in error
+    assert error.count("\n") == 1
+
+
+def script(tmp_path, monkeypatch, text):
+    """A module with a settings block, as if it were a script."""
+    path = tmp_path / "script.py"
+    path.write_text(text)
+    module = types.ModuleType("script", "A script.")
+    module.__file__ = str(path)
+    exec(compile(text, path, "exec"), vars(module))
+    monkeypatch.setattr("inspect.getsource", lambda _: text)
+    return module
+
+
+BLOCK = '# ---- settings\nCOUNT = 2 * 3  # how "many", # in all\nFLAG = False  # whether\n# ----\n'
+
+
+def test_defaults_come_from_the_file_and_words_win(tmp_path, monkeypatch):
+    module = script(tmp_path, monkeypatch, BLOCK)
+    assert vars(settings.parse([module], [])) == {"count": 6, "flag": False}
+    chosen = settings.parse([module], ["--count", "8", "--flag"])
+    assert vars(chosen) == {"count": 8, "flag": True}
+
+
+def test_positional_and_option_mean_the_same(tmp_path, monkeypatch):
+    module = script(tmp_path, monkeypatch, BLOCK)
+    assert settings.parse([module], ["--count", "8"], ("COUNT",)).count == 8
+
+
+def test_decimal_is_taken_for_a_setting_that_is_whole_in_the_file(tmp_path, monkeypatch):
+    module = script(tmp_path, monkeypatch, BLOCK)
+    assert settings.parse([module], ["--count", "0.5"]).count == 0.5
+
+
+def test_recipe_replaces_settings_and_the_command_line_goes_before_it(tmp_path, monkeypatch):
+    module = script(tmp_path, monkeypatch, BLOCK.replace("FLAG", 'RECIPE = ""  # name\nFLAG'))
+    recipes = {"big": {"count": 9, "flag": False}}
+
+    def parse(*words):
+        return settings.parse([module], list(words), recipes=recipes)
+
+    before = parse()
+    assert (parse("--recipe", "big").count, parse("--recipe", "big").flag) == (9, False)
+    assert parse("--recipe", "big", "--count", "2").count == 2
+    assert (parse().count, parse().flag) == (before.count, before.flag)
+    with pytest.raises(ValueError, match="RECIPE = 'small': expected one of 'big'"):
+        parse("--recipe", "small")
+    module.RECIPE = "big"
+    assert parse().count == 9
+    assert parse("--recipe", "").count == before.count
+
+
+def test_meaning_is_the_whole_comment():
+    assert settings.meanings(BLOCK) == {"COUNT": 'how "many", # in all', "FLAG": "whether"}
+
+
+def test_setting_without_a_comment_is_refused():
+    with pytest.raises(ValueError, match="COUNT: expected a comment"):
+        settings.meanings("# ----\nCOUNT = 1\n# ----\n")
+
+
+@pytest.mark.parametrize("value", [0, 1.0, "3", True, None])
+def test_check_whole_refuses(value):
+    with pytest.raises(ValueError, match=r"N = .*: expected a whole number of at least 1"):
+        settings.check_whole("n", value, 1)
+
+
+@pytest.mark.parametrize("value", [0, -1, float("nan"), float("inf"), "1", True])
+def test_check_number_refuses(value):
+    with pytest.raises(ValueError, match=r"N = .*: expected a number above 0"):
+        settings.check_number("n", value, above=0)
+
+
+@pytest.mark.parametrize("value", ["", None, 3])
+def test_check_text_refuses(value):
+    with pytest.raises(ValueError, match=r"N = .*: expected text"):
+        settings.check_text("n", value)
+
+
+@pytest.mark.parametrize("value", [0, None, "no"])
+def test_check_flag_refuses(value):
+    with pytest.raises(ValueError, match=r"N = .*: expected True or False"):
+        settings.check_flag("n", value)
+
+
+@pytest.mark.parametrize("value", [2.0, "2", [2], None])
+def test_check_choice_refuses(value):
+    with pytest.raises(ValueError, match=r"N = .*: expected one of 2, 3"):
+        settings.check_choice("n", value, (2, 3))
+
+
+def imports(script):
+    """Names of the modules that a script of the project imports."""
+    names = set()
+    for node in ast.walk(ast.parse((ROOT / f"{script}.py").read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            names.add(node.module.split(".")[0])
+    return names
+
+
+def test_imports_go_one_way_and_name_no_backend():
+    for n, script_name in enumerate(SCRIPTS):
+        assert not imports(script_name) & set(SCRIPTS[n + 1 :]), script_name
+        assert not imports(script_name) & {"tensorflow", "jax", "torch"}, script_name

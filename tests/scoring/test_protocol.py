@@ -1,0 +1,213 @@
+"""Each step of the protocol by a test of its name, and that a mistake in it makes it fail."""
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+import evaluate
+from superres.images import resize
+from superres.scoring import compare, metrics, restore, tables, testsets
+from support import ROOT, smooth_picture
+
+SAMPLES = ROOT / "evaluation" / "original"
+# Bicubic enlargement of the repository's own pictures: scale -> picture -> PSNR and SSIM on Y,
+# PSNR over RGB. The same code gives the published figures of Set5 and Set14, see below.
+SAMPLE_SCORES = {
+    2: {"astronaut.png": (31.7073, 0.9456, 30.179), "chart.png": (19.3441, 0.8564, 17.9107)},
+}
+# Scores of bicubic enlargement of the benchmarks: (test set, scale) -> PSNR, SSIM.
+BICUBIC = {
+    ("Set5", 2): (33.673, 0.9303),
+    ("Set5", 3): (30.403, 0.8689),
+    ("Set5", 4): (28.429, 0.8111),
+    ("Set14", 2): (30.230, 0.8691),
+    ("Set14", 3): (27.537, 0.7745),
+    ("Set14", 4): (25.994, 0.7029),
+}
+# Scores of the pictures that the authors of RCAN published, as in their paper.
+RCAN = {2: (38.27, 0.9614), 3: (34.74, 0.9299), 4: (32.63, 0.9002)}
+
+
+def colour(*rgb):
+    return np.full((30, 30, 3), rgb, np.uint8)
+
+
+def test_y_is_of_limited_range():
+    white, black = metrics.luma(colour(255, 255, 255)), metrics.luma(colour(0, 0, 0))
+    assert (white[0, 0], black[0, 0]) == (pytest.approx(235), 16)
+
+
+def test_y_is_not_rounded():
+    assert metrics.luma(colour(100, 100, 100))[0, 0] == pytest.approx(101.8823529)
+
+
+def test_y_takes_red_green_blue():
+    weights = [metrics.luma(colour(*rgb))[0, 0] - 16 for rgb in np.eye(3, dtype=np.uint8) * 255]
+    np.testing.assert_allclose(weights, [65.481, 128.553, 24.966])
+
+
+def test_grey_is_taken_as_it_is():
+    assert metrics.luma(np.full((3, 3), 255, np.uint8))[0, 0] == 255
+
+
+def test_border_of_scale_pixels_is_shaved():
+    wrong = colour(0, 0, 0)
+    wrong[3:-3, 3:-3] = 255
+    assert metrics.psnr(colour(255, 255, 255), wrong, 3) == np.inf
+    assert metrics.psnr(colour(255, 255, 255), wrong, 2) < 30
+
+
+def test_lr_is_made_by_matlabs_bicubic():
+    column = np.zeros((16, 16), np.uint8)
+    column[:, 8] = 255
+    # The kernel with a = -0.5, twice as wide: 0.4336, 0.1133, and less than 0, times 255.
+    expected = [0, 0, 0, 29, 111, 0, 0, 0]
+    np.testing.assert_array_equal(resize.downscale(column, 2), [expected] * 8)
+
+
+def test_lr_is_rounded_after_the_rows_and_after_the_columns():
+    picture = smooth_picture(24, 20, 1)[..., 0]
+    kernel = np.array([-0.01171875, -0.03515625, 0.11328125, 0.43359375])
+    kernel = np.concatenate([kernel, kernel[::-1]])
+
+    def reduced(rows):
+        padded = np.pad(rows.astype(float), ((3, 3), (0, 0)), "symmetric")
+        sums = [kernel @ padded[n : n + 8] for n in range(0, len(rows), 2)]
+        return np.floor(np.clip(sums, 0, 255) + 0.5)
+
+    np.testing.assert_array_equal(resize.downscale(picture, 2), reduced(reduced(picture).T).T)
+
+
+def test_mean_is_of_the_pictures_psnrs():
+    rows = [
+        {"scores": {"bicubic": {"psnr": psnr, "ssim": 1.0, "rgb_psnr": psnr}}} for psnr in (20, 40)
+    ]
+    assert tables.means(rows, ["bicubic"])["bicubic"]["psnr"] == 30
+
+
+def test_ssim_has_a_gaussian_window():
+    point = np.zeros((31, 31), np.uint8)
+    point[15, 15] = 255
+    window = np.exp(-(np.arange(-13, 14) ** 2) / (2 * 1.5**2)) * (np.abs(np.arange(-13, 14)) <= 5)
+    mean = 255 * np.outer(window, window)[5:-5, 5:-5] / window.sum() ** 2
+    c1, c2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
+    expected = np.mean(c1 / (mean**2 + c1) * c2 / (255 * mean - mean**2 + c2))
+    dark = np.zeros_like(point)
+    # The windows are centred 5 pixels inside, of what is 2 pixels inside.
+    assert metrics.ssim(point, dark, 2) == pytest.approx(expected, abs=1e-9)
+
+
+def bicubic_scores():
+    """Bicubic enlargement of the samples, from file to scores."""
+    rows, _, _ = evaluate.evaluate(testsets.find(SAMPLES, 2), 2)
+    return {row["name"]: row["scores"]["bicubic"] for row in rows}
+
+
+def test_scores_of_bicubic_on_the_samples():
+    found = bicubic_scores()
+    assert set(found) == set(SAMPLE_SCORES[2])
+    for name, expected in SAMPLE_SCORES[2].items():
+        values = tuple(round(found[name][key], 4) for key in tables.KEYS)
+        assert values == expected, name
+
+
+def full_range(picture):
+    return picture @ np.array([0.299, 0.587, 0.114])
+
+
+def without_antialiasing(picture, scale):
+    return cv2.resize(picture, None, fx=1 / scale, fy=1 / scale, interpolation=cv2.INTER_CUBIC)
+
+
+def by_pillow(picture, scale):
+    size = picture.shape[1] // scale, picture.shape[0] // scale
+    return np.asarray(Image.fromarray(picture).resize(size, Image.Resampling.BICUBIC))
+
+
+def pooled(rows, methods):
+    errors = [10 ** (-row["scores"][methods[0]]["psnr"] / 10) for row in rows]
+    return {methods[0]: {"psnr": -10 * np.log10(np.mean(errors))}}
+
+
+def uniform_blur(picture):
+    inside = slice(metrics.SSIM_RADIUS, -metrics.SSIM_RADIUS)
+    return cv2.blur(picture, (11, 11))[inside, inside]
+
+
+luma = metrics.luma
+# What people get wrong: name -> where, the mistake, and the test that must notice.
+MISTAKES = {
+    "Y of full range": ((metrics,), "luma", full_range, test_y_is_of_limited_range),
+    "Y rounded": ((metrics,), "luma", lambda p: np.round(luma(p)), test_y_is_not_rounded),
+    "BGR": ((metrics,), "luma", lambda p: luma(p[..., ::-1]), test_y_takes_red_green_blue),
+    "grey as RGB": (
+        (metrics,),
+        "luma",
+        lambda p: luma(p if p.ndim == 3 else np.dstack([p] * 3)),
+        test_grey_is_taken_as_it_is,
+    ),
+    "no border shaved": (
+        (metrics,),
+        "_inside",
+        lambda reference, picture, border: (reference, picture),
+        test_border_of_scale_pixels_is_shaved,
+    ),
+    "OpenCV's bicubic": (
+        (resize, restore, testsets),
+        "downscale",
+        without_antialiasing,
+        test_lr_is_made_by_matlabs_bicubic,
+    ),
+    "Pillow's bicubic": (
+        (resize, restore, testsets),
+        "downscale",
+        by_pillow,
+        test_lr_is_rounded_after_the_rows_and_after_the_columns,
+    ),
+    "pooled error": ((tables,), "means", pooled, test_mean_is_of_the_pictures_psnrs),
+    "uniform window": ((metrics,), "_blur", uniform_blur, test_ssim_has_a_gaussian_window),
+}
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_mistake_makes_its_test_fail(name, monkeypatch):
+    where, function, mistake, test = MISTAKES[name]
+    test()
+    for module in where:
+        monkeypatch.setattr(module, function, mistake)
+    with pytest.raises(AssertionError):
+        test()
+
+
+# The samples are in colour and scored one by one.
+@pytest.mark.parametrize("name", sorted(set(MISTAKES) - {"grey as RGB", "pooled error"}))
+def test_mistake_changes_the_scores_of_the_samples(name, monkeypatch):
+    where, function, mistake, _ = MISTAKES[name]
+    for module in where:
+        monkeypatch.setattr(module, function, mistake)
+    with pytest.raises(AssertionError):
+        test_scores_of_bicubic_on_the_samples()
+
+
+# ---- published figures ----
+
+
+@pytest.mark.parametrize(("name", "scale"), BICUBIC)
+def test_bicubic_scores_of_the_benchmarks(benchmarks, name, scale):
+    _, (summary,), refused = evaluate.evaluate(testsets.find(benchmarks / name, scale), scale)
+    mean = summary["mean"]["bicubic"]
+    assert not refused
+    assert summary["pictures"] == {"Set5": 5, "Set14": 14}[name]
+    assert (round(mean["psnr"], 3), round(mean["ssim"], 4)) == BICUBIC[name, scale]
+    assert summary["given_lr_equal_to_bicubic"] == summary["given_lr"]
+
+
+@pytest.mark.parametrize("scale", RCAN)
+def test_published_pictures_of_rcan_score_as_in_its_paper(benchmarks, scale):
+    test_sets = testsets.find(benchmarks / "Set5", scale)
+    compared = compare.find_compared([str(benchmarks / "Set5" / "RCAN")], test_sets, scale)
+    _, (summary,), refused = evaluate.evaluate(test_sets, scale, compared=compared)
+    mean = summary["mean"]["RCAN"]
+    assert not refused
+    assert (round(mean["psnr"], 2), round(mean["ssim"], 4)) == RCAN[scale]

@@ -1,0 +1,448 @@
+import math
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from superres.images.resize import downscale
+from superres.images.write import write_picture
+from superres.scoring import compare, testsets
+from support import smooth_picture
+
+NAMES = ("baby", "bird")
+
+
+def write(path, picture):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_picture(path, picture, {})
+
+
+def lay_out(folder, hr="HR/{}.png", lr="", names=NAMES, scale=2):
+    """Writes pictures of 40x52 and, where `lr` says a place, LR pictures that are not bicubic's."""
+    for seed, name in enumerate(names):
+        picture = smooth_picture(40, 52, seed=seed)
+        write(folder / hr.format(name), picture)
+        if lr:
+            write(folder / lr.format(name), picture[::scale, ::scale])
+    return folder
+
+
+# ---- layouts ----
+
+LAYOUTS = {
+    "ours": ("Set5", "HR/{}.png", "LR/x2/{}.png"),
+    "EDSR's": ("Set5", "HR/{}.png", "LR_bicubic/X2/{}x2.png"),
+    "BasicSR's": ("Set5", "GTmod12/{}.png", "LRbicx2/{}.png"),
+    "SelfExSR's": ("Set5", "image_SRF_2/{}_SRF_2_HR.png", "image_SRF_2/{}_SRF_2_LR.png"),
+    "DIV2K's": (
+        "DIV2K",
+        "DIV2K_valid_HR/{}.png",
+        "DIV2K_valid_LR_bicubic/X2/{}x2.png",
+    ),
+}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_layout_is_recognised_and_its_lr_used(tmp_path, layout):
+    name, hr, lr = LAYOUTS[layout]
+    lay_out(tmp_path / "set5", hr, lr)
+    (found,) = testsets.find(tmp_path / "set5", 2)
+    assert found.name == name
+    assert [pair.name.name.split("_")[0].split(".")[0] for pair in found.pairs] == list(NAMES)
+    for pair in found.pairs:
+        hr, lr, notes = testsets.read_pair(pair, 2)
+        np.testing.assert_array_equal(lr, hr[::2, ::2])
+        assert not notes
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_folder_of_the_originals_itself_is_recognised(tmp_path, monkeypatch, layout):
+    name, hr, lr = LAYOUTS[layout]
+    lay_out(tmp_path / "set5", hr, lr)
+    place = tmp_path / "set5" / hr.split("/")[0]
+    (found,) = testsets.find(place, 2)
+    assert (found.name, found.known) == (name, name)
+    assert [pair.lr.is_file() for pair in found.pairs] == [True, True]
+    monkeypatch.chdir(place)
+    assert testsets.find(".", 2)[0].name == name
+    monkeypatch.chdir(place.parent)
+    assert testsets.find(place.name, 2)[0].name == name
+
+
+@pytest.mark.parametrize(
+    ("hr", "lr"),
+    [
+        ("hr/{}.png", "lr/X2/{}.png"),
+        ("GT/{}.png", "LR/{}.png"),
+        ("GT/{}.png", "LR/{}x2.png"),
+        ("HR/{}.png", "LR/x2/{}_x2.png"),
+        ("gtmod12/{}.png", "LRbicX2/{}.png"),
+    ],
+)
+def test_layouts_vary_a_little(tmp_path, hr, lr):
+    lay_out(tmp_path / "Set5", hr, lr)
+    for place in tmp_path, tmp_path / "Set5", tmp_path / "Set5" / hr.split("/")[0]:
+        (found,) = testsets.find(place, 2)
+        assert found.name == "Set5"
+        assert [pair.lr.is_file() for pair in found.pairs] == [True, True]
+
+
+def test_rcans_layout(tmp_path):
+    for scale in 2, 3:
+        for name in "Set5", "B100":
+            end = f"{name}/x{scale}/{{}}"
+            lay_out(tmp_path, f"HR/{end}_HR_x{scale}.png", f"LR/LRBI/{end}_LRBI_x{scale}.png")
+    found = testsets.find(tmp_path, 2)
+    assert [one.name for one in found] == ["Set5", "B100"]
+    assert found[0].layout == "HR in HR/Set5/x2, LR in LR/LRBI/Set5/x2"
+    for one in found:
+        for pair in one.pairs:
+            assert pair.lr.name == pair.hr.name.replace("HR", "LRBI")
+            hr, lr, _ = testsets.read_pair(pair, 2)
+            np.testing.assert_array_equal(lr, hr[::2, ::2])
+    write(tmp_path / "SR/RCAN/Set5/x2/baby_RCAN_BIx2.png", smooth_picture(4, 4))
+    found = compare.find_results(tmp_path / "SR/RCAN", found[0], 2)
+    assert [path.name for path in found.values()] == ["baby_RCAN_BIx2.png"]
+    shutil.rmtree(tmp_path / "LR")
+    assert testsets.find(tmp_path, 3)[0].layout == "HR in HR/Set5/x3, LR made here"
+
+
+@pytest.mark.parametrize("name", ["LRBI", "LR", "lr_x2", "LRbicx2", "Set5_LR_bicubic"])
+def test_lr_pictures_are_no_originals(tmp_path, name):
+    """Where a folder's name says what is in it, wherever it lies."""
+    lay_out(tmp_path / "Set5", "HR/{}.png")
+    lay_out(tmp_path / name / "Set5" / "x2", "{}_LRBI_x2.png")
+    (found,) = testsets.find(tmp_path, 2)
+    assert (found.name, len(found.pairs)) == ("Set5", 2)
+    assert found.layout == f"HR in HR, LR made here; {name}, by the name LR pictures, left out"
+    lay_out(tmp_path / "mine", "{}.png")
+    lay_out(tmp_path / "mine", f"more/{name}/{{}}.png")
+    (found,) = testsets.find(tmp_path / "mine", 2)
+    assert [pair.name.name for pair in found.pairs] == ["baby.png", "bird.png"]
+    assert f"{name}, by the name LR pictures, left out" in found.layout
+    (found,) = testsets.find(tmp_path / "mine" / "more" / name, 2)
+    assert len(found.pairs) == 2
+    assert "though the folder is named as one of LR pictures" in found.layout
+
+
+@pytest.mark.parametrize("name", ["LRRH", "colr", "flr1", "alright", "lrmine"])
+def test_names_that_only_look_like_lr(tmp_path, name):
+    lay_out(tmp_path / "mine", f"{name}/{{}}.png")
+    (found,) = testsets.find(tmp_path / "mine", 2)
+    assert len(found.pairs) == 2
+    assert found.layout == "HR pictures, LR made here"
+
+
+@pytest.mark.parametrize("scale", [3, 4])
+def test_lr_of_another_scale_is_made(tmp_path, scale):
+    lay_out(tmp_path, *LAYOUTS["ours"][1:])
+    (found,) = testsets.find(tmp_path, scale)
+    assert [pair.lr for pair in found.pairs] == [None, None]
+    hr, lr, _ = testsets.read_pair(found.pairs[0], scale)
+    np.testing.assert_array_equal(lr, downscale(hr, scale))
+
+
+def test_selfexsr_without_the_scale(tmp_path):
+    """As its Urban100, which has nothing for x3."""
+    lay_out(tmp_path, *LAYOUTS["SelfExSR's"][1:])
+    lay_out(tmp_path, "image_SRF_16/{}_SRF_16_HR.png", "image_SRF_16/{}_SRF_16_LR.png")
+    (found,) = testsets.find(tmp_path, 3)
+    assert [(pair.hr.parent.name, pair.lr) for pair in found.pairs] == [("image_SRF_2", None)] * 2
+    none = "LR made here, for there is none for x3 in image_SRF_2, image_SRF_16"
+    assert found.layout == f"*_HR in image_SRF_2, {none}"
+    with pytest.raises(ValueError, match=r"image_SRF_2: expected image_SRF_4 for x4"):
+        testsets.find(tmp_path / "image_SRF_2", 4)
+
+
+def test_plain_folder_is_one_test_set(tmp_path):
+    lay_out(tmp_path / "mine", "{}.png")
+    lay_out(tmp_path / "mine", "more/{}.png")
+    (found,) = testsets.find(tmp_path / "mine", 2)
+    assert found.name == "mine"
+    names = [pair.name.as_posix() for pair in found.pairs]
+    assert names == ["baby.png", "bird.png", "more/baby.png", "more/bird.png"]
+
+
+def test_folder_of_test_sets(tmp_path):
+    lay_out(tmp_path / "Urban100", "{}.png")
+    lay_out(tmp_path / "Set14", "HR/{}.png")
+    lay_out(tmp_path / "Set5", *LAYOUTS["BasicSR's"][1:])
+    lay_out(tmp_path / "a", "HR/{}.png")
+    lay_out(tmp_path / "plain", "{}.png")
+    (tmp_path / "empty").mkdir()
+    found = testsets.find(tmp_path, 2)
+    assert [one.name for one in found] == ["Set5", "Set14", "Urban100", "a", "plain"]
+
+
+def test_div2k_beside_other_test_sets(tmp_path):
+    lay_out(tmp_path, *LAYOUTS["DIV2K's"][1:])
+    lay_out(tmp_path, "DIV2K_train_HR/{}.png")
+    lay_out(tmp_path, "DIV2K_valid_LR_unknown/X2/{}.png")
+    lay_out(tmp_path / "Set5", *LAYOUTS["ours"][1:])
+    found = testsets.find(tmp_path, 2)
+    assert [(one.name, len(one.pairs)) for one in found] == [("Set5", 2), ("DIV2K", 2)]
+
+
+def test_test_sets_further_down_are_found_each_with_its_lr(tmp_path):
+    lay_out(tmp_path / "data" / "a" / "b" / "c" / "d" / "Set5", *LAYOUTS["ours"][1:])
+    lay_out(tmp_path / "data" / "a" / "b" / "c" / "d" / "Set5", "RCAN/x2/{}.png")
+    lay_out(tmp_path / "data" / "B100", "{}.png")
+    lay_out(tmp_path / "data" / ".hidden" / "Set14", "{}.png")
+    found = testsets.find(tmp_path, 2)
+    assert [(one.name, len(one.pairs)) for one in found] == [("Set5", 2), ("B100", 2)]
+    assert all(pair.lr for pair in found[0].pairs)
+
+
+def test_links_to_folders_above_are_not_followed(tmp_path):
+    lay_out(tmp_path / "all" / "Set5", *LAYOUTS["ours"][1:])
+    (tmp_path / "all" / "loop").symlink_to(tmp_path / "all")
+    assert [one.name for one in testsets.find(tmp_path / "all", 2)] == ["Set5"]
+
+
+@pytest.mark.parametrize("place", ["LR_x2/{}.png", "LR/x3/{}.png", "LR_bicubic/X4/{}.png"])
+def test_lr_that_is_there_but_not_used_is_told(tmp_path, place):
+    lay_out(tmp_path, "HR/{}.png", place)
+    (found,) = testsets.find(tmp_path, 2)
+    unused = place.split("/")[0]
+    assert found.layout == f"HR in HR, LR made here, for there is none for x2 in {unused}"
+
+
+def test_lr_of_another_format(tmp_path):
+    lay_out(tmp_path, "HR/{}.png", "LR/x2/{}.bmp")
+    (found,) = testsets.find(tmp_path, 2)
+    assert [pair.lr.name for pair in found.pairs] == ["baby.bmp", "bird.bmp"]
+    assert all(pair.lr.is_file() for pair in found.pairs)
+
+
+def test_pictures_beside_test_sets_are_a_test_set(tmp_path):
+    lay_out(tmp_path / "mine" / "Set5", *LAYOUTS["ours"][1:])
+    lay_out(tmp_path / "mine", "{}.png", names=["loose"])
+    found = testsets.find(tmp_path / "mine", 2)
+    assert [(one.name, len(one.pairs)) for one in found] == [("Set5", 2), ("mine", 1)]
+    assert found[1].layout == "HR pictures beside test sets, LR made here"
+
+
+def test_single_pictures_are_a_test_set(tmp_path):
+    lay_out(tmp_path, "{}.png")
+    found = testsets.of_pictures([tmp_path / "bird.png", tmp_path / "baby.png"])
+    assert [pair.name.name for pair in found.pairs] == ["bird.png", "baby.png"]
+    found = testsets.of_pictures([tmp_path / "a" / "baby.png", tmp_path / "b" / "baby.png"])
+    assert [pair.name.as_posix() for pair in found.pairs] == ["a/baby.png", "b/baby.png"]
+    with pytest.raises(ValueError, match=r"baby.png.*expected different names"):
+        testsets.of_pictures([tmp_path / "baby.png"] * 2)
+
+
+def test_current_folder_has_a_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(lay_out(tmp_path / "Set5"))
+    assert testsets.find(".", 2)[0].name == "Set5"
+    monkeypatch.chdir(lay_out(tmp_path / "plain", "{}.png"))
+    assert testsets.find(".", 2)[0].name == "plain"
+    (tmp_path / "plain" / "inner").mkdir()
+    monkeypatch.chdir(tmp_path / "plain" / "inner")
+    assert testsets.find("..", 2)[0].name == "plain"
+
+
+@pytest.mark.parametrize("name", ["none", "empty", "Set5/HR"])
+def test_folder_without_pictures(tmp_path, name):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "Set5" / "HR").mkdir(parents=True)
+    message = "no such folder" if name == "none" else "no pictures found in it"
+    with pytest.raises(ValueError, match=message):
+        testsets.find(tmp_path / name.split("/")[0], 2)
+
+
+def test_published_figures_are_those_of_the_known_pictures():
+    bicubic = {"psnr": 33.67, "ssim": 0.93, "rgb_psnr": 26.6}
+    assert testsets.published("Set5", 2, bicubic) == {
+        "EDSR-baseline": {"psnr": 37.99, "ssim": 0.9604},
+        "EDSR": {"psnr": 38.11, "ssim": 0.9601},
+    }
+    assert testsets.published("DIV2K", 4, bicubic)["EDSR"] == {"rgb_psnr": 29.25}
+    assert testsets.published("DIV2K", 3, bicubic) == {}
+    assert testsets.published("Set5", 3, bicubic) == {}
+    assert testsets.published("Set5", 2, bicubic | {"psnr": math.inf}) == {}
+
+
+# ---- pairs ----
+
+
+def pair(tmp_path, hr, lr=None):
+    write(tmp_path / "hr.png", hr)
+    if lr is None:
+        return testsets.Pair(tmp_path / "hr.png", None, Path("hr.png"))
+    write(tmp_path / "lr.png", lr)
+    return testsets.Pair(tmp_path / "hr.png", tmp_path / "lr.png", Path("hr.png"))
+
+
+def test_hr_is_cropped_to_a_multiple_of_the_scale(tmp_path):
+    picture = smooth_picture(41, 52)
+    hr, lr, _ = testsets.read_pair(pair(tmp_path, picture), 3)
+    np.testing.assert_array_equal(hr, picture[:39, :51])
+    np.testing.assert_array_equal(lr, downscale(hr, 3))
+
+
+def test_missing_lr_is_named(tmp_path):
+    one = pair(tmp_path, smooth_picture(40, 40), smooth_picture(20, 20))
+    one.lr.unlink()
+    with pytest.raises(ValueError, match=r"its LR picture is missing: expected .*lr.png"):
+        testsets.read_pair(one, 2)
+
+
+def test_lr_of_another_size_is_refused(tmp_path):
+    one = pair(tmp_path, smooth_picture(41, 52), smooth_picture(20, 25))
+    message = r"lr.png has 25x20 pixels: expected 26x20, the original's 52x41 divided by 2"
+    with pytest.raises(ValueError, match=message):
+        testsets.read_pair(one, 2)
+
+
+def test_grey_original_stays_grey(tmp_path):
+    grey = smooth_picture(20, 22, 1)[..., 0]
+    hr, lr, notes = testsets.read_pair(pair(tmp_path, grey), 2)
+    assert (hr.shape, lr.shape, notes) == ((20, 22), (10, 11), [])
+    small = np.repeat(grey[::2, ::2, None], 3, axis=2)
+    hr, lr, notes = testsets.read_pair(pair(tmp_path, grey, small), 2)
+    np.testing.assert_array_equal(lr, grey[::2, ::2])
+    assert notes == ["LR reduced to grey, as the original is"]
+
+
+def test_16_bits_are_rounded_to_8_and_said(tmp_path):
+    picture = smooth_picture(20, 20, dtype=np.uint16)
+    hr, _, notes = testsets.read_pair(pair(tmp_path, picture), 2)
+    np.testing.assert_array_equal(hr, np.round(picture / 257).astype(np.uint8))
+    assert notes == ["original of 16 bits, rounded to 8"]
+
+
+def test_transparency_is_left_out_and_said(tmp_path):
+    picture = smooth_picture(20, 20, 4)
+    hr, _, notes = testsets.read_pair(pair(tmp_path, picture), 2)
+    np.testing.assert_array_equal(hr, picture[..., :3])
+    assert notes == ["transparency of original left out"]
+
+
+def test_picture_too_small_to_be_scored(tmp_path):
+    with pytest.raises(ValueError, match="14x40 in multiples of 2: expected at least 15x15"):
+        testsets.read_pair(pair(tmp_path, smooth_picture(40, 14)), 2)
+
+
+# ---- pictures of other programs ----
+
+
+def found_in(folder, names, scale=2, set_name="Set5"):
+    pairs = [testsets.Pair(Path("hr") / name, None, Path(name)) for name in names]
+    test_set = testsets.TestSet(set_name, folder, "", pairs)
+    found = compare.find_results(folder, test_set, scale)
+    return {name.as_posix(): path.relative_to(folder).as_posix() for name, path in found.items()}
+
+
+@pytest.mark.parametrize(
+    ("name", "result"),
+    [
+        ("baby.png", "baby.png"),
+        ("baby.bmp", "baby.png"),
+        ("baby.png", "baby_x2.png"),
+        ("baby.png", "babyx2.png"),
+        ("baby.png", "baby_RCAN_x2.png"),
+        ("baby.png", "x2/baby_x2_SR.png"),
+        ("baby.png", "X2/baby.png"),
+        ("baby.png", "Set5/baby.png"),
+        ("baby.png", "set5/x2/babyx2.png"),
+        ("a/baby.png", "a/baby.png"),
+        ("img_001_SRF_2_HR.png", "img_001.png"),
+        ("img_001_SRF_2_HR.png", "img_001_SRF_2_HR.png"),
+        ("img_001_SRF_2_HR.png", "img_001_SRF_2_SR.png"),
+        ("baby.png", "BABY.PNG"),
+        ("Baby.png", "baby.jpg"),
+        ("baby.png", "Baby_RCAN_X2.png"),
+        ("a/baby.png", "A/BabyX2.png"),
+    ],
+)
+def test_results_are_found_by_their_names(tmp_path, name, result):
+    write(tmp_path / result, smooth_picture(4, 4))
+    assert found_in(tmp_path, [name]) == {name: result}
+
+
+def test_results_of_the_scale_are_taken(tmp_path):
+    for folder in "x2", "x3":
+        write(tmp_path / folder / "baby.png", smooth_picture(4, 4))
+    assert found_in(tmp_path, ["baby.png"], 3) == {"baby.png": "x3/baby.png"}
+
+
+def test_result_that_fits_another_better_is_left_to_it(tmp_path):
+    for name in "a_b.png", "a10.png":
+        write(tmp_path / name, smooth_picture(4, 4))
+    assert found_in(tmp_path, ["a.png", "a1.png", "a_b.png"]) == {"a_b.png": "a_b.png"}
+
+
+def test_result_of_the_same_case_is_taken_first(tmp_path):
+    for name in "baby.png", "Baby_x2.png", "Bird_x2.png":
+        write(tmp_path / name, smooth_picture(4, 4))
+    assert found_in(tmp_path, ["bird.png", "baby.png", "Baby.bmp"]) == {
+        "baby.png": "baby.png",
+        "Baby.bmp": "Baby_x2.png",
+        "bird.png": "Bird_x2.png",
+    }
+
+
+def test_result_belongs_to_the_longest_name_that_it_begins_with(tmp_path):
+    write(tmp_path / "cat_2_x2.png", smooth_picture(4, 4))
+    names = ["cat.png", "cat_2.png"]
+    assert found_in(tmp_path, names) == {"cat_2.png": "cat_2_x2.png"}
+    write(tmp_path / "cat_x2.png", smooth_picture(4, 4))
+    assert found_in(tmp_path, names) == {"cat_2.png": "cat_2_x2.png", "cat.png": "cat_x2.png"}
+
+
+def test_results_of_another_scale_are_not_taken(tmp_path):
+    write(tmp_path / "x3" / "baby.png", smooth_picture(4, 4))
+    with pytest.raises(ValueError, match=r"COMPARE = '.*x3': expected pictures of x2"):
+        found_in(tmp_path / "x3", ["baby.png"])
+    assert found_in(tmp_path, ["baby.png"]) == {}
+    for name in "baby_x3.png", "baby_x3_SR.png", "babyx4.png":
+        write(tmp_path / name, smooth_picture(4, 4))
+    assert found_in(tmp_path, ["baby.png"]) == {}
+    write(tmp_path / "baby_x2_SR.png", smooth_picture(4, 4))
+    assert found_in(tmp_path, ["baby.png"]) == {"baby.png": "baby_x2_SR.png"}
+
+
+def test_originals_are_no_results(tmp_path):
+    hr = tmp_path / "img_1_SRF_2_HR.png"
+    for path in hr, tmp_path / "img_1_SRF_2_LR.png", tmp_path / "img_1_SRF_2_RCAN.png":
+        write(path, smooth_picture(4, 4))
+    pair = testsets.Pair(hr, tmp_path / "img_1_SRF_2_LR.png", Path(hr.name))
+    test_set = testsets.TestSet("Set5", tmp_path, "", [pair])
+    found = compare.find_results(tmp_path, test_set, 2)
+    assert found == {Path(hr.name): tmp_path / "img_1_SRF_2_RCAN.png"}
+
+
+def test_several_results_for_one_original(tmp_path):
+    for name in "baby_A.png", "baby_B.png":
+        write(tmp_path / name, smooth_picture(4, 4))
+    with pytest.raises(ValueError, match=r"baby_A.png, .*baby_B.png all fit baby.png"):
+        found_in(tmp_path, ["baby.png"])
+
+
+def test_results_folder_that_is_not_there(tmp_path):
+    with pytest.raises(ValueError, match=r"COMPARE = '.*none': no such folder"):
+        found_in(tmp_path / "none", ["baby.png"])
+    write(tmp_path / "baby.png", smooth_picture(4, 4))
+    with pytest.raises(ValueError, match=r"COMPARE = '.*baby.png': expected a folder"):
+        found_in(tmp_path / "baby.png", ["baby.png"])
+
+
+def test_program_is_named_by_its_folder(tmp_path):
+    assert compare.label(tmp_path / "RCAN" / "x2") == "RCAN"
+    assert compare.label(tmp_path / "RCAN") == "RCAN"
+    assert compare.label(tmp_path / "RCAN" / "Set5" / "x2") == "RCAN"
+    assert compare.label(tmp_path / "RCAN" / "bsd100") == "RCAN"
+
+
+def test_result_in_other_colours_or_size(tmp_path):
+    grey = smooth_picture(20, 20, 1)[..., 0]
+    write(tmp_path / "sr.png", np.repeat(grey[..., None], 3, axis=2))
+    notes = []
+    read = compare.read_result(tmp_path / "sr.png", grey, notes)
+    np.testing.assert_array_equal(read, grey)
+    assert notes == ["sr.png reduced to grey, as the original is"]
+    with pytest.raises(ValueError, match=r"^20x20 pixels, expected 22x20"):
+        compare.read_result(tmp_path / "sr.png", smooth_picture(20, 22), notes)
+    assert len(notes) == 1

@@ -1,0 +1,449 @@
+import errno
+import functools
+import json
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import evaluate
+import utils
+from superres.images.read import read_rgb
+from superres.images.write import write_picture
+from superres.runtime import backend
+from superres.scoring import metrics, testsets
+from superres.scoring.restore import restore
+from support import ROOT, smooth_picture
+
+
+@functools.cache
+def shipped_score(folder, scale, precision):
+    """Mean PSNR of the shipped weights on a benchmark's folder."""
+    weights = ROOT / "weights" / f"edsr_small_x{scale}.keras"
+    upscaler = utils.load(weights, precision=precision)
+    test_sets = testsets.find(folder, upscaler.scale)
+    _, (summary,), refused = evaluate.evaluate(test_sets, upscaler.scale, upscaler)
+    assert not refused
+    return summary["mean"]["prediction"]["psnr"]
+
+
+@pytest.mark.parametrize(
+    ("scale", "name", "least"),
+    [
+        (2, "Set5", 37.69),
+        (2, "Set14", 33.06),
+        (3, "Set5", 33.89),
+        (3, "Set14", 29.83),
+        (4, "Set5", 31.61),
+        (4, "Set14", 28.15),
+    ],
+)
+def test_shipped_small_weights(benchmarks, scale, name, least):
+    assert shipped_score(benchmarks / name, scale, "float32") >= least
+
+
+@pytest.mark.parametrize("name", ["Set5", "Set14"])
+def test_bfloat16_costs_less_than_a_hundredth_of_a_decibel(benchmarks, name):
+    exact, fast = (shipped_score(benchmarks / name, 2, p) for p in ("float32", "bfloat16"))
+    assert abs(exact - fast) < 0.01
+
+
+# ---- the command ----
+
+
+@pytest.fixture
+def benchmark(tmp_path, monkeypatch):
+    """A folder Set with HR/ and LR/x2/ whose LR pictures are not our own bicubic's."""
+    for n, name in enumerate(["a.png", "b.png"]):
+        hr = smooth_picture(41, 52, seed=n)
+        for place, picture in ("HR", hr), ("LR/x2", hr[:40:2, ::2]):
+            (tmp_path / "Set" / place).mkdir(parents=True, exist_ok=True)
+            write_picture(tmp_path / "Set" / place / name, picture, {})
+    (tmp_path / "evaluation").mkdir()
+    monkeypatch.chdir(tmp_path)
+    return tmp_path / "Set"
+
+
+def results(tmp_path):
+    return json.loads((tmp_path / "evaluation/results.json").read_text())
+
+
+def test_command_writes_results_and_pictures(tmp_path, benchmark, small_weights, capsys):
+    write_picture(benchmark / "HR" / "tiny.png", smooth_picture(4, 4), {})
+    write_picture(benchmark / "LR" / "x2" / "tiny.png", smooth_picture(2, 2), {})
+    assert evaluate.main([str(benchmark), "--weights", str(small_weights)]) == 1
+    captured = capsys.readouterr()
+    assert "mean of 2" in captured.out
+    assert "tiny.png: 4x4 in multiples of 2: expected at least 15x15 to be scored" in captured.err
+    found = results(tmp_path)
+    assert found["scale"] == 2
+    assert found["weights"] == "small.keras"
+    marks = ("", "bicubic_", "nearest_")
+    keys = {f"{mark}{key}" for mark in marks for key in ("psnr", "ssim", "rgb_psnr")}
+    assert [set(row) for row in found["images"]] == [keys | {"name", "test_set", "notes"}] * 2
+    for key in keys:
+        assert found["mean"][key] == pytest.approx(np.mean([r[key] for r in found["images"]]))
+    for name in "a.png", "b.png":
+        hr = read_rgb(benchmark / "HR" / name)[:40]
+        sr = read_rgb(tmp_path / "evaluation/output" / name)
+        row = next(row for row in found["images"] if row["name"] == name)
+        assert metrics.psnr(hr, sr, 2) == pytest.approx(row["psnr"])
+        assert metrics.psnr_rgb(hr, sr, 2) == pytest.approx(row["rgb_psnr"])
+        combined = Image.open(tmp_path / "evaluation/Combined" / name)
+        assert combined.width >= 3 * 52
+        assert combined.height > 40
+        assert Image.open(tmp_path / "evaluation/figures" / name).width > 3 * 52
+    assert "2 of 3" in (tmp_path / "evaluation/results.md").read_text()
+    assert "a.png" in (tmp_path / "evaluation/report.html").read_text()
+
+
+def test_one_bad_picture_does_not_end_the_rest(tmp_path, benchmark, small_weights, capsys):
+    (benchmark / "LR/x2/a.png").unlink()
+    assert evaluate.main([str(benchmark), "--weights", str(small_weights)]) == 1
+    assert "a.png: its LR picture is missing: expected" in capsys.readouterr().err
+    assert [row["name"] for row in results(tmp_path)["images"]] == ["b.png"]
+
+
+def test_several_test_sets_at_once(tmp_path, benchmark, small_weights, capsys):
+    (benchmark / "HR").rename(tmp_path / "plain")
+    shutil.copytree(tmp_path / "plain", benchmark / "HR")
+    words = ["--weights", str(small_weights)]
+    assert evaluate.main([str(benchmark), *words, "plain"]) == 0
+    found = results(tmp_path)
+    assert [(row["test_set"], row["name"]) for row in found["images"]] == [
+        ("Set", "a.png"),
+        ("Set", "b.png"),
+        ("plain", "a.png"),
+        ("plain", "b.png"),
+    ]
+    assert [one["given_lr"] for one in found["test_sets"]] == [2, 0]
+    assert (tmp_path / "evaluation/output/Set/a.png").is_file()
+    assert (tmp_path / "evaluation/output/plain/a.png").is_file()
+    out = capsys.readouterr().out
+    assert "Set: 2 pictures in" in out
+    assert "(HR in HR, LR in LR/x2)" in out
+
+
+def test_single_pictures(tmp_path, benchmark, capsys):
+    words = [f"Set/HR/{name}.png" for name in "ba"] + ["--weights", "none", "--scale", "2"]
+    assert evaluate.main(words) == 0
+    assert [row["name"] for row in results(tmp_path)["images"]] == ["b.png", "a.png"]
+    assert "pictures: 2 pictures in Set/HR (single pictures" in capsys.readouterr().out
+    assert evaluate.main(words[1:]) == 0
+    assert "pictures: 1 picture in Set/HR" in capsys.readouterr().out
+
+
+def test_notes_are_told(tmp_path, benchmark, capsys):
+    picture = smooth_picture(40, 40, 4, dtype=np.uint16)
+    write_picture(tmp_path / "deep.png", picture, {})
+    assert evaluate.main(["deep.png", "--weights", "none", "--scale", "2"]) == 0
+    notes = [
+        f"pictures, deep.png: {text}"
+        for text in ("original of 16 bits, rounded to 8", "transparency of original left out")
+    ]
+    error = capsys.readouterr().err
+    written = (tmp_path / "evaluation/results.md").read_text()
+    for note in notes:
+        assert f"note: {note}\n" in error
+        assert f"- {note}\n" in written
+
+
+def test_only_so_many_notes_are_printed(tmp_path, benchmark, capsys, monkeypatch):
+    monkeypatch.setattr(evaluate, "MOST_LINES", 2)
+    (tmp_path / "deep").mkdir()
+    for n in range(4):
+        write_picture(tmp_path / "deep" / f"{n}.png", smooth_picture(40, 40, dtype=np.uint16), {})
+    assert evaluate.main(["deep", "--weights", "none", "--scale", "2", "--no-pictures"]) == 0
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("note: ")]
+    assert len(lines) == 3
+    assert lines[-1] == "note: 2 more in results.md"
+    assert (tmp_path / "evaluation/results.md").read_text().count("16 bits, rounded") == 4
+
+
+REALLY_RESTORE = restore
+
+
+@pytest.fixture
+def foreground():
+    """As in a terminal: jobs in the background, which the tests may be, ignore Ctrl-C."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+def test_scores_until_ctrl_c_are_written(tmp_path, benchmark, foreground, capsys, monkeypatch):
+    count = 0
+
+    def restore(*args):
+        nonlocal count
+        count += 1
+        if count == 2:
+            signal.raise_signal(signal.SIGINT)
+        return REALLY_RESTORE(*args)
+
+    monkeypatch.setattr(evaluate, "restore", restore)
+    shutil.copytree(benchmark, tmp_path / "Set14")
+    assert evaluate.main(["Set", "Set14", "--weights", "none", "--scale", "2"]) == 130
+    assert "evaluate.py: stopped; 1 of 4 were scored" in capsys.readouterr().err
+    found = results(tmp_path)
+    assert [row["name"] for row in found["images"]] == ["a.png"]
+    assert [one["untried"] for one in found["test_sets"]] == [1, 2]
+    assert (
+        "1 of 2 pictures were left when it was stopped"
+        in (tmp_path / "evaluation/results.md").read_text()
+    )
+    assert (tmp_path / "evaluation/report.html").is_file()
+
+
+def test_ctrl_c_that_a_library_turns_into_another_error(
+    tmp_path, benchmark, foreground, capsys, monkeypatch
+):
+    def restore(*args):
+        try:
+            signal.raise_signal(signal.SIGINT)
+        except KeyboardInterrupt as error:
+            raise ValueError("graph execution error") from error
+
+    monkeypatch.setattr(evaluate, "restore", restore)
+    assert evaluate.main(["Set", "--weights", "none", "--scale", "2"]) == 130
+    error = capsys.readouterr().err
+    assert "stopped" in error
+    assert "graph execution" not in error
+    assert not (tmp_path / "evaluation/results.json").exists()
+
+
+def test_test_sets_of_one_name_are_told_apart(benchmark):
+    found = evaluate.find_test_sets([str(benchmark)] * 3, 2)
+    assert [one.name for one in found] == ["Set", "Set-2", "Set-3"]
+
+
+def test_names_of_test_sets_never_clash(tmp_path):
+    for name in ("b/p", "c/p-2", "d/p", "e/my-set", "f/my-set", "g/my-set"):
+        (tmp_path / name).mkdir(parents=True)
+        write_picture(tmp_path / name / "a.png", smooth_picture(20, 20), {})
+    folders = [
+        str(tmp_path / n) for n in ("c/p-2", "b/p", "d/p", "e/my-set", "f/my-set", "g/my-set")
+    ]
+    found = [one.name for one in evaluate.find_test_sets(folders, 2)]
+    assert found == ["p-2", "p", "p-3", "my-set", "my-set-2", "my-set-3"]
+
+
+def test_flat_picture_that_only_bicubic_restores_exactly(tmp_path, benchmark):
+    (tmp_path / "flat").mkdir()
+    write_picture(tmp_path / "flat" / "a.png", np.full((40, 40, 3), 90, np.uint8), {})
+    write_picture(tmp_path / "flat" / "b.png", smooth_picture(40, 40), {})
+    (tmp_path / "Other").mkdir()
+    for name in "ab":
+        write_picture(tmp_path / "Other" / f"{name}.png", smooth_picture(40, 40), {})
+    words = ["flat", "--weights", "none", "--scale", "2", "--compare", "Other"]
+    assert evaluate.main(words) == 0
+    lines = (tmp_path / "evaluation/results.md").read_text().splitlines()
+    (line,) = [line for line in lines if line.startswith("| a.png")]
+    assert line.split("|")[4].strip() == "−∞"
+    (line,) = [line for line in lines if line.startswith("| mean of 2")]
+    assert line.split("|")[4].strip() == "–"  # each mean is of another picture
+    assert (tmp_path / "evaluation/report.html").is_file()
+
+
+def test_name_or_shape_that_cannot_be_drawn_ends_nothing(tmp_path, benchmark, capsys):
+    (tmp_path / "odd").mkdir()
+    names = {"new\nline": 40, "wide": 16500, "plain": 40, "<img src=x>": 40, "\x1b[31m": 40}
+    for name, width in {**names, "long" * 62: 40}.items():
+        picture = np.repeat(smooth_picture(40, 20), width // 20, axis=1)
+        write_picture(tmp_path / "odd" / f"{name}.bmp", picture, {})
+    assert evaluate.main(["odd", "--weights", "none", "--scale", "2"]) == 1
+    captured = capsys.readouterr()
+    assert "long.bmp: scored, but not all of its pictures were written: " in captured.err
+    assert captured.err.count("refused") == 1
+    assert "\x1b" not in captured.out + captured.err
+    assert len(results(tmp_path)["images"]) == 6
+    assert (tmp_path / "evaluation/Combined/wide.bmp.png").is_file()
+    assert "<img" not in (tmp_path / "evaluation/results.md").read_text().replace("\\<", "")
+
+
+def test_pictures_of_another_program(tmp_path, benchmark, capsys):
+    for name in "a", "b":
+        picture = read_rgb(benchmark / "HR" / f"{name}.png")[:40]
+        picture = np.clip(picture.astype(int) + 1, 0, 255).astype(np.uint8)
+        (tmp_path / "Other" / "x2").mkdir(parents=True, exist_ok=True)
+        write_picture(tmp_path / "Other" / "x2" / f"{name}_x2.png", picture, {})
+    words = [str(benchmark), "--weights", "none", "--scale", "2", "--compare", "Other"]
+    assert evaluate.main(words) == 0
+    found = results(tmp_path)
+    assert found["weights"] is None
+    assert found["refused"] == {}
+    keys = {f"{m}_{key}" for m in ("bicubic", "nearest") for key in ("psnr", "ssim", "rgb_psnr")}
+    assert set(found["mean"]) == {*keys, "compared"}
+    assert found["mean"]["compared"]["Other"]["rgb_psnr"] > 48
+    assert " Other |" in capsys.readouterr().out
+    assert '"Other"' in (tmp_path / "evaluation/report.html").read_text()
+    assert not (tmp_path / "evaluation/output").exists()
+    write_picture(tmp_path / "Other" / "x2" / "a_x2.png", smooth_picture(9, 9), {})
+    assert evaluate.main(words) == 1
+    error = capsys.readouterr().err
+    assert "refused Other/x2/a_x2.png: 9x9 pixels, expected 52x40\n" in error
+    assert results(tmp_path)["mean"]["compared"]["Other"] is None
+
+
+def test_original_restored_exactly(tmp_path, benchmark):
+    for name in "a", "b":
+        picture = read_rgb(benchmark / "HR" / f"{name}.png")[:40]
+        picture[5, 5, 0] ^= name == "b"
+        (tmp_path / "same").mkdir(exist_ok=True)
+        write_picture(tmp_path / "same" / f"{name}.png", picture, {})
+    words = [str(benchmark), "--weights", "none", "--scale", "2", "--compare", "same"]
+    assert evaluate.main(words) == 0
+    found = results(tmp_path)
+    assert [row["compared"]["same"]["psnr"] is None for row in found["images"]] == [True, False]
+    assert 70 < found["mean"]["compared"]["same"]["psnr"] < 110
+    assert found["test_sets"][0]["restored_exactly"] == {"same": 1}
+
+
+def test_only_tables(tmp_path, benchmark, small_weights):
+    words = [str(benchmark), "--weights", str(small_weights), "--no-pictures"]
+    assert evaluate.main(words) == 0
+    names = {path.name for path in (tmp_path / "evaluation").iterdir()}
+    assert names == {"results.json", "results.md", "results.csv"}
+
+
+def test_which_network_and_why_is_said(tmp_path, benchmark, small_weights, monkeypatch, capsys):
+    monkeypatch.setattr(utils, "WEIGHTS_FOLDER", tmp_path / "shipped")
+    (tmp_path / "shipped").mkdir()
+    for name in "edsr_x2", "edsr_small_x2":
+        shutil.copy(small_weights, tmp_path / "shipped" / f"{name}.keras")
+    monkeypatch.setattr(backend, "has_gpu", lambda: False)
+    assert evaluate.main(["Set", "--no-pictures"]) == 0
+    first_line = capsys.readouterr().out.splitlines()[0]
+    assert first_line.startswith(
+        "edsr_small_x2.keras (the small network, because there is no GPU): x2, "
+    )
+    assert evaluate.main(["Set", "--no-pictures", "--network", "large"]) == 0
+    assert results(tmp_path)["weights"] == "edsr_x2.keras"
+
+
+def test_page_of_an_earlier_run_is_told_of(tmp_path, benchmark, capsys):
+    words = ["Set", "--weights", "none", "--scale", "2"]
+    assert evaluate.main(words) == 0
+    assert "earlier" not in capsys.readouterr().out
+    assert evaluate.main([*words, "--no-pictures"]) == 0
+    assert "report.html and the pictures in evaluation are of an earlier" in capsys.readouterr().out
+
+
+def test_second_word_after_compare_is_refused(benchmark, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        evaluate.main(["Set", "--compare", "A", "B"])
+    error = capsys.readouterr().err
+    assert "--compare A B: expected one value after --compare" in error
+    assert "give another one as --compare B, and what is meant for FOLDER before --compare" in error
+
+
+def test_pictures_that_would_be_replaced_are_refused(tmp_path, benchmark, capsys):
+    words = ["--weights", "none", "--scale", "2"]
+    shutil.copytree(benchmark / "HR", tmp_path / "evaluation" / "output")
+    content = (tmp_path / "evaluation/output/a.png").read_bytes()
+    for line in (["evaluation/output"], ["evaluation/output/a.png"]):
+        assert evaluate.main([*line, *words]) == 2
+        assert "lies where the pictures are written" in capsys.readouterr().err
+    assert evaluate.main(["Set", *words, "--compare", "evaluation/output"]) == 2
+    assert "a.png: lies where the pictures are written" in capsys.readouterr().err
+    assert evaluate.main(["Set", *words, "--compare", "evaluation/output", "--no-pictures"]) == 1
+    assert (tmp_path / "evaluation/output/a.png").read_bytes() == content
+
+
+@pytest.mark.parametrize("option", ["--pictures", "--no-pictures"])
+def test_what_earlier_runs_wrote_is_not_scored(
+    tmp_path, benchmark, small_weights, monkeypatch, capsys, option
+):
+    for place in "a.png", "more/b.png":
+        (tmp_path / "mine" / place).parent.mkdir(exist_ok=True, parents=True)
+        shutil.copy(benchmark / "HR" / "a.png", tmp_path / "mine" / place)
+    monkeypatch.chdir(tmp_path / "mine")
+    words = [".", "--weights", str(small_weights)]
+    assert evaluate.main(words) == 0
+    assert "left out" not in capsys.readouterr().out
+    assert evaluate.main([*words, option]) == 0
+    printed = capsys.readouterr().out
+    assert "mine: 2 pictures in" in printed
+    assert "LR made here; what earlier runs wrote into evaluation, left out)" in printed
+
+
+def test_pictures_of_one_name_but_its_ending_are_written_under_two(tmp_path):
+    pictures = {"a.jpg": 40, "a.jpg.png": 44, "b.png": 48}
+    (tmp_path / "mine").mkdir()
+    for name, height in pictures.items():
+        write_picture(tmp_path / "mine" / name, smooth_picture(height, 40), {})
+    test_sets = testsets.find(tmp_path / "mine", 2)
+    rows, _, refused = evaluate.evaluate(test_sets, 2, folder=tmp_path)
+    assert (len(rows), refused) == (3, {})
+    heights = {path.name: Image.open(path).height for path in (tmp_path / "Combined").iterdir()}
+    assert heights["a.jpg-2.png"] < heights["a.jpg.png"] < heights["b.png"]
+
+
+def test_scores_are_printed_though_nothing_can_be_written(benchmark, capsys, monkeypatch):
+    def full(path, *arguments, **options):
+        if "unfinished" in path.name:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", full)
+    assert evaluate.main(["Set", "--weights", "none", "--scale", "2", "--no-pictures"]) == 2
+    captured = capsys.readouterr()
+    assert "mean of 2" in captured.out
+    results = Path("evaluation", "results.json")
+    assert f"No space left on device: '{results}'" in captured.err
+
+
+def test_refused_pictures_are_named_in_the_tables(tmp_path, benchmark):
+    (benchmark / "LR/x2/a.png").unlink()
+    assert evaluate.main(["Set", "--weights", "none", "--scale", "2"]) == 1
+    text = (tmp_path / "evaluation/results.md").read_text()
+    assert "- refused Set/HR/a.png: its LR picture is missing: expected Set/LR/x2/a.png" in text
+    assert list(results(tmp_path)["refused"]) == ["Set/HR/a.png"]
+    page = (tmp_path / "evaluation/report.html").read_text()
+    assert "<p>refused Set/HR/a.png: its LR picture is missing: expected Set/LR/x2/a.png" in page
+
+
+def test_nobody_reads_what_is_printed(tmp_path, benchmark):
+    command = f"'{sys.executable}' '{ROOT}/evaluate.py' Set --weights none --scale 2 | true"
+    done = subprocess.run(
+        ["bash", "-c", f"{command}; exit ${{PIPESTATUS[0]}}"], capture_output=True, text=True
+    )
+    assert done.returncode in (0, 1)
+    assert "Broken pipe" not in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["nowhere"], "FOLDER = 'nowhere': no such folder"),
+        (["empty"], "FOLDER = 'empty': no pictures found in it"),
+        (["HR", "--weights", "none.keras"], "none.keras: no such weights file"),
+        (["HR", "--weights", "none"], "SCALE = 0: expected 2, 3 or 4, since WEIGHTS = 'none'"),
+        (["HR", "--scale", "3"], "SCALE = 3: "),
+        (
+            ["HR", "--weights", "none", "--scale", "2", "--self-ensemble"],
+            "SELF_ENSEMBLE = True: no network has WEIGHTS = 'none'",
+        ),
+        (["HR", "--compare", "nowhere"], "COMPARE = 'nowhere': no such folder"),
+        (["HR", "--compare", "empty"], "COMPARE = 'empty': expected pictures of x2, named as"),
+        (["bad"], "FOLDER = 'bad': no picture in it could be scored"),
+    ],
+)
+def test_what_cannot_start_ends_with_exit_code_2(
+    benchmark, small_weights, monkeypatch, capsys, words, message
+):
+    monkeypatch.chdir(benchmark)
+    for folder in "empty", "bad", "evaluation":
+        (benchmark / folder).mkdir()
+    (benchmark / "bad" / "x.png").write_text("no picture")
+    if "--weights" not in words:
+        words = [*words, "--weights", str(small_weights)]
+    assert evaluate.main(words) == 2
+    assert f"evaluate.py: {message}" in capsys.readouterr().err

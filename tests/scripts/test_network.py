@@ -1,0 +1,108 @@
+import numpy as np
+import pytest
+
+import network
+from superres.runtime.backend import keras
+from support import small_network
+
+
+@pytest.mark.parametrize("scale", [2, 3, 4])
+@pytest.mark.parametrize("global_skip", [False, True])
+def test_enlarges_any_size(scale, global_skip):
+    model = network.edsr(scale, 4, 1, global_skip=global_skip)
+    for height, width in (1, 1), (5, 9), (16, 7):
+        sr = model.predict_on_batch(np.ones((1, height, width, 3), np.float32))
+        assert sr.shape == (1, height * scale, width * scale, 3)
+
+
+@pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16", "mixed_float16"])
+def test_float32_in_and_out_whatever_the_policy(policy):
+    keras.config.set_dtype_policy(policy)
+    try:
+        model = network.edsr(2, 4, 1, global_skip=True)
+    finally:
+        keras.config.set_dtype_policy("float32")
+    assert model.input.dtype == "float32"
+    assert model.output.dtype == "float32"
+    assert model.get_layer("block1_conv1").compute_dtype == policy.removeprefix("mixed_")
+    assert {weight.dtype for weight in model.weights} == {"float32"}
+
+
+def test_parameters_of_both_sizes():
+    # 3x3 convolutions with biases: head, 2 a block and one behind them, upscale, tail.
+    def expected(filters, blocks):
+        inner = 9 * filters * filters + filters
+        upscale = 9 * filters * 4 * filters + 4 * filters
+        return 9 * 3 * filters + filters + (2 * blocks + 1) * inner + upscale + 9 * filters * 3 + 3
+
+    assert network.edsr(2).count_params() == expected(128, 24) == 7_828_995
+    assert network.edsr(2, 64, 9).count_params() == expected(64, 9) == 852_867
+
+
+def test_four_times_is_two_stages_of_two():
+    names = [layer.name for layer in network.edsr(4, 4, 1).layers]
+    assert "upscale1" in names
+    assert "upscale2" in names
+    assert network.edsr(4, 4, 1).get_layer("upscale2").filters == 16
+
+
+def test_block_adds_its_scaled_branch():
+    x = keras.Input((None, None, 2))
+    block = keras.Model(x, network.residual_block(x, 2, 0.1, name="block"))
+    centre = np.zeros((3, 3, 2, 2), np.float32)
+    centre[1, 1] = np.eye(2)
+    for layer in ("block_conv1", "block_conv2"):
+        block.get_layer(layer).set_weights([centre, np.zeros(2)])
+    features = np.random.default_rng(0).normal(size=(1, 4, 5, 2)).astype(np.float32)
+    expected = features + 0.1 * np.maximum(features, 0)
+    np.testing.assert_allclose(block.predict_on_batch(features), expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("scale", [2, 3, 4])
+def test_global_skip_is_bilinear_enlargement(scale):
+    model = network.edsr(scale, 4, 1, global_skip=True)
+    model.get_layer("tail").set_weights([np.zeros((3, 3, 4, 3)), np.zeros(3)])
+    lr = np.random.default_rng(0).random((5, 7, 3)).astype(np.float32)
+
+    def enlarged(line):  # np.interp holds the last value beyond the ends, as is wanted here
+        places = (np.arange(len(line) * scale) + 0.5) / scale - 0.5
+        return np.interp(places, np.arange(len(line)), line)
+
+    expected = np.apply_along_axis(enlarged, 1, np.apply_along_axis(enlarged, 0, lr))
+    np.testing.assert_allclose(model.predict_on_batch(lr[None])[0], expected, atol=1e-6)
+
+
+def test_saved_file_loads_in_safe_mode_without_this_code(tmp_path):
+    model = small_network(global_skip=True)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras", safe_mode=True, compile=False)
+    assert {type(layer).__module__.split(".")[0] for layer in loaded.layers} == {"keras"}
+    lr = np.random.default_rng(0).random((1, 6, 8, 3)).astype(np.float32)
+    np.testing.assert_array_equal(model.predict_on_batch(lr), loaded.predict_on_batch(lr))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"scale": 5}, r"SCALE = 5: expected one of 2, 3, 4"),
+        ({"scale": 2, "num_filters": 0}, r"NUM_FILTERS = 0: expected a whole number"),
+        ({"scale": 2, "residual_blocks": 1.5}, r"RESIDUAL_BLOCKS = 1.5: expected a whole number"),
+        ({"scale": 2, "residual_scaling": -1}, r"RESIDUAL_SCALING = -1: expected a number above 0"),
+    ],
+)
+def test_refuses_what_makes_no_network(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        network.edsr(**arguments)
+
+
+def test_command_prints_summary_and_draws_diagrams(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(network, "__file__", str(tmp_path / "network.py"))
+    assert network.main(["--num-filters", "8", "--residual-blocks", "2", "--scale", "4"]) == 0
+    assert "block2_conv1" in capsys.readouterr().out
+    for name in ("residual_block.png", "network.png"):
+        assert (tmp_path / "docs" / name).stat().st_size > 1000
+
+
+def test_command_refuses_wrong_values_in_one_line(capsys):
+    assert network.main(["--scale", "7"]) == 2
+    assert capsys.readouterr().err == "network.py: SCALE = 7: expected one of 2, 3, 4\n"

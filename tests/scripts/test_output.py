@@ -1,0 +1,510 @@
+import errno
+import hashlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import network
+import output
+import utils
+from superres.images import write
+from superres.images.read import read_picture, read_rgb
+from superres.images.write import write_picture
+from superres.runtime import backend, memory
+from superres.runtime.backend import keras
+from superres.runtime.files import PART
+from superres.upscaling import batch
+from superres.upscaling.batch import output_memory
+from support import ROOT, copy_program, smooth_picture
+
+SHIPPED = ROOT / "weights" / "edsr_small_x2.keras"
+
+
+def run(*words):
+    return output.main([str(word) for word in words])
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    """A folder with a picture, one deeper, and one cut in half."""
+    source = tmp_path / "in"
+    (source / "deeper").mkdir(parents=True)
+    write_picture(source / "a.png", smooth_picture(11, 17), {})
+    write_picture(source / "deeper" / "ünï code.jpg", smooth_picture(16, 9), {})
+    whole = (source / "deeper" / "ünï code.jpg").read_bytes()
+    (source / "cut.jpg").write_bytes(whole[: len(whole) // 2])
+    return source
+
+
+def contents(folder):
+    """Digest of every file below a folder."""
+    return {
+        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
+# ---- the command ----
+
+
+def test_folder_keeps_names_and_places_and_goes_on_after_a_bad_file(
+    tmp_path, pictures, small_weights, capsys
+):
+    before = contents(pictures)
+    assert run(pictures, tmp_path / "out", "--weights", small_weights) == 1
+    captured = capsys.readouterr()
+    assert sorted(contents(tmp_path / "out")) == ["a.png", "deeper/ünï code.jpg"]
+    assert Image.open(tmp_path / "out" / "a.png").size == (34, 22)
+    assert Image.open(tmp_path / "out" / "deeper" / "ünï code.jpg").size == (18, 32)
+    assert "2 done, 0 already there, 1 refused" in captured.out
+    assert "cut.jpg: " in captured.out
+    assert contents(pictures) == before
+
+
+def test_second_run_skips_what_is_there_unless_told_to_overwrite(
+    tmp_path, pictures, small_weights, capsys
+):
+    (pictures / "cut.jpg").unlink()
+    assert run(pictures, tmp_path / "out", "--weights", small_weights) == 0
+    (tmp_path / "out" / "a.png").write_bytes(b"mine")
+    assert run(pictures, tmp_path / "out", "--weights", small_weights) == 0
+    assert "0 done, 2 already there, 0 refused" in capsys.readouterr().out
+    assert (tmp_path / "out" / "a.png").read_bytes() == b"mine"
+    assert run(pictures, tmp_path / "out", "--weights", small_weights, "--overwrite") == 0
+    assert Image.open(tmp_path / "out" / "a.png").size == (34, 22)
+
+
+def test_single_file(tmp_path, pictures, small_weights):
+    assert run(pictures / "a.png", tmp_path / "out", "--weights", small_weights) == 0
+    assert sorted(contents(tmp_path / "out")) == ["a.png"]
+
+
+def test_target_inside_the_source_is_not_enlarged_again(tmp_path, pictures, small_weights):
+    (pictures / "cut.jpg").unlink()
+    for _ in range(2):
+        assert run(pictures, pictures / "out", "--weights", small_weights) == 0
+    assert sorted(contents(pictures / "out")) == ["a.png", "deeper/ünï code.jpg"]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["nowhere", "out"], "SOURCE = 'nowhere': no such file or folder"),
+        (["empty", "out"], "SOURCE = 'empty': no pictures found in it"),
+        (["in", "in"], "TARGET = 'in': expected another folder than SOURCE"),
+        (["in/a.png", "in"], "TARGET = 'in': expected another folder than the input's"),
+        (["in", "in/a.png"], "a.png"),
+        (["in", "out", "--tile-size", "-1"], "TILE_SIZE = -1: expected a whole number"),
+        (["in", "out", "--precision", "half"], "PRECISION = 'half': expected one of"),
+        (["in", "out", "--max-megapixels", "0"], "MAX_MEGAPIXELS = 0: expected a number"),
+        (["in", "out", "--scale", "5"], "SCALE = 5: expected one of 0, 2, 3, 4"),
+        (["in", "out", "--scale", "3"], "small.keras enlarges by 2"),
+        (["", "out"], "SOURCE = '': expected text"),
+        (["in", ""], "TARGET = '': expected text"),
+        (["in", "out", "--weights", "no.keras"], "no.keras: no such weights file"),
+        (["in", "out", "--weights", "in/a.png"], "in/a.png: expected a .keras file"),
+        (["in", "out", "--weights", "zip.keras"], "zip.keras: refused: it holds nothing: expected"),
+        (["in", "out", "--weights", "grey.keras"], "grey.keras: expected a network that"),
+        (["in", "out", "--weights", "same.keras"], "same.keras: expected a network that"),
+    ],
+)
+def test_what_cannot_start_ends_with_exit_code_2_and_one_line(
+    tmp_path, pictures, small_weights, monkeypatch, capsys, words, message
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "empty").mkdir()
+    shutil.make_archive("zip", "zip", "empty")
+    shutil.move("zip.zip", "zip.keras")
+    if "grey.keras" in words or "same.keras" in words:
+        x = keras.Input((None, None, 1 if "grey.keras" in words else 3))
+        keras.Model(x, keras.layers.Conv2D(1, 3)(x)).save(words[-1])
+    if "--weights" not in words:
+        words = [*words, "--weights", small_weights]
+    before = contents(pictures)
+    assert run(*words) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("output.py: ")
+    assert message in error
+    assert error.count("\n") == 1
+    assert contents(pictures) == before
+
+
+@pytest.mark.parametrize(
+    ("module", "place"), [(output, "plan"), (utils, "load"), (batch, "output_memory")]
+)
+def test_ctrl_c_ends_with_exit_code_130(
+    tmp_path, pictures, small_weights, monkeypatch, capsys, module, place
+):
+    def interrupt(*arguments, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(module, place, interrupt)
+    assert run(pictures, tmp_path / "out", "--weights", small_weights) == 130
+    assert "the same command goes on with what is left" in capsys.readouterr().err
+
+
+def test_two_inputs_of_one_output_are_not_mixed_up(tmp_path, small_weights, capsys):
+    (tmp_path / "in").mkdir()
+    Image.fromarray(smooth_picture(6, 6)).save(tmp_path / "in" / "a.gif")
+    write_picture(tmp_path / "in" / "a.gif.png", smooth_picture(7, 7), {})
+    assert run(tmp_path / "in", tmp_path / "out", "--weights", small_weights) == 1
+    printed = capsys.readouterr().out
+    assert "1 done, 0 already there, 1 refused" in printed
+    assert "a.gif.png is the output of" in printed
+
+
+def test_target_that_cannot_be_made_is_a_clear_refusal(tmp_path, pictures, small_weights, capsys):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "deeper").write_text("a file where a folder should be")
+    assert run(pictures, tmp_path / "out", "--weights", small_weights) == 1
+    assert "1 done, 0 already there, 2 refused" in capsys.readouterr().out
+
+
+def test_full_disk_stops_the_batch_and_says_so(
+    tmp_path, pictures, small_weights, monkeypatch, capsys
+):
+    def full(*arguments):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    (pictures / "cut.jpg").unlink()
+    write_picture(pictures / "b.png", smooth_picture(9, 9), {})
+    monkeypatch.setattr(write, "encode_png", full)
+    assert run(pictures, tmp_path / "out", "--weights", small_weights) == 1
+    printed = capsys.readouterr().out
+    assert "stopped (No space left on device), 1 not tried" in printed
+    assert not contents(tmp_path / "out")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="has no such limit")
+def test_file_that_grows_too_large_for_the_system_is_refused(tmp_path, small_weights):
+    """An error of the operating system in the middle of a file leaves nothing."""
+    noise = np.random.default_rng(0).integers(0, 256, (200, 200, 3), np.uint8)
+    write_picture(tmp_path / "in.png", noise, {})
+    limited = ["sh", "-c", 'ulimit -f 200; exec "$0" "$@"']  # 200 blocks of 512 bytes
+    done = subprocess.run(
+        [*limited, sys.executable, ROOT / "output.py", "in.png", "out", "--weights", small_weights],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 1
+    assert "File too large" in done.stdout
+    assert not contents(tmp_path / "out")
+
+
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
+def test_stopped_batch_leaves_whole_files_and_goes_on(tmp_path, small_weights, stop):
+    source, target = tmp_path / "in", tmp_path / "out"
+    source.mkdir()
+    for n in range(30):
+        write_picture(source / f"{n}.png", smooth_picture(200, 200, seed=n), {})
+    words = [sys.executable, ROOT / "output.py", source, target, "--weights", small_weights]
+    # Background jobs, as these tests may be, start with Ctrl-C ignored, and what they start too.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    signal.signal(signal.SIGINT, before)
+    with process:
+        process.stdout.readline()
+        while not list(target.glob("*.png")):
+            assert process.poll() is None, process.stderr.read()
+            time.sleep(0.01)
+        process.send_signal(stop)
+        printed, error = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert error.endswith("stopped; the same command goes on with what is left\n")
+    there = contents(target)
+    assert f"{len(there)} done, 0 already there, 0 refused, in " in printed
+    assert 0 < len(there) < 30
+    assert not any(name.startswith(PART) for name in there)
+    done = subprocess.run(words, capture_output=True, text=True, check=True)
+    assert f"{30 - len(there)} done, {len(there)} already there, 0 refused" in done.stdout
+    assert there.items() <= contents(target).items()
+
+
+def test_two_runs_at_once_do_not_harm_each_other(tmp_path, small_weights):
+    source = tmp_path / "in"
+    source.mkdir()
+    for n in range(12):
+        write_picture(source / f"{n}.png", smooth_picture(100, 120, seed=n), {})
+    words = [sys.executable, ROOT / "output.py", source, "--weights", small_weights, "--overwrite"]
+    subprocess.run([*words, tmp_path / "alone"], check=True, capture_output=True)
+    both = [
+        subprocess.Popen([*words, tmp_path / "out"], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        for _ in range(2)
+    ]
+    for process in both:
+        printed, error = process.communicate(timeout=120)
+        assert process.returncode == 0, error
+        assert b"12 done, 0 already there, 0 refused" in printed
+    assert contents(tmp_path / "out") == contents(tmp_path / "alone")
+
+
+def test_pixel_limit(tmp_path, pictures, small_weights, capsys):
+    words = [pictures / "a.png", tmp_path / "out", "--weights", small_weights]
+    assert run(*words, "--max-megapixels", "0.0001") == 1
+    assert "17x11 pixels: expected at most 100 in all" in capsys.readouterr().out
+    assert run(*words, "--max-megapixels", "0.001") == 0
+
+
+def test_picture_that_does_not_fit_into_memory_is_refused(
+    tmp_path, pictures, small_weights, monkeypatch, capsys
+):
+    monkeypatch.setattr(memory, "free_memory", lambda: 3000)
+    assert run(pictures / "a.png", tmp_path / "out", "--weights", small_weights) == 1
+    assert "GB of memory: 0.0 are free" in capsys.readouterr().out
+
+
+def test_a_fault_of_ours_is_shown_and_does_not_end_the_batch(
+    tmp_path, pictures, small_weights, monkeypatch, capsys
+):
+    needed = output_memory
+
+    def fail_once(*arguments):
+        monkeypatch.setattr(batch, "output_memory", needed)
+        raise ZeroDivisionError("ours")
+
+    monkeypatch.setattr(batch, "output_memory", fail_once)
+    assert run(pictures, tmp_path / "out", "--weights", small_weights) == 1
+    captured = capsys.readouterr()
+    assert "1 done, 0 already there, 2 refused" in captured.out
+    assert "a.png: ours" in captured.out
+    assert "Traceback" in captured.err
+
+
+def test_large_pictures_are_done_one_by_one(tmp_path, pictures, small_weights, monkeypatch):
+    """Without reading ahead or writing behind, the outputs are the same."""
+    run(pictures, tmp_path / "out", "--weights", small_weights)
+    monkeypatch.setattr(batch, "OVERLAPPED_PIXELS", 0)
+    run(pictures, tmp_path / "one", "--weights", small_weights)
+    assert contents(tmp_path / "one") == contents(tmp_path / "out")
+
+
+def test_the_first_line_says_how_it_computes_and_verbose_what_it_costs(
+    tmp_path, pictures, small_weights, capsys
+):
+    words = [pictures / "a.png", tmp_path / "out", "--weights", small_weights]
+    options = ["--verbose", "--precision", "float32", "--tile-size", "10", "--self-ensemble"]
+    assert run(*words, *options) == 0
+    first, second, *_ = capsys.readouterr().out.splitlines()
+    assert first.startswith("small.keras: x2, ")
+    assert first.endswith(", float32, self-ensemble, halo 8")
+    if backend.is_free_of_sizes():
+        assert second.endswith("a.png: 17x11, 4 tiles of 8x5, halo 8, extra work 288.2%")
+    assert run(*words, "--overwrite", "--precision", "bfloat16") == 0
+    assert ", bfloat16, halo 8" in capsys.readouterr().out
+
+
+def test_other_files_are_counted(tmp_path, pictures, small_weights, capsys):
+    for name in "notes.txt", ".DS_Store", "deeper/._a.png":
+        (pictures / name).touch()
+    run(pictures, tmp_path / "out", "--weights", small_weights)
+    printed = capsys.readouterr().out
+    assert "2 done, 0 already there, 1 refused" in printed
+    assert "; 3 other files left out" in printed
+
+
+def test_folder_that_cannot_be_read_is_named(
+    tmp_path, pictures, small_weights, monkeypatch, capsys
+):
+    scandir = os.scandir
+
+    def deny(place):
+        if str(place).endswith("deeper"):
+            raise PermissionError(errno.EACCES, "Permission denied", str(place))
+        return scandir(place)
+
+    monkeypatch.setattr(os, "scandir", deny)
+    assert run(pictures, tmp_path / "out", "--weights", small_weights) == 1
+    assert "deeper: Permission denied" in capsys.readouterr().out
+
+
+def test_links_in_the_target_do_not_lead_back_to_the_inputs(
+    tmp_path, pictures, small_weights, capsys
+):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "deeper").symlink_to(pictures / "deeper")
+    before = contents(pictures)
+    assert run(pictures, tmp_path / "out", "--weights", small_weights, "--overwrite") == 1
+    assert "its output would be among the inputs" in capsys.readouterr().out
+    assert contents(pictures) == before
+
+
+def test_target_may_be_above_the_source(tmp_path, pictures, small_weights, capsys):
+    (pictures / "a.png").unlink()
+    before = contents(pictures)
+    assert run(pictures / "deeper", pictures, "--weights", small_weights) == 0
+    after = contents(pictures)
+    assert set(after) - set(before) == {"ünï code.jpg"}
+    assert before.items() <= after.items()
+
+
+def test_what_is_no_file_where_an_output_belongs_is_no_output(
+    tmp_path, pictures, small_weights, capsys
+):
+    (tmp_path / "out" / "a.png").mkdir(parents=True)
+    assert run(pictures, tmp_path / "out", "--weights", small_weights) == 1
+    printed = capsys.readouterr().out
+    assert "1 done, 0 already there, 2 refused" in printed
+    assert "a.png is there, but is no file" in printed
+
+
+def test_stop_that_a_library_turns_into_its_own_error_stops(
+    tmp_path, pictures, small_weights, monkeypatch, capsys
+):
+    def interrupted(*arguments):
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(5)
+        except KeyboardInterrupt as error:
+            raise RuntimeError("MISMATCH of errors") from error
+
+    monkeypatch.setattr(batch, "output_memory", interrupted)
+    assert run(pictures, tmp_path / "out", "--weights", small_weights) == 130
+    captured = capsys.readouterr()
+    assert "0 done, 0 already there, 0 refused" in captured.out
+    assert "MISMATCH" not in captured.out + captured.err
+
+
+@pytest.mark.parametrize("closed", ["| head -n 1", ">&-", "2>&-", "| true"])
+def test_nobody_reads_what_is_printed(tmp_path, pictures, small_weights, closed):
+    for name in "b.png", "c.png":
+        write_picture(pictures / name, smooth_picture(9, 9), {})
+    command = f"{sys.executable} {ROOT}/output.py in out --verbose --weights {small_weights}"
+    done = subprocess.run(
+        f"{command} {closed}", shell=True, cwd=tmp_path, capture_output=True, text=True
+    )
+    assert "Traceback" not in done.stderr
+    assert "Broken pipe" not in done.stderr
+    if "&-" in closed:
+        assert len(contents(tmp_path / "out")) == 4
+
+
+def test_names_that_begin_with_a_dash(tmp_path, pictures, small_weights, monkeypatch):
+    monkeypatch.chdir(pictures)
+    (pictures / "a.png").rename("-a.png")
+    assert run("--weights", small_weights, "--", "-a.png", tmp_path / "out") == 0
+    assert run(tmp_path / "out", "--weights", small_weights, tmp_path / "again") == 0
+
+
+def test_little_memory_makes_smaller_tiles_before_it_refuses(
+    tmp_path, pictures, small_weights, monkeypatch, capsys
+):
+    write_picture(pictures / "a.png", smooth_picture(400, 500), {})
+    upscaler = utils.load(small_weights, precision="float32")
+    needed = output_memory(Path("a.png"), (800, 1000, 3), np.dtype(np.uint8), False)
+    upscaler.largest_tile = 100
+    free = needed + upscaler.memory_for(400, 500)
+    words = [pictures / "a.png", tmp_path / "out", "--weights", small_weights, "--verbose"]
+    with monkeypatch.context() as patch:
+        patch.setattr(memory, "free_memory", lambda: free)
+        patch.setattr(memory, "free_device_memory", lambda: 2**40)
+        assert run(*words, "--precision", "float32") == 0
+    if backend.is_free_of_sizes():
+        assert " 56 tiles of " in capsys.readouterr().out
+    whole = tmp_path / "whole"
+    run(pictures / "a.png", whole, "--weights", small_weights, "--precision", "float32")
+    tiled, whole = (read_picture(folder / "a.png")[0] for folder in (tmp_path / "out", whole))
+    assert np.abs(tiled.astype(int) - whole).max() <= 1
+
+
+def test_target_that_cannot_be_written_is_known_before_anything_is_computed(
+    tmp_path, pictures, small_weights, monkeypatch, capsys
+):
+    def deny(*arguments):
+        raise PermissionError(errno.EACCES, "Permission denied", "out")
+
+    monkeypatch.setattr(output, "check_writable", deny)
+    assert run(pictures, tmp_path / "out", "--weights", small_weights) == 2
+    assert "Permission denied" in capsys.readouterr().err
+
+
+def test_first_command_of_the_readme(tmp_path):
+    """The shipped weights enlarge the sample pictures, each to exactly twice its size."""
+    for name in "inference/original", "weights":
+        shutil.copytree(ROOT / name, tmp_path / name)
+    copy_program(tmp_path)
+    subprocess.run([sys.executable, "output.py"], cwd=tmp_path, check=True)
+    originals = sorted((tmp_path / "inference" / "original").iterdir())
+    assert originals
+    for original in originals:
+        with Image.open(original) as small:
+            large = Image.open(tmp_path / "inference" / "output" / original.name)
+            assert large.size == (2 * small.width, 2 * small.height)
+            assert large.format == small.format
+
+
+# ---- weights ----
+
+
+def test_best_weights_come_first(tmp_path):
+    with pytest.raises(ValueError, match=r"no \.keras file in it"):
+        utils.best_weights(tmp_path)
+    for name in ["mine", "edsr_small_x4", "edsr_small_x2"]:
+        (tmp_path / f"{name}.keras").touch()
+        assert utils.best_weights(tmp_path)[0].stem == name
+
+
+@pytest.mark.parametrize("has_gpu", [True, False])
+def test_network_is_large_on_a_gpu_and_small_without(tmp_path, monkeypatch, has_gpu):
+    monkeypatch.setattr(backend, "has_gpu", lambda: has_gpu)
+    for name in ["edsr_x2", "edsr_small_x2", "edsr_x3", "edsr_small_x4"]:
+        (tmp_path / f"{name}.keras").touch()
+
+    def best(*chosen):
+        path, why = utils.best_weights(tmp_path, *chosen)
+        return path.stem, why
+
+    large, small = "the large network, because ", "the small network, because "
+    if has_gpu:
+        assert best() == ("edsr_x2", large + "there is a GPU")
+        assert best(4) == ("edsr_small_x4", small + "there is no large one")
+    else:
+        assert best() == ("edsr_small_x2", small + "there is no GPU")
+        assert best(3) == ("edsr_x3", large + "there is no small one")
+    assert best(2, "large") == ("edsr_x2", large + "NETWORK = 'large'")
+    assert best(2, "small") == ("edsr_small_x2", small + "NETWORK = 'small'")
+    with pytest.raises(ValueError, match=r"NETWORK = 'large': no edsr_x4\.keras in"):
+        best(4, "large")
+    with pytest.raises(ValueError, match=r"NETWORK = 'small': no edsr_small_x3\.keras in"):
+        best(3, "small")
+
+
+def test_best_weights_of_a_scale(tmp_path):
+    for name in ["edsr_x2", "mine_x4", "edsr_small_x4"]:
+        (tmp_path / f"{name}.keras").touch()
+    assert utils.best_weights(tmp_path, 2)[0].stem == "edsr_x2"
+    assert utils.best_weights(tmp_path, 4)[0].stem == "edsr_small_x4"
+    (tmp_path / "edsr_small_x4.keras").unlink()
+    assert utils.best_weights(tmp_path, 4)[0].stem == "mine_x4"
+    with pytest.raises(ValueError, match=r"no weights for x3 .* only edsr_x2.keras, mine_x4.keras"):
+        utils.best_weights(tmp_path, 3)
+
+
+@pytest.mark.parametrize("scale", [2, 3, 4])
+def test_scale_is_learned_from_the_file(tmp_path, scale):
+    network.edsr(scale, 4, 1).save(tmp_path / "any.keras")
+    assert utils.load(tmp_path / "any.keras").scale == scale
+
+
+def test_backends_agree(tmp_path):
+    """What a network enlarges on a processor under TensorFlow is what JAX makes of it."""
+    pytest.importorskip("jax")
+    source = ROOT / "inference" / "original" / "astronaut.png"
+    pictures = {}
+    for name in "tensorflow", "jax":
+        command = [sys.executable, "output.py", source, tmp_path / name, "--precision", "float32"]
+        environment = os.environ | {"KERAS_BACKEND": name, "JAX_PLATFORMS": "cpu"}
+        done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        assert f"{name} on CPU" in done.stdout
+        pictures[name] = read_rgb(tmp_path / name / source.name).astype(int)
+    assert np.abs(pictures["jax"] - pictures["tensorflow"]).max() <= 1

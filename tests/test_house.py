@@ -1,0 +1,62 @@
+"""The rooms of the package depend on each other one way, and on no script."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from support import ROOT
+
+SCRIPTS = ("network", "train", "output", "evaluate", "utils")
+# Each room may use those before it; the three in the middle do not know each other.
+BELOW = {
+    "runtime": set(),
+    "images": {"runtime"},
+    "dataset": {"runtime", "images"},
+    "upscaling": {"runtime", "images"},
+    "scoring": {"runtime", "images"},
+    "training": {"runtime", "images", "dataset", "upscaling", "scoring"},
+}
+ENGINES = {"tensorflow", "jax", "torch", "openvino"}
+MODULES = sorted((ROOT / "superres").rglob("*.py"))
+
+
+def imported(path):
+    """Names of all modules that a file imports, also inside of functions."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_rooms_use_only_those_below_them(path):
+    room = path.relative_to(ROOT / "superres").parts[0]
+    for name in imported(path):
+        parts = name.split(".")
+        assert parts[0] not in SCRIPTS, f"{name}: a script"
+        assert parts[0] not in ENGINES or room == "runtime", f"{name}: only runtime/ names engines"
+        if parts[0] == "superres" and len(parts) > 1:
+            assert parts[1] in BELOW[room] | {room}, f"{name}: {room} is below it"
+
+
+def test_scripts_import_one_another_one_way():
+    """utils no script, and no script another but train.py and output.py what utils cannot give."""
+    for script in SCRIPTS:
+        others = {name for name in imported(ROOT / f"{script}.py") if name in SCRIPTS}
+        allowed = {"network": set(), "utils": set(), "train": {"network", "utils"}}
+        assert others <= allowed.get(script, {"utils"}), f"{script}.py imports {others}"
+
+
+@pytest.mark.parametrize("script", ["superres.runtime.settings", "superres.runtime.command"])
+def test_frame_and_settings_do_not_load_keras(script):
+    code = f"import sys, {script}; sys.exit('keras' in sys.modules or 'numpy' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
+
+
+def test_top_level_holds_the_scripts_and_nothing_else():
+    assert {path.stem for path in Path(ROOT).glob("*.py")} == set(SCRIPTS)

@@ -1,0 +1,125 @@
+import hashlib
+import io
+import pickle
+import random
+
+import numpy as np
+import pytest
+
+from superres.runtime import files
+from superres.training import checkpoint
+
+ABOUT = {"settings": {"a": 1}, "rows": [1.5, None]}
+
+
+def arrays(seed):
+    values = np.random.default_rng(seed)
+    return {"model_0": values.random((20, 30), np.float32), "model_1": np.array(seed)}
+
+
+def save(folder, *steps, name="run"):
+    for step in steps:
+        checkpoint.save(folder, name, step, arrays(step), ABOUT | {"step": step})
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def assert_is(found, step):
+    path, loaded, about = found
+    assert about == ABOUT | {"step": step}
+    assert path.name.endswith(f"{step:08d}.npz")
+    assert loaded.keys() == arrays(step).keys()
+    for name, array in arrays(step).items():
+        np.testing.assert_array_equal(loaded[name], array)
+
+
+def test_what_is_saved_is_loaded(tmp_path):
+    assert checkpoint.load_newest(tmp_path, "run") is None
+    save(tmp_path, 5)
+    assert_is(checkpoint.load_newest(tmp_path, "run"), 5)
+
+
+def test_the_last_two_are_kept(tmp_path):
+    save(tmp_path, 5, 90, 100, 1_000_000_000)
+    assert names(tmp_path) == ["run.state-00000100.npz", "run.state-1000000000.npz"]
+    assert [path.name for path in checkpoint.find(tmp_path, "run")] == names(tmp_path)[::-1]
+
+
+def test_trainings_do_not_touch_the_states_of_others(tmp_path):
+    save(tmp_path, 1, 2, name="run")
+    save(tmp_path, 3, 4, name="run.state-1")
+    save(tmp_path, 5, 6, name="r.n")
+    assert len(names(tmp_path)) == 6
+    assert_is(checkpoint.load_newest(tmp_path, "r.n"), 6)
+    checkpoint.save(tmp_path, "r.n", 1, arrays(1), ABOUT | {"step": 1}, is_new=True)
+    assert_is(checkpoint.load_newest(tmp_path, "run"), 2)
+    assert_is(checkpoint.load_newest(tmp_path, "run.state-1"), 4)
+    assert_is(checkpoint.load_newest(tmp_path, "r.n"), 1)
+    assert len(names(tmp_path)) == 5
+
+
+def damage(content, chance):
+    """Cuts off, flips a bit, zeroes a block or adds bytes."""
+    kind = chance.choice(["cut", "flip", "flip", "zero", "add"])
+    place = chance.randrange(len(content))
+    if kind == "cut":
+        return content[:place]
+    if kind == "flip":
+        flipped = content[place] ^ 1 << chance.randrange(8)
+        return content[:place] + bytes([flipped]) + content[place + 1 :]
+    if kind == "zero":
+        damaged = content[:place] + bytes(64) + content[place + 64 :]
+        return damaged if damaged != content else content[:-1]
+    return content + b"more"
+
+
+@pytest.mark.parametrize("seed", range(50))
+def test_damaged_state_is_detected_and_the_one_before_used(tmp_path, capsys, seed):
+    save(tmp_path, 5, 6)
+    newest = tmp_path / "run.state-00000006.npz"
+    newest.write_bytes(damage(newest.read_bytes(), random.Random(seed)))
+    assert_is(checkpoint.load_newest(tmp_path, "run"), 5)
+    said = capsys.readouterr().out
+    assert f"{newest}: damaged" in said
+    assert f"using the one before: {tmp_path / 'run.state-00000005.npz'}" in said
+    # It is out of the way of those that follow.
+    assert newest.with_name(newest.name + ".damaged").exists()
+    save(tmp_path, 6, 7)
+    assert names(tmp_path) == ["run.state-00000006.npz", "run.state-00000007.npz"]
+
+
+def test_all_damaged_is_an_error_that_names_them(tmp_path):
+    save(tmp_path, 5, 6)
+    for path in tmp_path.iterdir():
+        path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(ValueError, match=r"state-00000006\.npz, .*state-00000005\.npz: damaged"):
+        checkpoint.load_newest(tmp_path, "run")
+    assert len(names(tmp_path)) == 2
+
+
+def test_pickles_are_not_opened(tmp_path):
+    opened = tmp_path / "opened"
+
+    class Trap:
+        def __reduce__(self):
+            return (open, (str(opened), "w"))
+
+    pickled = io.BytesIO()
+    np.savez(pickled, about="{}", model_0=np.array([Trap()], dtype=object))
+    for content in (pickled.getvalue(), pickle.dumps(Trap())):
+        path = tmp_path / "run.state-00000001.npz"
+        path.write_bytes(content + hashlib.sha256(content).digest())
+        with pytest.raises(ValueError, match="no state of a training"):
+            checkpoint.load(path)
+    assert not opened.exists()
+
+
+def test_failed_saving_keeps_the_states_before(tmp_path, monkeypatch):
+    save(tmp_path, 5, 6)
+    monkeypatch.setattr(files.os, "fsync", lambda file: (_ for _ in ()).throw(OSError(28, "full")))
+    with pytest.raises(OSError, match="full"):
+        save(tmp_path, 7)
+    assert names(tmp_path) == ["run.state-00000005.npz", "run.state-00000006.npz"]
+    assert_is(checkpoint.load_newest(tmp_path, "run"), 6)

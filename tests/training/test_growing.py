@@ -1,0 +1,94 @@
+import numpy as np
+import pytest
+
+import network
+from superres.runtime.backend import keras
+from superres.training import growing
+from superres.training.trainer import training_model
+from support import small_network, smooth_picture
+
+
+@pytest.fixture
+def saved(tmp_path):
+    """Function that saves a network and returns its path."""
+
+    def save(model):
+        path = tmp_path / "small.keras"
+        model.save(path)
+        return path
+
+    return save
+
+
+def enlarged(model):
+    lr = smooth_picture(20, 24)[None].astype(np.float32) / 255
+    return np.array(model(lr))
+
+
+@pytest.mark.parametrize("scale", [2, 3, 4])
+@pytest.mark.parametrize(
+    ("filters", "blocks", "scaling"), [(12, 5, 0.1), (8, 2, 0.1), (9, 2, 0.25), (8, 3, 0.1)]
+)
+def test_grown_network_gives_the_pictures_of_the_small_one(saved, scale, filters, blocks, scaling):
+    small = small_network(scale, global_skip=True)
+    large = network.edsr(scale, filters, blocks, residual_scaling=scaling, global_skip=True)
+    assert np.abs(enlarged(large) - enlarged(small)).max() > 0.01
+    growing.start_from(large, saved(small))
+    np.testing.assert_allclose(enlarged(large), enlarged(small), atol=1e-5)
+
+
+@pytest.mark.parametrize("scale", [2, 3, 4])
+def test_every_weight_of_a_grown_network_learns(saved, scale):
+    """Each changes within the first steps, by other amounts than its neighbours."""
+    large = network.edsr(scale, 12, 4, global_skip=True)
+    growing.start_from(large, saved(small_network(scale, global_skip=True)))
+    training = training_model(
+        large, loss="l1", optimizer="adam", learning_rate=1e-3, clip_norm=1.0, averaging=0.9
+    )
+    random = np.random.default_rng(0)
+    before = [v.numpy() for v in large.trainable_variables]
+    for _ in range(4):
+        hr = random.integers(0, 256, (2, 12 * scale, 12 * scale, 3), np.uint8)
+        training.train_on_batch(np.ascontiguousarray(hr[:, ::scale, ::scale]), hr)
+    for variable, start in zip(large.trainable_variables, before, strict=True):
+        change = variable.numpy() - start
+        assert (change != 0).mean() > 0.99, variable.path
+        if change.ndim == 4 and change.shape[-1] > 3:
+            channels = change.reshape(-1, change.shape[-1]).T
+            assert len(np.unique(channels.round(9), axis=0)) == len(channels), variable.path
+
+
+def test_another_scale_takes_what_does_not_depend_on_it(saved):
+    small = small_network(2)
+    large = network.edsr(3, 10, 3)
+    before = large.get_layer("upscale1").get_weights()[0]
+    growing.start_from(large, saved(small))
+    ours, theirs = (m.get_layer("block2_conv1").get_weights()[0] for m in (large, small))
+    np.testing.assert_array_equal(ours[:, :, :8, :8], theirs)
+    np.testing.assert_array_equal(large.get_layer("upscale1").get_weights()[0], before)
+    # Of x4 the first shuffle is that of x2.
+    large = network.edsr(4, 8, 2)
+    growing.start_from(large, saved(small))
+    for name in "upscale1", "tail":
+        ours, theirs = (m.get_layer(name).get_weights()[0] for m in (large, small))
+        np.testing.assert_array_equal(ours, theirs)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ((2, 7, 2), "NUM_FILTERS = 7: expected at least the 8 that it has; a network cannot sh"),
+        ((2, 8, 1), "RESIDUAL_BLOCKS = 1: expected at least the 2 that it has"),
+        ((2, 8, 2, 0.1, True), "GLOBAL_SKIP = True: expected False, as it was trained"),
+    ],
+)
+def test_what_cannot_grow_is_refused(saved, options, message):
+    with pytest.raises(ValueError, match=message):
+        growing.start_from(network.edsr(*options), saved(small_network()))
+
+
+def test_a_network_of_another_kind_is_refused(saved):
+    pixels = keras.Input((None, None, 3))
+    other = keras.Model(pixels, keras.layers.Conv2D(3, 3, padding="same", name="only")(pixels))
+    with pytest.raises(ValueError, match=r"has no layer 'head'; expected a network of network.py"):
+        growing.start_from(network.edsr(2, 8, 2), saved(other))

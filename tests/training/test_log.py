@@ -1,0 +1,108 @@
+import types
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from superres.dataset.crops import Photograph
+from superres.images.resize import downscale
+from superres.training.log import Journal
+from support import bilinear_network, smooth_picture
+
+
+def photograph(height, width, seed):
+    hr = smooth_picture(height, width, seed=seed)
+    return Photograph(downscale(hr, 2), hr)
+
+
+def sharpest(height=400, width=300):
+    """Smooth, but for sharp stripes in one place."""
+    hr = smooth_picture(height, width, seed=1) // 4
+    hr[200:280, 100:180:3] = 255
+    return Photograph(downscale(hr, 2), hr)
+
+
+def make(folder, photographs, rows=(), shown=()):
+    chosen = types.SimpleNamespace(
+        name="a", scale=2, epochs=9, validation_crop=512, tensorboard=False
+    )
+    return Journal(chosen, folder, bilinear_network(), photographs, list(rows), dict(shown))
+
+
+def end_epochs(told, count):
+    """Ends epochs with weights that get worse and worse."""
+    random = np.random.default_rng(0)
+    start = told.averaged.get_weights()
+    lines = []
+    for n in range(count):
+        weights = [w + n * random.normal(0, 1e-3, w.shape) for w in start]
+        options = {"loss": 0.1, "learning_rate": 1e-3, "waited": 0.01, "seconds": 60.0}
+        lines.append(
+            told.end_epoch(100 * (n + 1), [w.astype(np.float32) for w in weights], **options)
+        )
+    return lines
+
+
+def test_line_of_an_epoch(tmp_path):
+    told = make(tmp_path, [photograph(64, 64, 1)])
+    first, second = end_epochs(told, 2)
+    row = told.rows[0]
+    assert first == (
+        f"epoch 1/9: loss 0.10000, PSNR {row['psnr']:.3f} dB (bicubic "
+        f"{row['bicubic_psnr']:.3f}), waited for crops 1.0%, best so far: {tmp_path / 'a.keras'}"
+    )
+    assert "best so far" not in second
+
+
+def test_what_is_shown_is_where_bicubic_fails_most(tmp_path):
+    told = make(tmp_path, [photograph(300, 300, 2), sharpest()])
+    assert told._number == 1
+    rows, columns = told._place
+    assert rows.start <= 110 < rows.stop or rows.start <= 130 < rows.stop
+    assert columns.start <= 55 < columns.stop or columns.start <= 85 < columns.stop
+
+
+def test_predictions_of_epochs_that_are_powers_of_two_are_kept(tmp_path):
+    told = make(tmp_path, [photograph(64, 64, 1)])
+    end_epochs(told, 7)
+    assert sorted(told.shown) == [1, 2, 4, 7]
+    assert all(crop.shape == (64, 64, 3) for crop in told.shown.values())
+
+
+@pytest.mark.parametrize("size", [(20, 24), (300, 280)])
+def test_picture_shows_lr_bicubic_prediction_and_original(tmp_path, size):
+    told = make(tmp_path, [photograph(*size, 1)])
+    end_epochs(told, 3)
+    told.write()
+    sheet = np.array(Image.open(tmp_path / "a.progress.png"))
+    side = min(size[0], 96), min(size[1], 96)
+    assert sheet.shape[1] >= 4 * 3 * side[1]
+    assert sheet.shape[0] >= 2 * 3 * side[0]
+    hr = told.validation[0].hr[*told._in_hr()].repeat(3, 0).repeat(3, 1)
+    # The original is the last of the first line.
+    step = (sheet.shape[1] + 6) // 4
+    found = sheet[:, 3 * step :][:, : hr.shape[1]]
+    tops = [y for y in range(60) if np.array_equal(found[y : y + len(hr)], hr)]
+    assert len(tops) == 1
+
+
+def test_what_was_written_is_not_written_again(tmp_path):
+    told = make(tmp_path, [photograph(64, 64, 1)])
+    end_epochs(told, 1)
+    told.write()
+    for path in tmp_path.iterdir():
+        path.unlink()
+    told.write()
+    assert not list(tmp_path.iterdir())
+    end_epochs(told, 2)
+    told.write()
+    assert (tmp_path / "a.csv").exists()
+    assert not (tmp_path / "a.keras").exists()  # the second and third were no better
+
+
+def test_journal_goes_on_with_what_was_before(tmp_path):
+    told = make(tmp_path, [photograph(64, 64, 1)])
+    end_epochs(told, 2)
+    again = make(tmp_path, [photograph(64, 64, 1)], told.rows, told.shown)
+    assert "epoch 3/9" in end_epochs(again, 1)[0]
+    assert sorted(again.shown) == [1, 2, 3]

@@ -1,0 +1,96 @@
+import numpy as np
+import pytest
+
+import network
+from superres.runtime.backend import keras
+from superres.training.optimizers import OPTIMIZERS, muon
+from support import small_network
+
+
+def gradient(shape, seed=0):
+    return np.random.default_rng(seed).normal(0, 1e-3, shape).astype(np.float32)
+
+
+def orthogonalised(matrix, steps=5):
+    """The Newton-Schulz iteration as Jordan et al. write it, in float64."""
+    x = matrix / (np.linalg.norm(matrix) + 1e-7)
+    for _ in range(steps):
+        gram = x.T @ x
+        x = 3.4445 * x + x @ (-4.7750 * gram + 2.0315 * gram @ gram)
+    return x
+
+
+@pytest.mark.parametrize("shape", [(3, 3, 16, 16), (3, 3, 16, 64), (1, 1, 8, 24)])
+def test_singular_values_of_an_update_are_near_1(shape):
+    kernel = np.array(muon(1e-3).zeropower_via_newtonschulz5(gradient(shape), 5))
+    values = np.linalg.svd(kernel.reshape(-1, shape[-1]), compute_uv=False)
+    values = values[: min(np.prod(shape[:-1]), shape[-1])]
+    assert kernel.shape == shape
+    assert 0.3 < values.min() < values.max() < 1.25
+
+
+def test_orthogonalised_as_by_keras_and_by_numpy():
+    matrix = gradient((9 * 16, 16))
+    ours = muon(1e-3).zeropower_via_newtonschulz5(matrix.reshape(3, 3, 16, 16), 5)
+    theirs = keras.optimizers.Muon(1e-3).zeropower_via_newtonschulz5(
+        keras.ops.convert_to_tensor(matrix), 5
+    )
+    ours = np.array(ours).reshape(matrix.shape)
+    np.testing.assert_allclose(ours, np.array(theirs), atol=2e-5)
+    np.testing.assert_allclose(ours, orthogonalised(matrix.astype(np.float64)), atol=2e-5)
+
+
+def test_a_gradient_of_zero_moves_nothing():
+    zero = np.zeros((3, 3, 8, 8), np.float32)
+    update = muon(1e-3).zeropower_via_newtonschulz5(zero, 5)
+    np.testing.assert_array_equal(np.array(update), zero)
+
+
+def test_steps_of_muon_follow_the_definition():
+    """Two steps of the body of a network against NumPy: momentum 0.95, Nesterov, no decay."""
+    model = small_network()
+    optimizer = muon(0.01)
+    optimizer.build(model.trainable_variables)
+    number = [v.path for v in model.trainable_variables].index("body/kernel")
+    kernel = model.trainable_variables[number].numpy().astype(np.float64)
+    momentum = 0
+    for step in range(2):
+        gradients = [gradient(v.shape, seed=step) for v in model.trainable_variables]
+        optimizer.apply([keras.ops.convert_to_tensor(g) for g in gradients])
+        g = gradients[number].astype(np.float64).reshape(-1, kernel.shape[-1])
+        momentum = 0.95 * momentum + g
+        update = orthogonalised(g + 0.95 * momentum)
+        kernel -= 0.01 * 0.2 * np.sqrt(len(g)) * update.reshape(kernel.shape)
+    np.testing.assert_allclose(
+        model.trainable_variables[number].numpy(), kernel, rtol=1e-5, atol=1e-6
+    )
+
+
+def test_first_and_last_convolution_and_biases_are_those_of_adam():
+    """Their steps are equal, and no other's is."""
+    models = [small_network(global_skip=True) for _ in range(2)]
+    for model, name in zip(models, OPTIMIZERS, strict=True):
+        optimizer = OPTIMIZERS[name](0.01)
+        optimizer.build(model.trainable_variables)
+        for step in range(2):
+            gradients = [gradient(v.shape, seed=step) for v in model.trainable_variables]
+            optimizer.apply([keras.ops.convert_to_tensor(g) for g in gradients])
+    for ours, theirs in zip(*(m.trainable_variables for m in models), strict=True):
+        is_adam = ours.path.startswith(("head/", "tail/")) or ours.path.endswith("/bias")
+        same = np.allclose(ours.numpy(), theirs.numpy(), rtol=1e-5, atol=1e-7)
+        assert same == is_adam, ours.path
+
+
+def test_every_kernel_of_the_blocks_is_orthogonalised():
+    optimizer = muon(1e-3)
+    model = network.edsr(4, 4, 2)
+    with_muon = {v.path for v in model.trainable_variables if not optimizer._should_use_adamw(v)}
+    assert with_muon == {
+        "block1_conv1/kernel",
+        "block1_conv2/kernel",
+        "block2_conv1/kernel",
+        "block2_conv2/kernel",
+        "body/kernel",
+        "upscale1/kernel",
+        "upscale2/kernel",
+    }

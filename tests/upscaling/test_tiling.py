@@ -1,0 +1,157 @@
+import math
+
+import numpy as np
+import pytest
+
+import network
+import utils
+from superres.images.pixels import to_network
+from superres.images.read import read_rgb
+from superres.runtime import backend
+from superres.runtime.backend import keras
+from superres.upscaling import graph, tiling, weight_files
+from superres.upscaling.upscaler import in_precision
+from support import ROOT, small_network, smooth_picture
+
+
+def rgb(height, width, seed=0):
+    return to_network(smooth_picture(height, width, seed=seed))
+
+
+# ---- what the graph says ----
+
+
+@pytest.mark.parametrize(
+    ("scale", "global_skip", "blocks", "radius"),
+    [
+        (2, False, 1, 6),  # head, block of 2, body, upscale: 5; tail: half a pixel, so 1 more
+        (2, True, 1, 6),
+        (3, False, 2, 8),
+        (4, False, 1, 6),  # the second upscale and the tail reach one pixel together
+        (2, False, 9, 22),
+        (2, False, 24, 52),
+    ],
+)
+def test_receptive_radius(scale, global_skip, blocks, radius):
+    model = network.edsr(scale, 2, blocks, global_skip=global_skip)
+    assert graph.receptive_radius(model) == radius
+
+
+@pytest.mark.parametrize(("scale", "skip"), [(2, False), (2, True), (3, False), (4, True)])
+def test_receptive_radius_is_where_changes_end(scale, skip):
+    """A changed pixel changes the output as far as the radius says, and no further."""
+    model = small_network(scale, global_skip=skip)
+    run, radius = backend.compiled(model), graph.receptive_radius(model)
+    lr = np.full((1, 41, 41, 3), 0.5, np.float32)
+    changed = lr.copy()
+    changed[0, 20, 20] = 1
+    rows = np.flatnonzero((run(changed) != run(lr)).any(axis=(0, 2, 3))) // scale
+    assert (rows.min(), rows.max()) == (20 - radius, 20 + radius)
+
+
+def test_receptive_radius_of_dilated_valid_and_asymmetric_convolutions():
+    x = keras.Input((None, None, 3))
+    y = keras.layers.Conv2D(4, (1, 5), padding="same", dilation_rate=(1, 2))(x)  # 4
+    y = keras.layers.Conv2D(12, 2, padding="same")(y)  # 0 before and 1 after
+    y = keras.layers.ReLU()(y)
+    assert graph.receptive_radius(keras.Model(x, keras.ops.depth_to_space(y, 2))) == 5
+
+
+def test_network_that_looks_at_the_whole_picture_is_refused():
+    x = keras.Input((None, None, 3))
+    y = keras.layers.Conv2D(12, 3, padding="same")(x)
+    mean = keras.layers.GlobalAveragePooling2D(keepdims=True, name="everywhere")(y)
+    model = keras.Model(x, keras.ops.depth_to_space(keras.layers.Multiply()([y, mean]), 2))
+    with pytest.raises(ValueError, match="'everywhere' of kind GlobalAveragePooling2D"):
+        graph.receptive_radius(model)
+
+
+def test_flop_per_pixel():
+    assert graph.flop_per_pixel(network.edsr(2)) == pytest.approx(15.7e6, rel=0.01)
+    assert graph.flop_per_pixel(network.edsr(2, 64, 9)) == pytest.approx(1.7e6, rel=0.01)
+    model = network.edsr(4, 3, 1)
+    per_kernel = [3 * 3, 3 * 3, 3 * 3, 3 * 3, 3 * 12, 4 * 3 * 12, 16 * 3 * 3]
+    assert graph.flop_per_pixel(model) == 2 * 9 * sum(per_kernel)
+
+
+def test_bytes_per_pixel_is_the_widest_place():
+    overhead = graph.KERNEL_OVERHEAD
+    # Before the pixel shuffle 4 * 8 channels, after it the same in four pixels, of 4 bytes.
+    assert graph.bytes_per_pixel(network.edsr(2, 8, 1)) == math.ceil(overhead * 4 * (32 + 32))
+    # In bfloat16 the widest is the last convolution: its input, that in float32, its output.
+    fast = in_precision(network.edsr(2, 8, 1), "bfloat16")
+    expected = math.ceil(overhead * (2 * 32 + 4 * 32 + 4 * 12))
+    assert graph.bytes_per_pixel(fast) == expected
+
+
+# ---- the halo ----
+
+
+def test_measured_halo_keeps_the_promise_and_one_less_does_not():
+    model = small_network(global_skip=True)
+    run, radius = backend.compiled(model), graph.receptive_radius(model)
+    pictures = [rgb(50, 60, seed) for seed in range(3)]
+    halo = tiling.measured_halo(run, radius, pictures)
+
+    def change(distance):
+        return 255 * max(
+            np.abs(
+                tiling.centre_with_halo(run, lr, distance, radius)
+                - tiling.centre_with_halo(run, lr, radius, radius)
+            ).max()
+            for lr in pictures
+        )
+
+    assert 0 < halo <= radius
+    assert change(halo) <= tiling.HALO_TOLERANCE
+    assert change(halo - 1) > tiling.HALO_TOLERANCE
+
+
+def test_measured_halo_without_a_picture_that_is_large_enough_is_the_radius():
+    run = backend.compiled(small_network())
+    assert tiling.measured_halo(run, 8, [rgb(16, 40)]) == 8
+    assert tiling.measured_halo(run, 8, []) == 8
+
+
+def test_shipped_weights_bring_the_halo_that_is_measured():
+    """On the sample pictures the stored halo changes less than 0.01 grey levels."""
+    path = ROOT / "weights" / "edsr_small_x2.keras"
+    upscaler = utils.load(path, precision="float32")
+    assert upscaler.halo == weight_files.stored_halo(path) < upscaler.radius == 22
+    for name in "astronaut.png", "grace_hopper.jpg":
+        lr = to_network(read_rgb(ROOT / "inference" / "original" / name))
+        assert upscaler.measured_halo([lr]) <= upscaler.halo + 1
+
+
+# ---- tiles ----
+
+
+@pytest.mark.parametrize("length", [1, 5, 48, 49, 63, 64, 65, 100, 1000])
+@pytest.mark.parametrize("tile_size", [1, 7, 48, 200])
+@pytest.mark.parametrize("step", [1, 64])
+def test_tiles_cover_a_line_once_with_their_surroundings(length, tile_size, step):
+    halo = 6
+    tiles = tiling.cuts(length, tile_size, halo, step)
+    assert [n for first, end in tiles for n in range(first, end)] == list(range(length))
+    assert max(end - first for first, end in tiles) <= tile_size
+    for first, end in tiles:
+        start, stop = tiling.window((first, end), length, halo, step)
+        assert 0 <= start <= max(0, first - halo)
+        assert min(length, end + halo) <= stop <= length
+        if step == 1:  # and nothing besides
+            assert (start, stop) == (max(0, first - halo), min(length, end + halo))
+
+
+def test_windows_have_few_sizes_where_each_is_compiled():
+    sizes = set()
+    for length in range(200, 3000, 7):
+        for tile in tiling.cuts(length, 256, 14, 64):
+            start, stop = tiling.window(tile, length, 14, 64)
+            sizes.add(stop - start)
+    assert sizes <= {128, 192, 256, 320}
+
+
+def test_extra_work():
+    assert tiling.extra_work(100, 100, 100, 10) == 0
+    assert tiling.extra_work(100, 200, 100, 10) == pytest.approx(0.1)  # 110 twice
+    assert tiling.extra_work(300, 100, 100, 10) == pytest.approx(40 / 300)

@@ -1,0 +1,338 @@
+import numpy as np
+import pytest
+
+import network
+import utils
+from superres.images.pixels import to_network
+from superres.images.read import read_rgb
+from superres.images.resize import crop_to_multiple, downscale, upscale_bicubic
+from superres.runtime import backend, memory
+from superres.runtime.backend import keras
+from superres.scoring import metrics
+from superres.upscaling import upscaler as upscaler_module
+from superres.upscaling.upscaler import Upscaler, in_precision
+from support import ROOT, bilinear_network, small_network, smooth_picture
+
+SHIPPED = ROOT / "weights" / "edsr_small_x2.keras"
+
+
+def upscaler_of(model, **options):
+    """An `Upscaler` in float32, with windows of any size under JAX too."""
+    upscaler = Upscaler(model, precision="float32", **options)
+    upscaler.step = 1
+    return upscaler
+
+
+# ---- tiles ----
+
+
+def unrounded(upscaler, lr):
+    """float32 result of a float32 picture, tile by tile, before it is rounded."""
+    out = np.empty((*(upscaler.scale * n for n in lr.shape[:2]), lr.shape[2]), np.float32)
+    convert = upscaler_module.to_network, upscaler_module.to_pixels
+    try:
+        upscaler_module.to_network = lambda x: x
+        upscaler_module.to_pixels = lambda x, dtype: x
+        done = 0
+        for band in upscaler.bands(lr):
+            out[done : done + len(band)] = band
+            done += len(band)
+    finally:
+        upscaler_module.to_network, upscaler_module.to_pixels = convert
+    return out
+
+
+@pytest.mark.parametrize("tile_size", [5, 16, 33])
+@pytest.mark.parametrize("scale", [2, 3, 4])
+def test_tiled_equals_whole(tile_size, scale):
+    model = small_network(scale, global_skip=True)
+    picture = smooth_picture(45, 37, dtype=np.uint16)
+    count = []
+    tiled = upscaler_of(model, tile_size=tile_size).enlarge(picture, lambda: count.append(1))
+    whole = upscaler_of(model, tile_size=1000).enlarge(picture)
+    # Sums in another order may round a 16-bit value, 1/257 of a grey level, differently.
+    assert np.abs(tiled.astype(int) - whole).max() <= 1
+    assert len(count) == -(-45 // tile_size) * -(-37 // tile_size)
+
+
+@pytest.mark.parametrize("tile_size", [48, 64, 100, 257])
+def test_tiles_of_the_shipped_network_with_its_measured_halo(tile_size):
+    """Within 0.01 grey levels before rounding; on noise too, which no photograph is."""
+    noise = np.random.default_rng(0).random((131, 303, 3), np.float32)
+    face = to_network(read_rgb(ROOT / "inference/original/grace_hopper.jpg"))
+    whole = utils.load(SHIPPED, precision="float32", tile_size=1000)
+    tiled = utils.load(SHIPPED, precision="float32", tile_size=tile_size)
+    for lr in face[100:319, 100:361], noise:
+        difference = np.abs(unrounded(tiled, lr) - unrounded(whole, lr)).max()
+        assert 255 * difference < 0.01
+
+
+@pytest.fixture(scope="module")
+def large():
+    """The default network, 24 blocks of 128 filters, untrained; and a picture, done whole."""
+    keras.utils.set_random_seed(0)
+    model = network.edsr(2)
+    picture = to_network(smooth_picture(141, 109))
+    halo = upscaler_of(model).measured_halo([to_network(smooth_picture(180, 180))])
+    return model, halo, picture, unrounded(upscaler_of(model, tile_size=1000), picture)
+
+
+@pytest.mark.parametrize("tile_size", [48, 64, 100, 257])
+def test_tiles_of_the_large_network(large, tile_size):
+    model, halo, picture, whole = large
+    assert halo < 30  # so that most tiles do not see the whole picture
+    tiled = unrounded(upscaler_of(model, halo=halo, tile_size=tile_size), picture)
+    assert 255 * np.abs(tiled - whole).max() < 0.01
+
+
+def test_too_small_a_halo_would_be_seen():
+    model = small_network(global_skip=True)
+    picture = smooth_picture(45, 37, dtype=np.uint16)
+    whole = upscaler_of(model).enlarge(picture)
+    tiled = upscaler_of(model, halo=2, tile_size=16).enlarge(picture)
+    assert np.abs(tiled.astype(int) - whole).max() > 1
+
+
+def test_halo_is_never_above_the_radius():
+    assert upscaler_of(small_network(), halo=100).halo == 8
+    assert upscaler_of(small_network()).halo == 8
+    assert upscaler_of(small_network(), halo=5).halo == 5
+
+
+@pytest.mark.parametrize("size", [(300, 300), (512, 600), (577, 1200), (5000, 259), (1100, 900)])
+def test_the_halo_costs_little(size):
+    upscaler = utils.load(SHIPPED)
+    if upscaler.step == 1:
+        assert upscaler.extra_work(*size) <= 0.15
+
+
+def test_little_memory_makes_small_tiles(monkeypatch):
+    model = small_network()
+    monkeypatch.setattr(memory, "free_device_memory", lambda: 2**26)
+    small = upscaler_of(model)
+    monkeypatch.setattr(memory, "free_device_memory", lambda: 2**36)
+    assert small.largest_tile < upscaler_of(model).largest_tile == 1024
+    assert small.memory_for(5000, 5000) <= 2**25
+
+
+def test_tiles_are_small_only_while_memory_is_short():
+    upscaler = upscaler_of(small_network(), tile_size=500)
+    whole = upscaler.memory_for(500, 500)
+    assert upscaler.fit(500, 500, whole / 3)
+    assert upscaler.largest_tile == 250
+    assert not upscaler.fit(500, 500, 1000)
+    assert upscaler.fit(500, 500, whole)
+    assert upscaler.largest_tile == 500
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        RuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 123 bytes"),
+        type("ResourceExhaustedError", (Exception,), {})("OOM when allocating tensor"),
+        type("OutOfMemoryError", (RuntimeError,), {})("CUDA out of memory. Tried to ..."),
+    ],
+)
+def test_out_of_memory_halves_the_tile_and_goes_on(error):
+    model = small_network(global_skip=True)
+    picture = smooth_picture(90, 70)
+    whole = upscaler_of(model).enlarge(picture)
+    scarce = upscaler_of(model)
+    run, failures = scarce._run, []
+
+    def run_with_little_memory(lr):
+        if lr.shape[1] * lr.shape[2] > 40 * 40:
+            failures.append(lr.shape)
+            raise error
+        return run(lr)
+
+    scarce._run = run_with_little_memory
+    sr = scarce.enlarge(picture)
+    assert np.abs(sr.astype(int) - whole).max() <= 1
+    assert scarce.largest_tile < 40
+    tried = len(failures)
+    scarce.enlarge(picture)  # the next picture does not run into it again
+    assert len(failures) == tried
+    assert tried <= 4
+
+
+def test_other_errors_are_not_taken_for_memory():
+    upscaler = upscaler_of(small_network())
+
+    def broken(lr):
+        raise RuntimeError("something else")
+
+    upscaler._run = broken
+    with pytest.raises(RuntimeError, match="something else"):
+        upscaler.enlarge(smooth_picture(20, 20))
+
+
+def test_memory_that_is_not_enough_for_one_pixel_ends(monkeypatch):
+    upscaler = upscaler_of(small_network())
+
+    def full(lr):
+        raise MemoryError
+
+    upscaler._run = full
+    with pytest.raises(MemoryError, match="not enough memory"):
+        upscaler.enlarge(smooth_picture(20, 20))
+
+
+@pytest.mark.skipif(not backend.is_free_of_sizes(), reason="compiles each size of window")
+def test_one_compilation_serves_pictures_of_all_sizes():
+    model = small_network()
+    traced = []
+    call = model.call
+    model.call = lambda *arguments, **options: traced.append(1) or call(*arguments, **options)
+    upscaler = upscaler_of(model, tile_size=30)
+    upscaler.enlarge(smooth_picture(20, 20))
+    first = len(traced)
+    for size in (7, 9), (50, 33), (64, 64), (1, 100):
+        upscaler.enlarge(smooth_picture(*size))
+    if keras.backend.backend() == "tensorflow":
+        assert (first, len(traced)) == (1, 1)
+
+
+# ---- precision ----
+
+
+def test_bfloat16_keeps_the_last_convolution_and_the_skip_in_float32():
+    model = network.edsr(4, 4, 1, global_skip=True)
+    changed = in_precision(model, "bfloat16")
+    computed = {layer.name: layer.compute_dtype for layer in changed.layers}
+    in_float32 = {name for name, dtype in computed.items() if dtype == "float32"}
+    assert in_float32 == {"lr", "tail", "bilinear", "global_skip"}
+    assert {layer.variable_dtype for layer in changed.layers} == {"float32"}
+    for ours, theirs in zip(changed.get_weights(), model.get_weights(), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    assert {layer.compute_dtype for layer in model.layers} == {"float32"}
+
+
+def test_file_that_was_saved_in_mixed_precision_computes_in_float32_when_told_to():
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    model = network.edsr(2, 4, 1)
+    keras.config.set_dtype_policy("float32")
+    assert {layer.compute_dtype for layer in in_precision(model, "float32").layers} == {"float32"}
+
+
+def test_bfloat16_is_close_to_float32_and_not_the_same():
+    lr = read_rgb(ROOT / "inference/original/astronaut.png")
+    exact, fast = (
+        utils.load(SHIPPED, precision=precision).enlarge(lr).astype(int)
+        for precision in ("float32", "bfloat16")
+    )
+    assert 0 < np.abs(exact - fast).mean() < 0.1
+
+
+@pytest.mark.parametrize(("fast", "precision"), [(True, "bfloat16"), (False, "float32")])
+def test_precision_is_chosen_by_the_hardware(monkeypatch, fast, precision):
+    monkeypatch.setattr(backend, "has_fast_bfloat16", lambda: fast)
+    assert Upscaler(small_network()).precision == precision
+
+
+def test_16_bit_pictures_are_computed_in_float32_unless_told_otherwise(monkeypatch):
+    monkeypatch.setattr(backend, "has_fast_bfloat16", lambda: True)
+    model = small_network(global_skip=True)
+    picture = smooth_picture(40, 30, dtype=np.uint16)
+    exact, chosen, fast = (
+        Upscaler(model, precision=p, tile_size=16).enlarge(picture).astype(int)
+        for p in ("float32", "auto", "bfloat16")
+    )
+    assert np.abs(chosen - exact).max() <= 1
+    assert np.abs(fast - exact).max() > 10
+
+
+# ---- self-ensemble ----
+
+
+def test_self_ensemble_does_not_depend_on_how_the_picture_lies():
+    upscaler = upscaler_of(small_network(global_skip=True), self_ensemble=True)
+    lr = to_network(smooth_picture(20, 31))
+    sr = upscaler.enlarge_whole(lr)
+    for turns in range(4):
+        for flip in (1, -1):
+            turned = upscaler.enlarge_whole(np.rot90(lr, turns)[::flip])
+            np.testing.assert_allclose(turned, np.rot90(sr, turns)[::flip], atol=2e-5)
+    single = upscaler_of(small_network(global_skip=True)).enlarge_whole(lr)
+    assert np.abs(sr - single).max() > 1e-3
+
+
+# ---- kinds of pictures ----
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+@pytest.mark.parametrize("size", [(1, 1), (1, 9), (13, 8)])
+def test_shape_and_dtype_are_kept(size, channels, dtype):
+    picture = smooth_picture(*size, channels, dtype=dtype) if size != (1, 1) else None
+    if picture is None:
+        picture = np.full((1, 1, channels), 77, dtype)
+    picture = picture[..., 0] if channels == 1 else picture
+    enlarged = upscaler_of(small_network(), tile_size=8).enlarge(picture)
+    assert enlarged.dtype == dtype
+    assert enlarged.shape == (2 * size[0], 2 * size[1], *picture.shape[2:])
+
+
+@pytest.mark.parametrize("hidden", [(0, 0, 0), (0, 255, 0)])
+def test_hidden_colours_do_not_bleed_out_of_transparent_pixels(hidden):
+    picture = np.zeros((12, 12, 4), np.uint8)
+    picture[:, 6:, :3] = hidden
+    picture[:, :6] = (200, 100, 50, 255)
+    enlarged = upscaler_of(bilinear_network(), tile_size=5).enlarge(picture)
+    visible = enlarged[enlarged[..., 3] > 0]
+    assert 0 < visible[..., 3].min() < 255  # there is an edge to look at
+    assert np.abs(visible[..., :3].astype(int) - (200, 100, 50)).max() <= 1
+
+
+def test_grey_with_alpha_has_no_fringe_either():
+    picture = np.full((8, 8, 2), (20, 0), np.uint8)
+    picture[:4] = (180, 255)
+    enlarged = upscaler_of(bilinear_network(), tile_size=5).enlarge(picture)
+    assert np.abs(enlarged[enlarged[..., 1] > 0][:, 0].astype(int) - 180).max() <= 1
+
+
+def test_soft_edge_of_one_colour_keeps_it():
+    """Also where the network overshoots: a red disc with a soft edge is red everywhere."""
+    y, x = np.mgrid[:40, :40]
+    alpha = np.clip(16 - np.hypot(y - 19.5, x - 19.5), 0, 1)
+    picture = np.zeros((40, 40, 4), np.uint8)
+    picture[..., 3] = np.round(255 * alpha)
+    picture[picture[..., 3] > 0, :3] = (220, 40, 30)
+    enlarged = utils.load(SHIPPED, precision="float32").enlarge(picture).astype(int)
+    visible = enlarged[enlarged[..., 3] > 0]
+    assert (visible[:, 3] < 60).sum() > 50
+    assert np.abs(visible[:, :3] - (220, 40, 30)).max() <= 2
+
+
+@pytest.mark.parametrize(("dtype", "alpha"), [(np.uint8, 2), (np.uint8, 128), (np.uint16, 30)])
+def test_faint_picture_has_the_colours_of_an_opaque_one(dtype, alpha):
+    upscaler = utils.load(SHIPPED, precision="float32", tile_size=40)
+    colours = read_rgb(ROOT / "inference/original/astronaut.png")[:64, 64:128].astype(dtype)
+    colours *= np.iinfo(dtype).max // 255
+    faint = upscaler.enlarge(np.dstack([colours, np.full((64, 64), alpha, dtype)]))
+    assert (faint[..., 3] == alpha).all()
+    opaque = upscaler.enlarge(colours)
+    assert np.abs(faint[..., :3].astype(int) - opaque).max() <= 1
+
+
+def test_opaque_stays_opaque_and_empty_stays_empty():
+    colours = read_rgb(ROOT / "inference/original/astronaut.png")[:64, :64]
+    upscaler = utils.load(SHIPPED, precision="float32")
+    alpha = np.full((64, 64, 1), 255, np.uint8)
+    with_alpha = upscaler.enlarge(np.concatenate([colours, alpha], axis=2))
+    assert (with_alpha[..., 3] == 255).all()
+    np.testing.assert_array_equal(with_alpha[..., :3], upscaler.enlarge(colours))
+    alpha[:, 20:40] = 0
+    with_alpha = upscaler.enlarge(np.concatenate([colours, alpha], axis=2))
+    assert (with_alpha[:, :38, 3] == 255).all()
+    assert (with_alpha[:, 42:78, 3] == 0).all()
+
+
+def test_shipped_weights_beat_bicubic_on_the_chart():
+    hr = crop_to_multiple(read_rgb(ROOT / "evaluation/original/chart.png"), 2)
+    lr = downscale(hr, 2)
+    gain = metrics.psnr(hr, utils.load(SHIPPED).enlarge(lr), 2) - metrics.psnr(
+        hr, upscale_bicubic(lr, 2), 2
+    )
+    assert gain > 2

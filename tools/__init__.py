@@ -1,0 +1,1 @@
+"""For who measures and maintains: run as `python -m tools.NAME`."""

@@ -1,0 +1,98 @@
+"""Draws the project's own pictures: the samples, and the figures of the README.
+
+`python -m tools.draw` draws the samples, `python -m tools.draw figures` docs/figure_*.jpg.
+"""
+
+import math
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+ROOT = Path(__file__).parent.parent
+sys.path.insert(0, str(ROOT))
+
+FINE = 4  # everything is drawn this much larger and then reduced, for smooth edges
+
+
+def draw_chart(path):
+    """A test chart: a star of rays, rings, lines, text and a colour ramp; 384x256."""
+    chart = Image.new("RGB", (384 * FINE, 256 * FINE), "white")
+    draw = ImageDraw.Draw(chart)
+
+    def scaled(*numbers):
+        return [number * FINE for number in numbers]
+
+    for n in range(36):
+        draw.pieslice(scaled(12, 12, 132, 132), n * 10, n * 10 + 5, fill="black")
+    for n in range(15):
+        radius, colour = 60 - 4 * n, ("navy", "gold")[n % 2]
+        draw.ellipse(scaled(204 - radius, 72 - radius, 204 + radius, 72 + radius), fill=colour)
+    x = 276.0
+    for n in range(12):
+        width = 6 * 0.85**n
+        draw.rectangle(scaled(x, 12, x + width, 132), fill="darkred")
+        x += 2 * width
+    for n in range(9):
+        angle = math.radians(10 * n)
+        end = (352 - 62 * math.cos(angle), 240 - 62 * math.sin(angle))
+        draw.line(scaled(352, 240, *end), fill="black", width=FINE)
+    sizes = (20, 15, 11, 8)
+    for size, y in zip(sizes, (146, 172, 192, 208), strict=True):
+        font = ImageFont.load_default(size * FINE)
+        draw.text(scaled(12, y), "Sphinx of black quartz, judge my vow", "black", font)
+    for column in range(240):
+        colour = tuple(round(255 * (0.5 + 0.5 * math.sin(column / 40 + n * 2.1))) for n in range(3))
+        draw.rectangle(scaled(12 + column, 224, 13 + column, 244), fill=colour)
+    chart.reduce(FINE).save(path, optimize=True)
+
+
+def draw_badge(path):
+    """A badge with a transparent ground and a soft shadow; 160x160, RGBA."""
+    size = 160 * FINE
+    rows, columns = np.mgrid[:size, :size] / FINE
+    distance = np.hypot(rows - 84, columns - 84)
+    shadow = np.clip((76 - distance) / 12, 0, 1) * 0.5
+    alpha = Image.fromarray((255 * shadow).astype(np.uint8))
+    badge = Image.new("RGBA", (size, size), (40, 40, 60, 0))
+    badge.putalpha(alpha)
+    draw = ImageDraw.Draw(badge)
+    draw.ellipse([8 * FINE, 8 * FINE, 148 * FINE, 148 * FINE], fill="#1c4587")
+    draw.ellipse([16 * FINE, 16 * FINE, 140 * FINE, 140 * FINE], fill="#cfe2f3")
+    centre = (78 * FINE, 78 * FINE)
+    draw.text(centre, "SR", "#1c4587", ImageFont.load_default(66 * FINE), anchor="mm")
+    badge.reduce(FINE).save(path, optimize=True)
+
+
+def draw_figures(folder):
+    """What `evaluate.py` draws of three pictures by the shipped weights, for the README."""
+    import evaluate
+    import utils
+    from superres.scoring import testsets
+
+    upscaler = utils.load(utils.best_weights(utils.WEIGHTS_FOLDER)[0])
+    originals = [
+        ROOT / "evaluation/original/astronaut.png",
+        ROOT / "evaluation/original/chart.png",
+        ROOT / "inference/original/grace_hopper.jpg",
+    ]
+    pairs = [testsets.Pair(path, None, Path(path.name)) for path in originals]
+    test_set = testsets.TestSet("samples", ROOT, "", pairs)
+    with tempfile.TemporaryDirectory() as results:
+        evaluate.evaluate([test_set], upscaler.scale, upscaler, folder=Path(results))
+        for figure in Path(results, "figures").iterdir():
+            with Image.open(figure) as picture:
+                name = f"figure_{figure.name.split('.')[0]}.jpg"
+                picture.save(folder / name, quality=92, subsampling="4:4:4")
+
+
+if __name__ == "__main__":
+    if sys.argv[1:] == ["figures"]:
+        draw_figures(ROOT / "docs")
+    else:
+        draw_chart(ROOT / "evaluation/original/chart.png")
+        draw_badge(ROOT / "inference/original/badge.png")
+        with Image.open(ROOT / "evaluation/original/astronaut.png") as astronaut:
+            astronaut.crop((96, 0, 352, 256)).save(ROOT / "inference/original/astronaut.png")
