@@ -34,6 +34,7 @@ from superres.runtime.command import stopping_at_signals
 from superres.runtime.files import check_writable, replacing
 from superres.runtime.terminal import printable, progress, shown
 from superres.scoring import tables, testsets
+from superres.scoring.compare import find_compared
 from superres.scoring.page import Report
 from superres.scoring.restore import places_of, restore, write_pictures
 
@@ -321,7 +322,7 @@ def _main(chosen, is_stopping):
         raise ValueError(f"SELF_ENSEMBLE = True: no network has WEIGHTS = {NO_WEIGHTS!r}")
     test_sets = find_test_sets(folders, scale)
     count = sum(len(one.pairs) for one in test_sets)
-    compared = compare.find_compared(compare, test_sets, scale)
+    compared = find_compared(compare, test_sets, scale)
     methods = methods_of(upscaler, compared)
     page, folder = None, None
     if chosen.pictures:
