@@ -22,15 +22,13 @@ Ctrl-C or SIGTERM; what was scored until then is written.
 """
 
 import hashlib
-import os
 import sys
 import threading
 from dataclasses import replace
 from pathlib import Path
 
 import utils
-from superres.runtime import backend, settings
-from superres.runtime.command import stopping_at_signals
+from superres.runtime import backend, command, settings
 from superres.runtime.files import check_writable, replacing
 from superres.runtime.terminal import printable, progress, shown
 from superres.scoring import tables, testsets
@@ -116,9 +114,7 @@ def methods_of(upscaler, compared):
     return [tables.BICUBIC, *([tables.PREDICTION] if upscaler else []), *(compared or ())]
 
 
-def evaluate(
-    test_sets, scale, upscaler=None, compared=None, folder=None, page=None, is_stopping=None
-):
+def evaluate(test_sets, scale, upscaler=None, compared=None, folder=None, page=None, stop=None):
     """Scores a network, bicubic enlargement and other programs' pictures by the same code.
 
     Args:
@@ -128,8 +124,7 @@ def evaluate(
         compared: as `find_compared` returns it; None for none.
         folder: where pictures are written; None for none.
         page: `Report` to which the pictures are added; None for none.
-        is_stopping: `threading.Event`: where it is set, by a signal or by Ctrl-C, which sets it
-            here, the pictures that are left are not tried.
+        stop: `threading.Event`: where it is set, the pictures that are left are not tried.
 
     Returns:
         List of dicts with test_set, name, scores (nearest and methods -> what `metrics.score`
@@ -138,7 +133,7 @@ def evaluate(
     """
     compared = compared or {}
     methods = methods_of(upscaler, compared)
-    is_stopping = is_stopping or threading.Event()
+    stop = stop or threading.Event()
     all_rows, summaries, refused = [], [], {}
     places = places_of(test_sets)
 
@@ -152,8 +147,6 @@ def evaluate(
         try:
             restored = restore(pair, scale, upscaler, results)
         except ValueError as error:
-            if is_stopping.is_set():  # its exception became another one in a library
-                raise KeyboardInterrupt from error
             refused[pair.hr] = str(error)
             return None
         refused.update(restored.left_out)
@@ -178,16 +171,13 @@ def evaluate(
     with progress(total=count, desc="scoring", unit="picture", leave=False) as bar:
         for test_set in test_sets:
             rows, given_lr, tried = [], [], 0
-            try:
-                for pair in test_set.pairs:
-                    if is_stopping.is_set():
-                        break
-                    row = score(test_set, pair, given_lr)
-                    rows += [row] if row else []
-                    tried += 1
-                    bar.update()
-            except KeyboardInterrupt:
-                is_stopping.set()
+            for pair in test_set.pairs:
+                if stop.is_set():
+                    break
+                row = score(test_set, pair, given_lr)
+                rows += [row] if row else []
+                tried += 1
+                bar.update()
             counts, untried = (len(given_lr), sum(given_lr)), len(test_set.pairs) - tried
             summaries.append(tables.summarise(test_set, rows, methods, scale, counts, untried))
             all_rows += rows
@@ -307,7 +297,7 @@ def _print_notes(rows, summaries, refused):
         print(f"note: {printable(text)}", file=sys.stderr)
 
 
-def _main(chosen, is_stopping):
+def _main(chosen, stop):
     folders = settings.check_texts("folder", chosen.folder)
     compare = settings.check_texts("compare", chosen.compare, may_be_empty=True)
     settings.check_flag("pictures", chosen.pictures)
@@ -336,13 +326,14 @@ def _main(chosen, is_stopping):
         pictures = pictures_in_words(len(one.pairs))
         place = shown(one.folder)
         print(f"{printable(one.name)}: {pictures} in {place} ({one.layout})", flush=True)
-    rows, summaries, refused = evaluate(
-        test_sets, scale, upscaler, compared, folder, page, is_stopping
-    )
+    with stop.gently():
+        rows, summaries, refused = evaluate(
+            test_sets, scale, upscaler, compared, folder, page, stop
+        )
     _print_notes(rows, summaries, refused)
     if not rows:
-        if is_stopping.is_set():
-            raise KeyboardInterrupt
+        if stop.is_set():
+            raise command.Stopped
         raise ValueError(f"FOLDER = {', '.join(folders)!r}: no picture in it could be scored")
     made_by = how_it_was_made(scale, weights, upscaler, dict(zip(compared, compare, strict=True)))
     summary, details = tables_of(rows, summaries, methods)
@@ -355,31 +346,15 @@ def _main(chosen, is_stopping):
         print(f"To look at: {RESULTS / 'report.html'}, and pictures in {RESULTS}")
     elif (RESULTS / "report.html").exists():
         print(f"{RESULTS / 'report.html'} and the pictures in {RESULTS} are of an earlier run")
-    if is_stopping.is_set():
-        print(f"evaluate.py: stopped; {len(rows)} of {count} were scored", file=sys.stderr)
-        return 130
+    if stop.is_set():
+        raise command.Stopped(f"{len(rows)} of {count} were scored")
     return 1 if refused else 0
 
 
 def main(arguments=None):
     """Runs the command; returns its exit code."""
-    is_stopping = stopping_at_signals()
-    for stream in (sys.stdout, sys.stderr):
-        if stream is not None:
-            stream.reconfigure(errors="backslashreplace")  # file names need not be valid text
-    try:
-        names = ("FOLDER", "COMPARE")
-        chosen = settings.parse([sys.modules[__name__]], arguments, ("FOLDER",), names)
-        return _main(chosen, is_stopping)
-    except BrokenPipeError:  # who read our output has gone, as `| head` does
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
-    except (ValueError, OSError, KeyboardInterrupt) as error:
-        if not is_stopping.is_set() and not isinstance(error, KeyboardInterrupt):
-            print(f"evaluate.py: {error}", file=sys.stderr)
-            return 2
-    print("\nevaluate.py: stopped", file=sys.stderr)
-    return 130
+    names = ("FOLDER", "COMPARE")
+    return command.run(_main, [__file__], arguments, positional=("FOLDER",), several=names)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from superres.runtime import settings
+from superres.runtime import command, settings
 from superres.runtime.backend import keras
 
 # ------------------------------------------------------------------- settings ----
@@ -22,6 +22,7 @@ RESIDUAL_SCALING = 0.1  # factor of a block's branch; keeps deep networks stable
 GLOBAL_SKIP = False  # add the bilinearly enlarged input: learns faster in short trainings
 # ---------------------------------------------------------------------------------
 
+DOCS = Path(__file__).parent / "docs"
 SHUFFLES = {2: (2,), 3: (3,), 4: (2, 2)}  # pixel-shuffle factors of each scale
 
 
@@ -117,22 +118,13 @@ def edsr(
     return keras.Model(lr, sr, name=f"edsr_x{scale}")
 
 
-def main(arguments=None):
+def draw(chosen, stop):
     """Prints the summary and draws the two diagrams; returns the exit code."""
-    from superres.images import (
-        drawing,  # here, so that nobody who loads a network waits for matplotlib
-    )
+    from superres.images import drawing  # here, so that nobody who loads a network waits for it
 
-    try:
-        chosen = settings.parse([sys.modules[__name__]], arguments)
-        model = edsr(**vars(chosen))
-    except ValueError as error:
-        print(f"network.py: {error}", file=sys.stderr)
-        return 2
-    model.summary()
-    folder = Path(__file__).parent / "docs"
-    folder.mkdir(exist_ok=True)
-    block, whole = folder / "residual_block.png", folder / "network.png"
+    edsr(**vars(chosen)).summary()
+    DOCS.mkdir(exist_ok=True)
+    block, whole = DOCS / "residual_block.png", DOCS / "network.png"
     drawing.draw_residual_block(block, chosen.num_filters, chosen.residual_scaling)
     drawing.draw_network(
         whole,
@@ -143,6 +135,11 @@ def main(arguments=None):
     )
     print(f"Diagrams: {block} and {whole}")
     return 0
+
+
+def main(arguments=None):
+    """Runs the command; returns its exit code."""
+    return command.run(draw, [__file__], arguments)
 
 
 if __name__ == "__main__":

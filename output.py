@@ -8,13 +8,11 @@ Exit code 0: every picture is there. 1: some were refused, each named with its r
 2: nothing could start. 130: stopped by Ctrl-C or SIGTERM.
 """
 
-import os
 import sys
 from pathlib import Path
 
 import utils
-from superres.runtime import settings
-from superres.runtime.command import stopping_at_signals
+from superres.runtime import command, settings
 from superres.runtime.files import check_writable, remove_leftovers
 from superres.upscaling.batch import Batch, plan, report
 
@@ -33,50 +31,43 @@ VERBOSE = False  # print size, tiles and extra work of each picture
 # ---------------------------------------------------------------------------------
 
 
+def enlarge(chosen, stop):
+    """Enlarges what the settings say; returns the exit code."""
+    for name in ("source", "target"):
+        settings.check_text(name, getattr(chosen, name))
+    utils.check_network(chosen)
+    settings.check_number("max_megapixels", chosen.max_megapixels, above=0)
+    for name in ("overwrite", "verbose"):
+        settings.check_flag(name, getattr(chosen, name))
+    pairs, others, refused = plan(chosen.source, chosen.target)
+    _, upscaler, first_line = utils.load_chosen(chosen)
+    Path(chosen.target).mkdir(parents=True, exist_ok=True)
+    check_writable(chosen.target)
+    for folder in {target.parent for _, target in pairs} | {Path(chosen.target)}:
+        remove_leftovers(folder)
+    print(first_line, flush=True)
+    batch = Batch(
+        upscaler,
+        stop,
+        chosen.overwrite,
+        max_pixels=int(1e6 * chosen.max_megapixels),
+        verbose=chosen.verbose,
+    )
+    try:
+        with stop.gently():
+            tally = batch.run(pairs)
+    except KeyboardInterrupt:
+        report(batch.tally, chosen.target, others)
+        raise
+    tally.refused |= refused
+    report(tally, chosen.target, others)
+    return 1 if tally.refused else 0
+
+
 def main(arguments=None):
     """Runs the command; returns its exit code."""
-    is_stopping = stopping_at_signals()
-    for stream in (sys.stdout, sys.stderr):
-        if stream is not None:
-            stream.reconfigure(errors="backslashreplace")  # file names need not be valid text
-    batch = None
-    try:
-        chosen = settings.parse([sys.modules[__name__]], arguments, ("SOURCE", "TARGET"))
-        for name in ("source", "target"):
-            settings.check_text(name, getattr(chosen, name))
-        utils.check_network(chosen)
-        settings.check_number("max_megapixels", chosen.max_megapixels, above=0)
-        for name in ("overwrite", "verbose"):
-            settings.check_flag(name, getattr(chosen, name))
-        pairs, others, refused = plan(chosen.source, chosen.target)
-        _, upscaler, first_line = utils.load_chosen(chosen)
-        Path(chosen.target).mkdir(parents=True, exist_ok=True)
-        check_writable(chosen.target)
-        for folder in {target.parent for _, target in pairs} | {Path(chosen.target)}:
-            remove_leftovers(folder)
-        print(first_line, flush=True)
-        batch = Batch(
-            upscaler,
-            chosen.overwrite,
-            max_pixels=int(1e6 * chosen.max_megapixels),
-            verbose=chosen.verbose,
-            is_stopping=is_stopping,
-        )
-        tally = batch.run(pairs)
-        tally.refused |= refused
-        report(tally, chosen.target, others)
-        return 1 if tally.refused else 0
-    except BrokenPipeError:  # who read our output has gone, as `| head` does
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
-    except (ValueError, OSError, KeyboardInterrupt) as error:
-        if not is_stopping.is_set() and not isinstance(error, KeyboardInterrupt):
-            print(f"output.py: {error}", file=sys.stderr)
-            return 2
-    if batch:
-        report(batch.tally, chosen.target, others)
-    print("\noutput.py: stopped; the same command goes on with what is left", file=sys.stderr)
-    return 130
+    hint = "the same command goes on with what is left"
+    return command.run(enlarge, [__file__], arguments, hint, positional=("SOURCE", "TARGET"))
 
 
 if __name__ == "__main__":

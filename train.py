@@ -12,9 +12,7 @@ start. 130: stopped by Ctrl-C or SIGTERM, and saved.
 import contextlib
 import importlib.util
 import math
-import os
 import shutil
-import signal
 import sys
 from pathlib import Path
 
@@ -22,11 +20,10 @@ import network
 import utils
 from superres.dataset.crops import cut_batch
 from superres.dataset.folder import Skips, load_data
-from superres.runtime import backend, memory, processes, settings
+from superres.runtime import backend, command, memory, processes, settings
 from superres.runtime.backend import keras
 from superres.runtime.files import check_writable, remove_leftovers
 from superres.runtime.prefetch import Stream
-from superres.runtime.terminal import Unbreakable
 from superres.training import checkpoint, resume
 from superres.training.log import Journal, digest
 from superres.training.losses import LOSSES, SSIM_WINDOW
@@ -35,9 +32,7 @@ from superres.training.trainer import (
     Run,
     Timing,
     epochs_for,
-    on_signals,
     restore,
-    stopping_between_steps,
     training_model,
 )
 from superres.upscaling import weight_files
@@ -166,10 +161,6 @@ def validate(chosen):
         )
 
 
-class Failed(Exception):
-    """A training that had begun cannot go on, or its end could not be saved."""
-
-
 def what_to_go_on_from(chosen):
     """The hint for a training that was stopped."""
     if chosen and (states := checkpoint.find(WEIGHTS_FOLDER, chosen.name)):
@@ -272,17 +263,18 @@ def with_epochs_for_minutes(chosen, model, training, stream, beginning):
     return training, schedule, beginning._replace(step=timing.steps, sums=timing.sums)
 
 
-def train(chosen):
+def train(chosen, stop):
     """Trains as the settings say; writes weights/<NAME>.keras, .json, .csv, .png and states.
 
     Args:
         chosen: namespace of all settings of `network.py` and `train.py`, in lower case.
+        stop: `threading.Event`: where it is set, the training ends after the step, and is saved.
 
     Raises:
         ValueError: a setting is wrong, or the data has nothing to train on.
         FloatingPointError: the loss is not finite; what was saved before is kept.
         Failed: the end could not be saved.
-        KeyboardInterrupt: Ctrl-C or SIGTERM; the state is saved.
+        KeyboardInterrupt: it was stopped; the state is saved.
     """
     validate(chosen)
     chosen.name = chosen.name or f"my_edsr_x{chosen.scale}"
@@ -364,9 +356,17 @@ def train(chosen):
                     f"{total_steps:,} steps"
                 )
             run = Run(
-                chosen, training, schedule, journal, stream, beginning, process, process_count
+                chosen,
+                training,
+                schedule,
+                stop,
+                journal,
+                stream,
+                beginning,
+                process,
+                process_count,
             )
-            with stopping_between_steps(run):
+            with stop.gently():
                 training.fit(
                     stream.batches(range(run.step, total_steps)),
                     steps_per_epoch=total_steps - run.step,
@@ -376,14 +376,14 @@ def train(chosen):
                 )
         except (ValueError, OSError) as error:
             step = run.step if run else beginning.step
-            raise Failed(f"{type(error).__name__} at step {step:,}: {error}") from error
+            raise command.Failed(f"{type(error).__name__} at step {step:,}: {error}") from error
         finally:
             if run:
                 run.bar.close()
             stream.close()
             source.close()
     if run.unsaved:
-        raise Failed(f"not saved: {run.unsaved}") from run.unsaved
+        raise command.Failed(f"not saved: {run.unsaved}") from run.unsaved
     if run.step < total_steps:
         raise KeyboardInterrupt
     if run.is_first:
@@ -395,45 +395,31 @@ def train(chosen):
         )
 
 
-def main(arguments=None):
-    """Runs the command; returns its exit code."""
-    chosen = None
-    streams = contextlib.ExitStack()
-    if sys.stdout is not None:  # closed by who started us
-        streams.enter_context(contextlib.redirect_stdout(Unbreakable(sys.stdout)))
-    if sys.stderr is not None:
-        streams.enter_context(contextlib.redirect_stderr(Unbreakable(sys.stderr)))
-    with streams, on_signals(signal.default_int_handler):
-        try:
-            chosen = settings.parse([network, sys.modules[__name__]], arguments, recipes=RECIPES)
-            train(chosen)
-        except (ValueError, OSError) as error:
-            print(f"train.py: {error}", file=sys.stderr)
-            return 2
-        except (FloatingPointError, Failed) as error:
-            print(f"\ntrain.py: {error}", file=sys.stderr)
-            return 1
-        except KeyboardInterrupt:
-            print(f"\ntrain.py: stopped; {what_to_go_on_from(chosen)}", file=sys.stderr)
-            return 130
-        except Exception as error:  # each backend has its own kind for this
-            if not memory.is_out_of_memory(error):
-                raise
-            reason = " ".join(str(error).split())[:200]
-            print(
-                f"\ntrain.py: out of memory ({reason}); lower BATCH_SIZE, CROP_SIZE, NUM_FILTERS "
-                f"or VALIDATION_CROP; {what_to_go_on_from(chosen)}",
-                file=sys.stderr,
-            )
-            return 1
+def work(chosen, stop):
+    """Trains, and says how to go on where it was stopped or memory ran out."""
+    try:
+        train(chosen, stop)
+    except FloatingPointError as error:
+        raise command.Failed(error) from error
+    except KeyboardInterrupt:
+        raise command.Stopped(what_to_go_on_from(chosen)) from None
+    except (command.Failed, ValueError, OSError):
+        raise
+    except Exception as error:  # each backend has its own kind for this
+        if not memory.is_out_of_memory(error):
+            raise
+        reason = " ".join(str(error).split())[:200]
+        raise command.Failed(
+            f"out of memory ({reason}); lower BATCH_SIZE, CROP_SIZE, NUM_FILTERS or "
+            f"VALIDATION_CROP; {what_to_go_on_from(chosen)}"
+        ) from error
     return 0
 
 
+def main(arguments=None):
+    """Runs the command; returns its exit code."""
+    return command.run(work, [network.__file__, __file__], arguments, recipes=RECIPES)
+
+
 if __name__ == "__main__":
-    code = main()
-    try:
-        if sys.stdout is not None:
-            sys.stdout.flush()
-    except OSError:  # or Python would try again, and end with a code of its own
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    sys.exit(code)
+    sys.exit(main())

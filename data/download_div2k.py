@@ -25,11 +25,11 @@ from typing import NamedTuple
 from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-from superres.runtime import settings
+from superres.runtime import command, settings
 
 # ------------------------------------------------------------------- settings ----
 ADDRESS = "https://data.vision.ee.ethz.ch/cvl/DIV2K"  # where the archives lie
-FOLDER = str(Path(__file__).resolve().parent)  # where to put the photographs
+FOLDER = ""  # where to put the photographs; empty: data/, where this script is
 KEEP_ARCHIVES = False  # keep the .zip files after they are unpacked
 # ---------------------------------------------------------------------------------
 
@@ -186,29 +186,26 @@ def download(address, folder, keep_archives=False):
         print(f"{folder / name}: {archive.count} photographs")
 
 
+def work(chosen, stop):
+    """Fetches the photographs; returns the exit code."""
+    settings.check_text("address", chosen.address)
+    settings.check_text("folder", chosen.folder, may_be_empty=True)
+    folder = Path(chosen.folder) if chosen.folder else Path(__file__).resolve().parent
+    settings.check_flag("keep_archives", chosen.keep_archives)
+    if not chosen.address.startswith(("http://", "https://")):
+        raise ValueError(f"ADDRESS = {chosen.address!r}: expected http:// or https://")
+    if not folder.is_dir():
+        raise ValueError(f"FOLDER = {chosen.folder!r}: no such folder")
+    try:
+        download(chosen.address, folder, chosen.keep_archives)
+    except (ValueError, OSError) as error:
+        raise command.Failed(error) from error
+    return 0
+
+
 def main(arguments=None):
     """Runs the command; returns its exit code."""
-    try:
-        chosen = settings.parse([sys.modules[__name__]], arguments)
-        for name in "address", "folder":
-            settings.check_text(name, getattr(chosen, name))
-        settings.check_flag("keep_archives", chosen.keep_archives)
-        if not chosen.address.startswith(("http://", "https://")):
-            raise ValueError(f"ADDRESS = {chosen.address!r}: expected http:// or https://")
-        if not Path(chosen.folder).is_dir():
-            raise ValueError(f"FOLDER = {chosen.folder!r}: no such folder")
-    except ValueError as error:
-        print(f"download_div2k.py: {error}", file=sys.stderr)
-        return 2
-    try:
-        download(chosen.address, Path(chosen.folder), chosen.keep_archives)
-    except (ValueError, OSError) as error:
-        print(f"download_div2k.py: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("\ndownload_div2k.py: stopped; the same command goes on", file=sys.stderr)
-        return 130
-    return 0
+    return command.run(work, [__file__], arguments, hint="the same command goes on")
 
 
 if __name__ == "__main__":

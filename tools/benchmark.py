@@ -17,7 +17,7 @@ import numpy as np
 
 import network
 from superres.dataset.crops import Photograph, Pool, cut_batch
-from superres.runtime import backend, settings
+from superres.runtime import backend, command, settings
 from superres.runtime.backend import keras
 from superres.runtime.prefetch import Stream
 from superres.training.optimizers import OPTIMIZERS
@@ -191,25 +191,25 @@ def three_digits(value):
     return f"{value:.{2 - math.floor(math.log10(value))}f}"
 
 
-def main(arguments=None):
-    """Runs the command; returns its exit code."""
-    try:
-        chosen = settings.parse([sys.modules[__name__]], arguments)
-        for name, value in vars(chosen).items():
-            settings.check_whole(name, value, 0 if name == "crop_size" else 1)
-        settings.check_choice("scale", chosen.scale, network.SHUFFLES)
-        chosen.crop_size = chosen.crop_size or 32 * chosen.scale
-        if chosen.crop_size % chosen.scale:
-            raise ValueError(
-                f"CROP_SIZE = {chosen.crop_size}: expected a multiple of SCALE = {chosen.scale}"
-            )
-    except ValueError as error:
-        print(f"benchmark.py: {error}", file=sys.stderr)
-        return 2
+def work(chosen, stop):
+    """Measures as the settings say, and prints the table; returns the exit code."""
+    for name, value in vars(chosen).items():
+        settings.check_whole(name, value, 0 if name == "crop_size" else 1)
+    settings.check_choice("scale", chosen.scale, network.SHUFFLES)
+    chosen.crop_size = chosen.crop_size or 32 * chosen.scale
+    if chosen.crop_size % chosen.scale:
+        raise ValueError(
+            f"CROP_SIZE = {chosen.crop_size}: expected a multiple of SCALE = {chosen.scale}"
+        )
     chosen_here = "bfloat16" if backend.has_fast_bfloat16() else "float32"
     print(f"{backend.describe()}; output.py computes in {chosen_here} here")
     print(table(measure(**vars(chosen))))
     return 0
+
+
+def main(arguments=None):
+    """Runs the command; returns its exit code."""
+    return command.run(work, [__file__], arguments)
 
 
 if __name__ == "__main__":

@@ -1,23 +1,148 @@
-"""The frame of a command: what Ctrl-C and SIGTERM do."""
+"""The frame of every command: its settings, its signals, what it prints, its exit code.
 
+It needs nothing but Python, so that `--help` and errors in the settings need not wait for
+libraries to load.
+"""
+
+import contextlib
+import os
 import signal
+import sys
 import threading
+from pathlib import Path
+
+from superres.runtime import settings
+
+# Of what ends a command: Ctrl-C, a request to end, and a terminal that is gone.
+SIGNALS = [signal.SIGINT, signal.SIGTERM]
+SIGNALS += [signal.SIGHUP] if hasattr(signal, "SIGHUP") else []  # not on Windows
 
 
-def stopping_at_signals():
-    """Makes Ctrl-C and SIGTERM raise KeyboardInterrupt, and remembers that they came.
+class Failed(Exception):
+    """What had begun cannot go on, or its end could not be saved: exit code 1."""
+
+
+class Stopped(Exception):
+    """A signal has ended the work before its end; the text says how to go on: exit code 130."""
+
+
+class Stop(threading.Event):
+    """Set by the first signal, which also interrupts what is done, as does every other one.
+
+    But within `gently` the first one only sets it, and what is done asks for it where it can end
+    well: an interrupt inside of a library may be swallowed there, or leave things half done.
+    """
+
+    def __init__(self):
+        super().__init__()
+        self._is_gentle = False
+
+    @contextlib.contextmanager
+    def gently(self):
+        """Within, the first signal does not interrupt."""
+        self._is_gentle = True
+        try:
+            yield
+        finally:
+            self._is_gentle = False
+
+    def handle(self, number, frame):
+        """Handles a signal."""
+        is_first = not self.is_set()
+        self.set()
+        if not (is_first and self._is_gentle):
+            raise KeyboardInterrupt
+
+
+def run(work, scripts, arguments=None, hint="", **options):
+    """Runs the work of a command, and says in one line why it failed or stopped.
+
+    Args:
+        work: function of the settings and a `Stop`; returns the exit code.
+        scripts: paths of the files with its settings, the last one that of the command.
+        arguments: words of the command line; `None` for the process's own.
+        hint: how to go on after a signal, where `Stopped` says nothing else.
+        options: as `settings.parse` takes them.
 
     Returns:
-        `threading.Event` that is set from then on: libraries may turn the exception into
-        another or lose it.
+        The exit code: that of the work; 1 after `Failed`; 2 after ValueError or OSError, where
+        nothing could start; 130 after a signal.
     """
-    is_stopping = threading.Event()
+    name = Path(scripts[-1]).name
+    with _unbreakable_streams(), _stop_at_signals() as stop:
+        try:
+            return work(settings.parse(scripts, arguments, **options), stop)
+        except (Stopped, KeyboardInterrupt) as error:
+            return _say_stopped(name, str(error) or hint)
+        except Exception as error:
+            if stop.is_set():  # a library made an error of its own of the interrupt
+                return _say_stopped(name, hint)
+            if not isinstance(error, Failed | ValueError | OSError):
+                raise
+            print(f"{name}: {error}", file=sys.stderr)
+            return 1 if isinstance(error, Failed) else 2
 
-    def stop(number, frame):
-        is_stopping.set()
-        raise KeyboardInterrupt
 
-    for number in signal.SIGINT, signal.SIGTERM:
-        if signal.getsignal(number) != signal.SIG_IGN:  # as background jobs have it
-            signal.signal(number, stop)
-    return is_stopping
+def _say_stopped(name, hint):
+    print(f"\n{name}: stopped{hint and f'; {hint}'}", file=sys.stderr)
+    return 130
+
+
+@contextlib.contextmanager
+def _stop_at_signals():
+    """Gives a `Stop` that handles the signals.
+
+    What is ignored, as background jobs ignore Ctrl-C and nohup a closed terminal, stays ignored.
+    """
+    stop = Stop()
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+    handled = [number for number, handler in before.items() if handler != signal.SIG_IGN]
+    for number in handled:
+        signal.signal(number, stop.handle)
+    try:
+        yield stop
+    finally:
+        for number in handled:
+            signal.signal(number, before[number])
+
+
+class _Unbreakable:
+    """A text stream that takes no error: nobody reads it, or the disk under it is full."""
+
+    def __init__(self, stream):
+        self._stream = stream
+
+    def __getattr__(self, name):
+        return getattr(self._stream, name)
+
+    def write(self, text):
+        """Writes, if it can."""
+        with contextlib.suppress(OSError, ValueError):  # ValueError: it is closed
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self):
+        """Flushes, if it can."""
+        with contextlib.suppress(OSError, ValueError):
+            self._stream.flush()
+
+
+@contextlib.contextmanager
+def _unbreakable_streams():
+    """Lets what is printed be lost where it cannot be written; a closed stream is nowhere."""
+    with contextlib.ExitStack() as held:
+        nowhere = held.enter_context(open(os.devnull, "w"))
+        streams = [sys.stdout, sys.stderr]
+        for stream in filter(None, streams):
+            if hasattr(stream, "reconfigure"):  # names of files need not be valid text
+                stream.reconfigure(errors="backslashreplace")
+        held.enter_context(contextlib.redirect_stdout(_Unbreakable(streams[0] or nowhere)))
+        held.enter_context(contextlib.redirect_stderr(_Unbreakable(streams[1] or nowhere)))
+        yield
+        for stream in filter(None, streams):
+            try:
+                stream.flush()
+            except OSError:  # or Python would try again at its end, and fail with a code of its own
+                os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+            except ValueError:  # it is closed
+                pass

@@ -10,46 +10,52 @@ in the file or given for one run, and is written down in one place only.
 """
 
 import argparse
-import inspect
+import ast
 import io
 import math
 import sys
 import tokenize
+from pathlib import Path
 
 RULE = "# ----"
 
 
-def meanings(source):
-    """Comments of the settings in the ruled block of a script.
+def read_block(path):
+    """The settings in the ruled block of a script, which is read as text and not run.
 
     Args:
-        source: text of the script; the block stands between its first two lines that
-            begin with `RULE`.
+        path: of the script; the block stands between its first two lines that begin with `RULE`.
 
     Returns:
-        dict of setting name -> its comment, in the order of the block.
+        dict of setting name -> its value, and one of setting name -> its comment, in the order
+        of the block.
 
     Raises:
-        ValueError: there is no block, or a setting in it has no comment.
+        ValueError: there is no block, a setting in it has no comment, or its value makes no sense.
     """
-    lines = source.splitlines()
+    path = Path(path)
+    lines = path.read_text(encoding="utf-8").splitlines()
     rules = [n for n, line in enumerate(lines) if line.startswith(RULE)]
     if len(rules) < 2:
-        raise ValueError(f"expected the settings between two lines that begin with {RULE!r}")
-    first, last = rules[:2]
-    block = "\n".join(lines[first + 1 : last]) + "\n"
-    found = {}
+        raise ValueError(f"{path}: expected settings between two lines that begin with {RULE!r}")
+    block = "\n".join(lines[rules[0] + 1 : rules[1]]) + "\n"
+    values, meanings = {}, {}
+    for node in ast.parse(block).body:
+        name, text = node.targets[0].id, ast.unparse(node.value)
+        try:  # so that EPOCHS = 20 * 50 can be written; with settings above it, and nothing else
+            values[name] = eval(text, {"__builtins__": {}}, values)
+        except Exception as error:
+            raise ValueError(f"{path.name}: {name} = {text}: {error}") from error
     name = None
     for token in tokenize.generate_tokens(io.StringIO(block).readline):
         if token.type == tokenize.NAME and token.start[1] == 0:
             name = token.string
-            found[name] = ""
         elif token.type == tokenize.COMMENT and token.start[1] > 0 and name:
-            found[name] = token.string.lstrip("# ")
-    for name, meaning in found.items():
-        if not meaning:
-            raise ValueError(f"{name}: expected a comment on the setting's line")
-    return found
+            meanings[name] = token.string.lstrip("# ")
+    for name in values:
+        if not meanings.get(name):
+            raise ValueError(f"{path.name}: {name}: expected a comment on the setting's line")
+    return values, meanings
 
 
 class _Parser(argparse.ArgumentParser):
@@ -66,12 +72,12 @@ def _number(text):
         return float(text)
 
 
-def parse(modules, arguments=None, positional=(), several=(), recipes=None):
-    """Reads the command line that the settings blocks of `modules` define.
+def parse(scripts, arguments=None, positional=(), several=(), recipes=None):
+    """Reads the command line that the settings blocks of scripts define.
 
     Args:
-        modules: modules with a settings block; the last one is the script that runs, and
-            its docstring describes the command.
+        scripts: paths of files with a settings block; the last one is the script that runs,
+            and its docstring describes the command.
         arguments: list of words of the command line; `None` for the process's own.
         positional: names of settings that may also be given without an option.
         several: names of settings that may be given more than once: a list, when they are
@@ -88,21 +94,22 @@ def parse(modules, arguments=None, positional=(), several=(), recipes=None):
         ValueError: there is no such recipe.
     """
     parser = _Parser(
-        description=inspect.getdoc(modules[-1]),
+        prog=Path(scripts[-1]).name,
+        description=ast.get_docstring(ast.parse(Path(scripts[-1]).read_text(encoding="utf-8"))),
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
     defaults = {}
-    for module in modules:
-        for name, meaning in meanings(inspect.getsource(module)).items():
-            value = getattr(module, name)
+    for script in scripts:
+        values, meanings = read_block(script)
+        for name, value in values.items():
             key = name.lower()
             defaults[key] = value
             options = {
                 "dest": key,
                 "default": argparse.SUPPRESS,
                 # argparse formats help texts with %.
-                "help": f"{meaning} (default: {value!r})".replace("%", "%%"),
+                "help": f"{meanings[name]} (default: {value!r})".replace("%", "%%"),
             }
             if isinstance(value, bool):
                 options["action"] = argparse.BooleanOptionalAction

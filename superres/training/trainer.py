@@ -1,8 +1,6 @@
 """A training: the compiled model, its whole state, and what happens between its steps."""
 
-import contextlib
 import math
-import signal
 import sys
 import time
 
@@ -176,6 +174,7 @@ class Run(keras.callbacks.CallbackList):
         chosen: the settings.
         training: compiled model.
         schedule: the learning rate's schedule.
+        stop: `threading.Event`: where it is set, `fit` ends after the step.
         journal: `Journal` of the epochs that are done.
         stream: `Stream` that `fit` takes its batches from.
         beginning: `resume.Beginning`.
@@ -183,16 +182,25 @@ class Run(keras.callbacks.CallbackList):
 
     Attributes:
         step: steps that are done.
-        interrupted: set by a signal; `fit` ends after the step.
         unsaved: the error because of which the last state is not on disk, or `None`.
     """
 
     def __init__(
-        self, chosen, training, schedule, journal, stream, beginning, process=0, process_count=1
+        self,
+        chosen,
+        training,
+        schedule,
+        stop,
+        journal,
+        stream,
+        beginning,
+        process=0,
+        process_count=1,
     ):
         super().__init__(model=training, add_history=True)
         self.chosen = chosen
         self.schedule = schedule
+        self.stop = stop
         self.journal = journal
         self.stream = stream
         self.step = beginning.step
@@ -200,7 +208,6 @@ class Run(keras.callbacks.CallbackList):
         self.beginning = beginning
         self._is_new = beginning.step == 0
         self.is_first, self.processes = process == 0, process_count
-        self.interrupted = False
         self.unsaved = None
         self._unread = []  # (step, mean loss since `_began`), which wait on the device
         self._loss = math.nan
@@ -243,10 +250,10 @@ class Run(keras.callbacks.CallbackList):
     def _is_to_stop(self):
         """Whether a signal has come; of several processes, to any: all stop after the same step."""
         if self.processes == 1:
-            return self.interrupted
+            return self.stop.is_set()
         if self.step % AGREEMENT_STEPS:
             return False
-        return any(processes.all_gather(int(self.interrupted)))
+        return any(processes.all_gather(int(self.stop.is_set())))
 
     def _read(self):
         """Looks at the losses that were not looked at yet; returns the mean since `_began`.
@@ -347,37 +354,3 @@ class Run(keras.callbacks.CallbackList):
                 f"could not save at step {self.step:,}: {error}; what was saved before is still "
                 "there, and it is tried again at the next saving"
             )
-
-
-# Of what ends a training: Ctrl-C, a request to end, and a terminal that is gone.
-SIGNALS = [signal.SIGINT, signal.SIGTERM]
-SIGNALS += [signal.SIGHUP] if hasattr(signal, "SIGHUP") else []  # not on Windows
-
-
-@contextlib.contextmanager
-def on_signals(handler):
-    """Handles `SIGNALS`; but a terminal that is gone only where that is not ignored (nohup)."""
-    before = {number: signal.getsignal(number) for number in SIGNALS}
-    handled = [n for n in SIGNALS if n == signal.SIGINT or before[n] != signal.SIG_IGN]
-    for number in handled:
-        signal.signal(number, handler)
-    try:
-        yield
-    finally:
-        for number in handled:
-            signal.signal(number, before[number])
-
-
-@contextlib.contextmanager
-def stopping_between_steps(run):
-    """Lets signals end the training after a step; a second time, at once.
-
-    An interrupt that strikes inside of Keras or of its backend could be swallowed there.
-    """
-
-    def stop(number, frame):
-        run.interrupted = True
-        signal.signal(number, signal.default_int_handler)
-
-    with on_signals(stop):
-        yield

@@ -5,7 +5,6 @@ import math
 import os
 import stat
 import sys
-import threading
 import traceback
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -130,40 +129,33 @@ class Batch:
     A picture that cannot be done is left out and the rest go on.
 
     Args:
-        upscaler: as `load` returns it.
+        upscaler: `Upscaler`.
+        stop: `threading.Event`: where it is set, the batch ends before the next tile.
         overwrite: whether outputs that are there already are made again.
         max_pixels: larger pictures are refused.
         verbose: whether to print size, tiles and extra work of each picture.
-        is_stopping: `threading.Event` that a signal sets, see `stopping_at_signals`.
     """
 
     def __init__(
         self,
         upscaler,
+        stop,
         overwrite=False,
         max_pixels=MAX_PIXELS,
         verbose=False,
-        is_stopping=None,
     ):
         self.upscaler = upscaler
         self.overwrite = overwrite
         self.max_pixels = max_pixels
         self.verbose = verbose
-        self.is_stopping = is_stopping or threading.Event()
+        self.stop = stop
         self.tally = Tally()
         self._outputs = {}
         self._writing = None  # (input, Future) of the picture that is being written
 
-    def _say(self, text, stream):
-        if stream is not None:  # closed by who started us
-            self._bar.write(text, file=stream)
-
     def _refuse(self, source, error):
-        # TensorFlow makes an exception of its own of the one that a signal raised in it.
-        if self.is_stopping.is_set():
+        if self.stop.is_set():  # a library may make an error of its own of an interrupt
             raise KeyboardInterrupt from error
-        if isinstance(error, BrokenPipeError):
-            raise error
         if not isinstance(error, ValueError | OSError | MemoryError):
             traceback.print_exception(error)  # a fault of ours, which need not end the batch
         self._bar.update()
@@ -171,7 +163,7 @@ class Batch:
         if not reason:
             reason = "out of memory" if isinstance(error, MemoryError) else type(error).__name__
         self.tally.refused[source] = reason
-        self._say(f"refused {shown(source)}: {reason}", sys.stderr)
+        self._bar.write(f"refused {shown(source)}: {reason}", file=sys.stderr)
         if getattr(error, "errno", None) in NO_ROOM:
             self.tally.stopped = f"stopped ({error.strerror})"
 
@@ -236,35 +228,43 @@ class Batch:
         rows, columns = self.upscaler.grid(height, width)
         count = len(rows) * len(columns)
         if self.verbose:
-            self._say(
+            self._bar.write(
                 f"{shown(source)}: {width}x{height}, {count} tiles of "
                 f"{columns[0][1]}x{rows[0][1]}, halo {self.upscaler.halo}, extra work "
                 f"{self.upscaler.extra_work(height, width):.1%}",
-                sys.stdout,
+                file=sys.stdout,
             )
         for loss in metadata.get("lost", []):
-            self._say(f"note {shown(source)}: {loss} left out", sys.stderr)
+            self._bar.write(f"note {shown(source)}: {loss} left out", file=sys.stderr)
         with progress(
             total=count, desc=shown(source.name), unit="tile", leave=False, delay=1
         ) as bar:
+
+            def on_tile():
+                bar.update()
+                self._check_stop()
+
             if is_large:
                 self._finish_writing()
                 target.parent.mkdir(parents=True, exist_ok=True)
-                bands = self.upscaler.bands(picture, on_tile=bar.update)
+                bands = self.upscaler.bands(picture, on_tile)
                 write_bands(target, bands, shape, picture.dtype, metadata)
                 self.tally.done += 1
                 self._bar.update()
             else:
-                enlarged = self.upscaler.enlarge(picture, on_tile=bar.update)
+                enlarged = self.upscaler.enlarge(picture, on_tile)
                 self._finish_writing()
                 self._writing = source, self._writer.submit(self._save, target, enlarged, metadata)
+
+    def _check_stop(self):
+        if self.stop.is_set():
+            raise KeyboardInterrupt
 
     def _run(self, remaining):
         """Computes what `_next` finds in `remaining`, an iterator of (input, output) paths."""
         upcoming = self._next(remaining)
         while upcoming and not self.tally.stopped:
-            if self.is_stopping.is_set():  # its exception got lost in a library
-                raise KeyboardInterrupt
+            self._check_stop()
             (source, target, reading), upcoming = upcoming, None
             try:
                 picture, metadata = reading.result()
@@ -284,6 +284,9 @@ class Batch:
 
         Returns:
             `Tally`.
+
+        Raises:
+            KeyboardInterrupt: it was stopped; the last picture that was computed is written.
         """
         with (
             ThreadPoolExecutor(1) as self._reader,

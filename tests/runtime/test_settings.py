@@ -1,5 +1,4 @@
 import ast
-import types
 
 import pytest
 
@@ -19,7 +18,7 @@ def test_help_shows_every_setting_with_its_meaning(module, capsys):
         module.main(["--help"])
     assert stop.value.code == 0
     shown = " ".join(capsys.readouterr().out.split())
-    names = settings.meanings((ROOT / f"{module.__name__}.py").read_text())
+    _, names = settings.read_block(module.__file__)
     assert names
     for name, meaning in names.items():
         assert "--" + name.lower().replace("_", "-") in shown
@@ -46,43 +45,39 @@ def test_wrong_words_end_in_exit_code_2(words, capsys):
     assert error.count("\n") == 1
 
 
-def script(tmp_path, monkeypatch, text):
-    """A module with a settings block, as if it were a script."""
+def script(tmp_path, text):
+    """A file with a settings block, as if it were a script."""
     path = tmp_path / "script.py"
-    path.write_text(text)
-    module = types.ModuleType("script", "A script.")
-    module.__file__ = str(path)
-    exec(compile(text, path, "exec"), vars(module))
-    monkeypatch.setattr("inspect.getsource", lambda _: text)
-    return module
+    path.write_text(f'"""A script."""\n{text}')
+    return path
 
 
 BLOCK = '# ---- settings\nCOUNT = 2 * 3  # how "many", # in all\nFLAG = False  # whether\n# ----\n'
 
 
-def test_defaults_come_from_the_file_and_words_win(tmp_path, monkeypatch):
-    module = script(tmp_path, monkeypatch, BLOCK)
-    assert vars(settings.parse([module], [])) == {"count": 6, "flag": False}
-    chosen = settings.parse([module], ["--count", "8", "--flag"])
+def test_defaults_come_from_the_file_and_words_win(tmp_path):
+    path = script(tmp_path, BLOCK)
+    assert vars(settings.parse([path], [])) == {"count": 6, "flag": False}
+    chosen = settings.parse([path], ["--count", "8", "--flag"])
     assert vars(chosen) == {"count": 8, "flag": True}
 
 
-def test_positional_and_option_mean_the_same(tmp_path, monkeypatch):
-    module = script(tmp_path, monkeypatch, BLOCK)
-    assert settings.parse([module], ["--count", "8"], ("COUNT",)).count == 8
+def test_positional_and_option_mean_the_same(tmp_path):
+    path = script(tmp_path, BLOCK)
+    assert settings.parse([path], ["--count", "8"], ("COUNT",)).count == 8
 
 
-def test_decimal_is_taken_for_a_setting_that_is_whole_in_the_file(tmp_path, monkeypatch):
-    module = script(tmp_path, monkeypatch, BLOCK)
-    assert settings.parse([module], ["--count", "0.5"]).count == 0.5
+def test_decimal_is_taken_for_a_setting_that_is_whole_in_the_file(tmp_path):
+    path = script(tmp_path, BLOCK)
+    assert settings.parse([path], ["--count", "0.5"]).count == 0.5
 
 
-def test_recipe_replaces_settings_and_the_command_line_goes_before_it(tmp_path, monkeypatch):
-    module = script(tmp_path, monkeypatch, BLOCK.replace("FLAG", 'RECIPE = ""  # name\nFLAG'))
+def test_recipe_replaces_settings_and_the_command_line_goes_before_it(tmp_path):
+    path = script(tmp_path, BLOCK.replace("FLAG", 'RECIPE = ""  # name\nFLAG'))
     recipes = {"big": {"count": 9, "flag": False}}
 
     def parse(*words):
-        return settings.parse([module], list(words), recipes=recipes)
+        return settings.parse([path], list(words), recipes=recipes)
 
     before = parse()
     assert (parse("--recipe", "big").count, parse("--recipe", "big").flag) == (9, False)
@@ -90,18 +85,33 @@ def test_recipe_replaces_settings_and_the_command_line_goes_before_it(tmp_path, 
     assert (parse().count, parse().flag) == (before.count, before.flag)
     with pytest.raises(ValueError, match="RECIPE = 'small': expected one of 'big'"):
         parse("--recipe", "small")
-    module.RECIPE = "big"
+    script(tmp_path, BLOCK.replace("FLAG", 'RECIPE = "big"  # name\nFLAG'))
     assert parse().count == 9
     assert parse("--recipe", "").count == before.count
 
 
-def test_meaning_is_the_whole_comment():
-    assert settings.meanings(BLOCK) == {"COUNT": 'how "many", # in all', "FLAG": "whether"}
+def test_meaning_is_the_whole_comment(tmp_path):
+    values, meanings = settings.read_block(script(tmp_path, BLOCK))
+    assert values == {"COUNT": 6, "FLAG": False}
+    assert meanings == {"COUNT": 'how "many", # in all', "FLAG": "whether"}
 
 
-def test_setting_without_a_comment_is_refused():
-    with pytest.raises(ValueError, match="COUNT: expected a comment"):
-        settings.meanings("# ----\nCOUNT = 1\n# ----\n")
+def test_value_may_be_computed_from_those_above(tmp_path):
+    text = "# ----\nA = 20 * 50  # a\nB = A // 5  # b\n# ----\n"
+    assert settings.read_block(script(tmp_path, text))[0] == {"A": 1000, "B": 200}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("# ----\nCOUNT = 1\n# ----\n", "script.py: COUNT: expected a comment"),
+        ("# ----\nA = open('x')  # a\n# ----\n", r"script.py: A = open\('x'\): name 'open' is not"),
+        ("A = 1  # a\n", "script.py: expected settings between two lines that begin with"),
+    ],
+)
+def test_block_that_makes_no_sense_is_refused(tmp_path, text, message):
+    with pytest.raises(ValueError, match=message):
+        settings.read_block(script(tmp_path, text))
 
 
 @pytest.mark.parametrize("value", [0, 1.0, "3", True, None])

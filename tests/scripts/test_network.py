@@ -96,7 +96,7 @@ def test_refuses_what_makes_no_network(arguments, message):
 
 
 def test_command_prints_summary_and_draws_diagrams(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(network, "__file__", str(tmp_path / "network.py"))
+    monkeypatch.setattr(network, "DOCS", tmp_path / "docs")
     assert network.main(["--num-filters", "8", "--residual-blocks", "2", "--scale", "4"]) == 0
     assert "block2_conv1" in capsys.readouterr().out
     for name in ("residual_block.png", "network.png"):

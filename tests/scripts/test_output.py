@@ -361,9 +361,9 @@ def test_stop_that_a_library_turns_into_its_own_error_stops(
     tmp_path, pictures, small_weights, monkeypatch, capsys
 ):
     def interrupted(*arguments):
+        signal.raise_signal(signal.SIGTERM)  # which waits for the end of the tile
         try:
-            os.kill(os.getpid(), signal.SIGTERM)
-            time.sleep(5)
+            signal.raise_signal(signal.SIGTERM)
         except KeyboardInterrupt as error:
             raise RuntimeError("MISMATCH of errors") from error
 

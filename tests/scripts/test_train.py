@@ -734,7 +734,9 @@ def test_best_weights_of_no_use_are_told(photographs, capsys, how, message):
 
 @pytest.mark.parametrize("recipe", train.RECIPES)
 def test_recipe_makes_sense(recipe):
-    chosen = settings.parse([network, train], ["--recipe", recipe], recipes=train.RECIPES)
+    chosen = settings.parse(
+        [network.__file__, train.__file__], ["--recipe", recipe], recipes=train.RECIPES
+    )
     train.validate(chosen)
     assert train.RECIPES[recipe].keys() <= vars(chosen).keys()
     network.edsr(chosen.scale, chosen.num_filters, chosen.residual_blocks)

@@ -1,0 +1,135 @@
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from superres.runtime import command
+from support import ROOT
+
+
+@pytest.fixture
+def script(tmp_path):
+    path = tmp_path / "script.py"
+    path.write_text('"""A script."""\n# ----\nCOUNT = 3  # of things\n# ----\n')
+    return path
+
+
+@pytest.fixture(autouse=True)
+def foreground():
+    """As in a terminal: jobs in the background, which the tests may be, ignore Ctrl-C."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def fails(error):
+    def work(chosen, stop):
+        raise error
+
+    return work
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "said"),
+    [
+        (ValueError("COUNT = 3: expected 4"), 2, "script.py: COUNT = 3: expected 4\n"),
+        (FileNotFoundError(2, "No such file", "x"), 2, "script.py: [Errno 2] No such file: 'x'\n"),
+        (command.Failed("the disk is full"), 1, "script.py: the disk is full\n"),
+        (command.Stopped("go on"), 130, "\nscript.py: stopped; go on\n"),
+        (KeyboardInterrupt(), 130, "\nscript.py: stopped; begin anew\n"),
+    ],
+)
+def test_error_ends_in_one_line_and_its_code(script, capsys, error, code, said):
+    assert command.run(fails(error), [script], [], hint="begin anew") == code
+    assert capsys.readouterr().err == said
+
+
+def test_fault_of_ours_is_shown(script):
+    with pytest.raises(ZeroDivisionError):
+        command.run(lambda chosen, stop: 1 / 0, [script], [])
+
+
+def test_code_and_settings_are_those_of_the_work(script):
+    assert command.run(lambda chosen, stop: chosen.count, [script], ["--count", "7"]) == 7
+
+
+@pytest.mark.parametrize("number", command.SIGNALS)
+def test_signal_interrupts_at_once(script, number):
+    done = []
+
+    def work(chosen, stop):
+        signal.raise_signal(number)
+        done.append("not reached")
+
+    assert command.run(work, [script], []) == 130
+    assert not done
+
+
+def test_within_gently_the_first_signal_is_asked_for_and_the_second_interrupts(script):
+    done = []
+
+    def work(chosen, stop):
+        with stop.gently():
+            done.append(stop.is_set())
+            signal.raise_signal(signal.SIGTERM)
+            done.append(stop.is_set())
+            if chosen.count:
+                signal.raise_signal(signal.SIGINT)
+                done.append("not reached")
+        return 5
+
+    assert command.run(work, [script], []) == 130
+    assert command.run(work, [script], ["--count", "0"]) == 5
+    assert done == [False, True, False, True]
+
+
+def test_interrupt_that_a_library_turns_into_another_error_stops(script, capsys):
+    def work(chosen, stop):
+        try:
+            signal.raise_signal(signal.SIGINT)
+        except KeyboardInterrupt as error:
+            raise RuntimeError("graph execution error") from error
+
+    assert command.run(work, [script], []) == 130
+    assert capsys.readouterr().err == "\nscript.py: stopped\n"
+
+
+def test_handlers_are_as_before_and_what_is_ignored_stays_so(script):
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+    def work(chosen, stop):
+        signal.raise_signal(signal.SIGINT)
+        return int(stop.is_set())
+
+    assert command.run(work, [script], []) == 0
+    assert signal.getsignal(signal.SIGINT) == signal.SIG_IGN
+
+
+@pytest.mark.parametrize("closed", ["| true", "> /dev/full", ">&-", "2>&-"])
+def test_work_goes_on_where_nobody_reads(tmp_path, closed):
+    path = tmp_path / "script.py"
+    path.write_text(
+        f"""import sys, time
+from pathlib import Path
+sys.path.insert(0, {str(ROOT)!r})
+from superres.runtime import command
+# ----
+COUNT = 3  # of things
+# ----
+def work(chosen, stop):
+    for n in range(20):
+        print("x" * 10000, flush=True)
+        print("x", file=sys.stderr)
+    Path("done").touch()
+    return 4
+sys.exit(command.run(work, [__file__]))
+"""
+    )
+    words = f"{sys.executable} script.py {closed}; exit ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", words], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 4, done.stderr
+    assert (tmp_path / "done").exists()
+    assert "Traceback" not in done.stderr + done.stdout
+    assert os.path.exists(path)
