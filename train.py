@@ -10,31 +10,23 @@ start. 130: stopped by Ctrl-C or SIGTERM, and saved.
 """
 
 import contextlib
-import importlib.util
 import math
-import shutil
 import sys
 from pathlib import Path
 
+from tqdm import tqdm
+
 import network
 import utils
-from superres.dataset.crops import cut_batch
-from superres.dataset.folder import Skips, load_data
+from superres.dataset.folder import DataOptions, open_dataset
 from superres.runtime import backend, command, memory, processes, settings
 from superres.runtime.backend import keras
 from superres.runtime.files import check_writable, remove_leftovers
-from superres.runtime.prefetch import Stream
-from superres.training import checkpoint, resume
-from superres.training.log import Journal, digest
+from superres.training import checkpoint, growing, resume
+from superres.training.log import TrainingLog, digest
 from superres.training.losses import LOSSES, SSIM_WINDOW
 from superres.training.optimizers import OPTIMIZERS, HoldAndDecay
-from superres.training.trainer import (
-    Run,
-    Timing,
-    epochs_for,
-    restore,
-    training_model,
-)
+from superres.training.trainer import Trainer
 from superres.upscaling import weight_files
 
 # ------------------------------------------------------------------- settings ----
@@ -55,13 +47,11 @@ OPTIMIZER = "adam"  # or "muon", for which LEARNING_RATE is 2e-3
 LEARNING_RATE = 1e-4  # at its peak; grow it with BATCH_SIZE
 WARMUP_STEPS = 500  # in which the learning rate rises from 0; at most a tenth of all steps
 CLIP_NORM = 1.0  # largest norm of the whole gradient; a bad batch cannot derail the run
-AVERAGING = 0.999  # decay of the averaged weights, which are validated and saved; less at first
+EMA_DECAY = 0.999  # of the averaged weights, which are validated and saved; less at first
 VALIDATION_CROP = 512  # side of the centre of a validation picture that is scored, HR pixels
 PRECISION = "float32"  # or "mixed_bfloat16": faster where the hardware has bfloat16
 SEED = 1  # of the first weights and of all crops
 SAVE_MINUTES = 10  # between savings of the state from which an interrupted run goes on
-TENSORBOARD = False  # also write events for TensorBoard, to weights/<NAME>.tensorboard
-FROM_BEST = False  # where states are lost: go on from weights/<NAME>.keras, .json and .csv
 RESTART = False  # begin anew and overwrite an earlier run of the same NAME
 # ---------------------------------------------------------------------------------
 
@@ -102,6 +92,13 @@ RECIPES = {
 
 WEIGHTS_FOLDER = utils.WEIGHTS_FOLDER
 PRECISIONS = ("float32", "mixed_bfloat16")
+# With these changed a training goes on: where things are, and when it is saved ...
+FREE_TO_CHANGE = ("recipe", "data", "validation_data", "cache", "start_from", "restart")
+FREE_TO_CHANGE += ("save_minutes",)
+# ... and these are what one may want to change in the middle; it is said.
+CHANGED_ALOUD = ("learning_rate", "epochs", "decay_epochs", "minutes")
+UNTIMED_STEPS, TIMED_SECONDS = 10, 20  # for MINUTES: the first steps, which compile; the rest
+MINUTES_SHARE = 0.95  # of MINUTES for steps; the rest for scoring, saving and what slows it
 
 
 def validate(chosen):
@@ -115,7 +112,7 @@ def validate(chosen):
         settings.check_whole(name, getattr(chosen, name), 0)
     for name in ("learning_rate", "clip_norm", "save_minutes"):
         settings.check_number(name, getattr(chosen, name), above=0)
-    settings.check_number("averaging", chosen.averaging, above=0, at_most=0.999999)
+    settings.check_number("ema_decay", chosen.ema_decay, above=0, at_most=0.999999)
     if chosen.minutes:
         settings.check_number("minutes", chosen.minutes, above=0)
         # The steps that are timed are within the warm-up and the first epoch.
@@ -128,12 +125,7 @@ def validate(chosen):
     settings.check_choice("scale", chosen.scale, network.SHUFFLES)
     settings.check_choice("loss", chosen.loss, LOSSES)
     settings.check_choice("optimizer", chosen.optimizer, OPTIMIZERS)
-    for name in ("restart", "tensorboard", "from_best"):
-        settings.check_flag(name, getattr(chosen, name))
-    if chosen.restart and chosen.from_best:
-        raise ValueError("RESTART = True, FROM_BEST = True: expected one of them at most")
-    if chosen.tensorboard and importlib.util.find_spec("tensorboard") is None:
-        raise ValueError("TENSORBOARD = True: expected the package; pip install tensorboard")
+    settings.check_flag("restart", chosen.restart)
     settings.check_text("data", chosen.data)
     for name in ("validation_data", "cache", "name", "start_from"):
         settings.check_text(name, getattr(chosen, name), may_be_empty=True)
@@ -163,7 +155,7 @@ def validate(chosen):
 
 def what_to_go_on_from(chosen):
     """The hint for a training that was stopped."""
-    if chosen and (states := checkpoint.find(WEIGHTS_FOLDER, chosen.name)):
+    if states := checkpoint.find(WEIGHTS_FOLDER, chosen.name):
         return f"the same command, without --restart, goes on from {states[0]}"
     return "nothing was saved to go on from"
 
@@ -183,10 +175,10 @@ def check_places(chosen):
         weight_files.check(Path(chosen.start_from))
     weights = WEIGHTS_FOLDER / f"{chosen.name}.keras"
     states = checkpoint.find(WEIGHTS_FOLDER, chosen.name)
-    if weights.exists() and not states and not (chosen.restart or chosen.from_best):
+    if weights.exists() and not states and not chosen.restart:
         raise ValueError(
             f"{weights}: is there, but no {chosen.name}.state-*.npz to go on from; take another "
-            "NAME, go on from the weights alone with --from-best, or replace them with --restart"
+            "NAME (and START_FROM, to go on from the weights alone), or replace them with --restart"
         )
     WEIGHTS_FOLDER.mkdir(exist_ok=True)
     remove_leftovers(WEIGHTS_FOLDER)
@@ -217,50 +209,133 @@ def schedule_of(chosen):
     )
 
 
-def compiled(chosen, model):
-    """The network compiled for training, and the schedule of its learning rate."""
-    schedule = schedule_of(chosen)
-    training = training_model(
+def trainer_for(chosen, model):
+    """A `Trainer` as the settings say."""
+    return Trainer(
         model,
         loss=chosen.loss,
         optimizer=chosen.optimizer,
-        learning_rate=schedule,
+        learning_rate=schedule_of(chosen),
         clip_norm=chosen.clip_norm,
-        averaging=chosen.averaging,
+        ema_decay=chosen.ema_decay,
     )
-    return training, schedule
 
 
-def with_epochs_for_minutes(chosen, model, training, stream, beginning):
-    """Takes the first steps of a training, and sets EPOCHS by how long they took.
+def epochs_for(chosen, step, seconds, step_seconds):
+    """EPOCHS such that a training takes MINUTES.
+
+    Args:
+        chosen: the settings.
+        step: steps that are done.
+        seconds: that they took.
+        step_seconds: of a step from here on.
+    """
+    left = max(0.0, 60 * MINUTES_SHARE * chosen.minutes - seconds)
+    return max(
+        math.ceil(max(step, 1) / chosen.steps_per_epoch),
+        int((step + left / step_seconds) / chosen.steps_per_epoch + 1e-6),
+    )
+
+
+def epochs_of_state(chosen, state):
+    """EPOCHS of a training for MINUTES that goes on: those that it had, or for other MINUTES."""
+    if chosen.minutes == state.settings.get("minutes"):
+        return state.settings["epochs"]
+    seconds = sum(row["seconds"] for row in state.rows[-1:]) + state.epoch["seconds"]
+    return epochs_for(chosen, state.step, seconds, seconds / state.step)
+
+
+def epochs_by_timing(chosen, trainer, data, stop, log):
+    """Takes the first steps, and returns the EPOCHS that follow from how long they took.
 
     They are a part of the warm-up, in which the learning rate does not depend on EPOCHS yet.
-
-    Returns:
-        As `compiled`, for these EPOCHS, and a `resume.Beginning` after these steps.
     """
     most = min(chosen.warmup_steps, chosen.steps_per_epoch - 1)
+    untimed = min(UNTIMED_STEPS, most // 2)
     # Several processes have to take the same number of steps.
-    alone = processes.index_and_count()[1] == 1
-    timing = Timing(training, stream, most, *([] if alone else [math.inf]))
-    training.fit(
-        stream.batches(range(most)),
-        steps_per_epoch=most,
-        callbacks=timing,
-        shuffle=False,
-        verbose=0,
-    )
+    limit = TIMED_SECONDS if processes.index_and_count()[1] == 1 else math.inf
+    first = trainer.fit(data.batches(0, untimed), untimed, stop)
+    rest = trainer.fit(data.batches(untimed, most), most - untimed, stop, limit)
+    for fitted in first, rest:
+        log.count(fitted, 0.0)
+    step_seconds = rest.seconds / rest.steps
     # With the new schedule it is compiled once more.
-    seconds = timing.sums["seconds"] + timing.compile_seconds
-    epochs = epochs_for(chosen, timing.steps, seconds, timing.step_seconds)
-    chosen.epochs = processes.all_gather(epochs)[0]
-    training, schedule = compiled(chosen, model)
-    restore(training, timing.arrays)
+    seconds = 2 * first.seconds + rest.seconds
+    epochs = epochs_for(chosen, trainer.step, seconds, step_seconds)
+    epochs = processes.all_gather(epochs)[0]
     print(
-        f"{timing.step_seconds:.3g} seconds a step: EPOCHS = {chosen.epochs} of "
-        f"{chosen.steps_per_epoch} steps in {chosen.minutes} minutes"
+        f"{step_seconds:.3g} seconds a step: EPOCHS = {epochs} of {chosen.steps_per_epoch} steps "
+        f"in {chosen.minutes} minutes"
     )
-    return training, schedule, beginning._replace(step=timing.steps, sums=timing.sums)
+    return epochs
+
+
+def go_on_from(chosen):
+    """The state that a training goes on from, whose settings are compared with those chosen.
+
+    Returns:
+        `checkpoint.State`; `None` where it begins anew.
+
+    Raises:
+        ValueError: all states are damaged, or the newest is of other settings.
+    """
+    if chosen.restart:
+        return None
+    path, state = checkpoint.load_newest(WEIGHTS_FOLDER, chosen.name)
+    # Before anything is assigned to a model, which all processes have to do together.
+    steps = processes.all_gather(state.step if state else 0)
+    if len(set(steps)) > 1:
+        raise ValueError(
+            f"the processes would go on from steps {steps}: expected the same; all need the "
+            "same files in weights/"
+        )
+    if state is None:
+        return None
+    if chosen.minutes:
+        chosen.epochs = epochs_of_state(chosen, state)
+    try:
+        changes = resume.compare(
+            state.settings, vars(chosen), silently=FREE_TO_CHANGE, aloud=CHANGED_ALOUD
+        )
+    except ValueError as error:
+        raise ValueError(
+            f"{error}, as in the interrupted run at {path}; set it so, take another NAME, or "
+            "begin anew with --restart"
+        ) from error
+    if state.step < chosen.epochs * chosen.steps_per_epoch:
+        print("\n".join([f"going on after step {state.step:,}, from {path}", *changes]))
+    return state
+
+
+def save(chosen, trainer, log, data, is_new):
+    """Saves what is new; says so where it cannot.
+
+    Returns:
+        The error, where the disk is full; the training goes on until the next time.
+    """
+    state = checkpoint.State(
+        trainer.step,
+        vars(chosen),
+        trainer.arrays(),
+        log.rows,
+        log.epoch,
+        log.shown,
+        in_turn=data.in_turn,
+        **log.about,
+    )
+    try:
+        # In this order: a run that goes on from a state does not write weights again that were
+        # the best before it.
+        log.write_weights()
+        checkpoint.save(WEIGHTS_FOLDER, chosen.name, state, is_new)
+        log.write()
+    except OSError as error:
+        tqdm.write(
+            f"could not save at step {trainer.step:,}: {error}; what was saved before is still "
+            "there, and it is tried again at the next saving"
+        )
+        return error
+    return None
 
 
 def train(chosen, stop):
@@ -268,7 +343,7 @@ def train(chosen, stop):
 
     Args:
         chosen: namespace of all settings of `network.py` and `train.py`, in lower case.
-        stop: `threading.Event`: where it is set, the training ends after the step, and is saved.
+        stop: `command.Stop`: where it is set, the training ends after the step, and is saved.
 
     Raises:
         ValueError: a setting is wrong, or the data has nothing to train on.
@@ -281,118 +356,133 @@ def train(chosen, stop):
     check_places(chosen)
     processes.join()
     process, process_count = processes.index_and_count()
-    keras.utils.set_random_seed(chosen.seed)
-    shape = {
-        name: getattr(chosen, name)
-        for name in ("scale", "num_filters", "residual_blocks", "residual_scaling", "global_skip")
-    }
-    averaged = network.edsr(**shape)
+    is_first = process == 0  # which scores and saves
     with contextlib.ExitStack() as held:
-        if process == 0:
+        if is_first:
             held.enter_context(checkpoint.claimed(WEIGHTS_FOLDER, chosen.name))
-        held.enter_context(processes.over_all_devices(chosen.batch_size))
-        keras.config.set_dtype_policy(chosen.precision)
-        model = network.edsr(**shape)
-        keras.config.set_dtype_policy("float32")
-        found = resume.find(chosen, WEIGHTS_FOLDER)
-        if chosen.minutes and not found:  # until EPOCHS follow, the warm-up is not shortened
-            chosen.epochs = math.ceil(10 * chosen.warmup_steps / chosen.steps_per_epoch)
-        training, schedule = compiled(chosen, model)
-        beginning = resume.begin(chosen, found, model, training)
-        total_steps = chosen.epochs * chosen.steps_per_epoch
+        state = go_on_from(chosen)
         weights = WEIGHTS_FOLDER / f"{chosen.name}.keras"
-        if beginning.step >= total_steps:
+        if state and state.step >= chosen.epochs * chosen.steps_per_epoch:
             if not weights.exists():
                 raise ValueError(
                     f"{weights}: is gone, but its training is finished; begin anew with --restart"
                 )
-            print(f"{weights} is finished, after {beginning.step:,} steps")
+            print(f"{weights} is finished, after {state.step:,} steps")
             return
+
+        keras.utils.set_random_seed(chosen.seed)
+        scored, model = build_networks(chosen, held)
         print(f"{model.count_params():,} parameters, {backend.describe()}, {chosen.precision}")
-        skips = Skips()
-        source, validation = load_data(chosen, skips, beginning)
-        validation_digest = digest(validation.values())
-        if beginning.rows and validation_digest != beginning.validation:
-            print("the validation pictures have changed: the scores before do not count any more")
-            beginning = beginning._replace(shown={}, first_row=len(beginning.rows))
-        beginning = beginning._replace(
-            in_turn=source.is_in_turn,
-            held_out=[] if chosen.validation_data else [str(path) for path in validation],
-            validation=validation_digest,
-        )
-        if chosen.restart and process == 0:
-            shutil.rmtree(weights.with_suffix(".tensorboard"), ignore_errors=True)
-        journal = Journal(
-            chosen,
-            WEIGHTS_FOLDER,
-            averaged,
-            list(validation.values()),
-            beginning.rows,
-            beginning.shown,
-            beginning.first_row,
-            {
-                "held_out": beginning.held_out,
-                "validation": validation_digest,
-                "first_row": beginning.first_row,
-            },
-        )
+        if chosen.start_from and not state:
+            growing.start_from(model, chosen.start_from)
         share = chosen.batch_size // process_count  # of each step, that this process cuts
-        part = slice(process * share, (process + 1) * share)
-        stream = Stream(
-            lambda step: cut_batch(
-                source.at(step), step, batch_size=chosen.batch_size, seed=chosen.seed, part=part
+        names = DataOptions.__dataclass_fields__
+        data = held.enter_context(
+            open_dataset(
+                DataOptions(**{name: getattr(chosen, name) for name in names}),
+                held_out=state.held_out if state else (),
+                in_turn=state.in_turn if state else None,
+                step=state.step if state else 0,
+                part=slice(process * share, (process + 1) * share),
             )
         )
-        run = None
-        try:
-            if chosen.minutes and not beginning.step:
-                training, schedule, beginning = with_epochs_for_minutes(
-                    chosen, model, training, stream, beginning
-                )
-                total_steps = chosen.epochs * chosen.steps_per_epoch
-            if warmup_of(chosen) < chosen.warmup_steps:
-                print(
-                    f"WARMUP_STEPS = {chosen.warmup_steps}: {warmup_of(chosen)}, a tenth of all "
-                    f"{total_steps:,} steps"
-                )
-            run = Run(
-                chosen,
-                training,
-                schedule,
-                stop,
-                journal,
-                stream,
-                beginning,
-                process,
-                process_count,
+        about = {
+            "held_out": [] if chosen.validation_data else [str(path) for path in data.validation],
+            "validation": digest(data.validation.values()),
+        }
+        if state and state.rows and about["validation"] != state.validation:
+            raise ValueError(
+                "the validation pictures have changed, so that scores could "
+                "not be compared; put them back, take another NAME, or begin anew with --restart"
             )
-            with stop.gently():
-                training.fit(
-                    stream.batches(range(run.step, total_steps)),
-                    steps_per_epoch=total_steps - run.step,
-                    callbacks=run,
-                    shuffle=False,
-                    verbose=0,
-                )
-        except (ValueError, OSError) as error:
-            step = run.step if run else beginning.step
-            raise command.Failed(f"{type(error).__name__} at step {step:,}: {error}") from error
-        finally:
-            if run:
-                run.bar.close()
-            stream.close()
-            source.close()
-    if run.unsaved:
-        raise command.Failed(f"not saved: {run.unsaved}") from run.unsaved
-    if run.step < total_steps:
-        raise KeyboardInterrupt
-    if run.is_first:
-        best = journal.best()
+        before = {key: getattr(state, key) for key in ("rows", "epoch", "shown")} if state else {}
+        log = TrainingLog(
+            weights, vars(chosen), scored, list(data.validation.values()), **before, about=about
+        )
+        if chosen.minutes and not state:  # until EPOCHS follow, the warm-up is not shortened
+            chosen.epochs = math.ceil(10 * chosen.warmup_steps / chosen.steps_per_epoch)
+        trainer = trainer_for(chosen, model)
+        if state:
+            trainer.restore(state.arrays, state.step)
+        elif chosen.minutes:
+            chosen.epochs = epochs_by_timing(chosen, trainer, data, stop, log)
+            timed, trainer = trainer, trainer_for(chosen, model)
+            trainer.restore(timed.arrays(), timed.step)
+        fit(chosen, stop, trainer, data, log, is_new=state is None, is_first=is_first)
+    if is_first:
+        best = log.best()
         print(
             f"done: {weights} is of epoch {best['epoch']}, PSNR {best['psnr']:.3f} dB "
-            f"(bicubic {best['bicubic_psnr']:.3f}); {skips}; enlarge with python output.py "
+            f"(bicubic {best['bicubic_psnr']:.3f}); {data.skips}; enlarge with python output.py "
             f"--weights {weights}"
         )
+
+
+def build_networks(chosen, held):
+    """The network that is scored, in float32, and the one that is trained, on all devices."""
+    names = ("scale", "num_filters", "residual_blocks", "residual_scaling", "global_skip")
+    shape = {name: getattr(chosen, name) for name in names}
+    scored = network.edsr(**shape)
+    held.enter_context(processes.over_all_devices(chosen.batch_size))
+    keras.config.set_dtype_policy(chosen.precision)
+    model = network.edsr(**shape)
+    keras.config.set_dtype_policy("float32")
+    return scored, model
+
+
+def fit(chosen, stop, trainer, data, log, is_new, is_first):
+    """The training loop: epoch after epoch is trained, scored and saved.
+
+    Raises:
+        Failed: the end could not be saved, or the training itself failed.
+        KeyboardInterrupt: it was stopped; the state is saved.
+    """
+    total_steps = chosen.epochs * chosen.steps_per_epoch
+    if warmup_of(chosen) < chosen.warmup_steps:
+        print(
+            f"WARMUP_STEPS = {chosen.warmup_steps}: {warmup_of(chosen)}, a tenth of all "
+            f"{total_steps:,} steps"
+        )
+    bar = tqdm(
+        desc="training",
+        total=total_steps * chosen.batch_size,
+        initial=trainer.step * chosen.batch_size,
+        unit="crop",
+        unit_scale=True,
+        smoothing=0.05,
+        mininterval=0.5 if sys.stderr.isatty() else 60,  # a log file needs no line every second
+    )
+
+    def on_steps(steps, loss):
+        psnr = {"psnr": f"{log.rows[-1]['psnr']:.2f}"} if log.rows else {}
+        bar.set_postfix(psnr | {"loss": f"{loss:.4f}"}, refresh=False)
+        bar.update(steps * chosen.batch_size)
+
+    unsaved, is_stopped = None, False
+    with bar, stop.gently():
+        while trainer.step < total_steps and not is_stopped:
+            end = (trainer.step // chosen.steps_per_epoch + 1) * chosen.steps_per_epoch
+            waited, steps = data.waited, end - trainer.step
+            try:
+                fitted = trainer.fit(
+                    data.batches(trainer.step, end), steps, stop, 60 * chosen.save_minutes, on_steps
+                )
+            except (ValueError, OSError) as error:
+                raise command.Failed(
+                    f"{type(error).__name__} at step {trainer.step:,}: {error}"
+                ) from error
+            is_stopped = fitted.is_stopped
+            log.count(fitted, data.waited - waited)
+            if is_first:
+                if trainer.step == end:
+                    rate = float(trainer.schedule(trainer.step))
+                    bar.write(log.end_epoch(trainer.step, trainer.ema_weights(), rate))
+                unsaved = save(chosen, trainer, log, data, is_new)
+                is_new = is_new and unsaved is not None
+    if unsaved:
+        raise command.Failed(f"not saved: {unsaved}") from unsaved
+    if trainer.step < total_steps:
+        raise KeyboardInterrupt
 
 
 def work(chosen, stop):

@@ -1,5 +1,7 @@
 """Fixtures."""
 
+import signal
+
 import pytest
 
 from support import outside_folder, small_network
@@ -18,3 +20,11 @@ def small_weights(tmp_path):
     path.parent.mkdir()
     small_network(global_skip=True).save(path)
     return path
+
+
+@pytest.fixture(autouse=True)
+def foreground():
+    """As in a terminal: jobs in the background, which the tests may be, ignore Ctrl-C."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)

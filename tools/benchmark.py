@@ -10,6 +10,7 @@ makes no difference to the time.
 import itertools
 import math
 import sys
+import threading
 import time
 from typing import NamedTuple
 
@@ -21,7 +22,7 @@ from superres.runtime import backend, command, settings
 from superres.runtime.backend import keras
 from superres.runtime.prefetch import Stream
 from superres.training.optimizers import OPTIMIZERS
-from superres.training.trainer import training_model
+from superres.training.trainer import Trainer
 from superres.upscaling import graph
 from superres.upscaling.upscaler import Upscaler
 
@@ -120,15 +121,15 @@ def training(scale, num_filters, residual_blocks, precision, optimizer, stream, 
     keras.config.set_dtype_policy("mixed_bfloat16" if precision == "bfloat16" else precision)
     model = network.edsr(scale, num_filters, residual_blocks)
     keras.config.set_dtype_policy("float32")
-    trained = training_model(
-        model, loss="l1", optimizer=optimizer, learning_rate=1e-4, clip_norm=1.0, averaging=0.999
+    trainer = Trainer(
+        model, loss="l1", optimizer=optimizer, learning_rate=1e-4, clip_norm=1.0, ema_decay=0.999
     )
     # Backwards it is twice as much as forwards.
     operations = 3 * steps * pixels * graph.flop_per_pixel(model)
 
     def run():
         waited, began = stream.waited, time.perf_counter()
-        trained.fit(stream.batches(range(steps)), steps_per_epoch=steps, shuffle=False, verbose=0)
+        trainer.fit(stream.batches(range(steps)), steps, threading.Event())
         share = (stream.waited - waited) / (time.perf_counter() - began)
         note = f"waiting for crops {share:.1%}"
         return {"operations": operations, "amount": steps, "unit": "steps/s", "note": note}

@@ -258,6 +258,8 @@ SAVE_SECONDS = 0.3
 KILLED_INSIDE = """
 import os, signal, sys, time, train, zipfile
 from superres.runtime import files
+from superres.training import checkpoint
+from superres.training.trainer import _Hook
 saving, call = int(sys.argv.pop(1)), int(sys.argv.pop(1))
 at = {"saving": 0, "call": 0, "most": 0}
 def count(owner, name):
@@ -270,25 +272,26 @@ def count(owner, name):
     setattr(owner, name, counted)
 for owner, names in (
     (os, ("fsync", "replace", "unlink")), (zipfile.ZipFile, ("writestr", "open", "close")),
-    (files.secrets, ("token_hex",)), (train.checkpoint.json, ("dumps",)),
+    (files.secrets, ("token_hex",)), (checkpoint.json, ("dumps",)),
 ):
     for name in names:
         count(owner, name)
-save = train.Run._save
-def counted_save(self):
+save = train.save
+def counted_save(*arguments):
     at["saving"], at["call"] = at["saving"] + 1, 0
-    save(self)
+    error = save(*arguments)
     at["most"] = max(at["most"], at["call"])
     at["call"] = -10**9
-train.Run._save = counted_save
+    return error
+train.save = counted_save
 # Writes down how long each step took, from the end of what came before it.
 steps, left = open("steps", "w", buffering=1), [time.monotonic()]
-after = train.Run.on_train_batch_end
+after = _Hook.on_train_batch_end
 def timed(self, *arguments):
-    print(self.step + 1, time.monotonic() - left[0], file=steps)
+    print(self.trainer.step + 1, time.monotonic() - left[0], file=steps)
     after(self, *arguments)
     left[0] = time.monotonic()
-train.Run.on_train_batch_end = timed
+_Hook.on_train_batch_end = timed
 code = train.main()
 print("calls", at["most"])
 sys.exit(code)
@@ -323,10 +326,10 @@ def try_training_kills(count, seed=0):
         return sorted((place / "weights").glob("*.state-*.npz"))
 
     def end(place):
-        arrays, about = checkpoint.load(states(place)[-1])
+        state = checkpoint.load(states(place)[-1])
         with zipfile.ZipFile(place / "weights" / "run.keras") as archive:
             weights = archive.read("model.weights.h5")
-        return arrays, weights, [(row["step"], row["psnr"]) for row in about["rows"]]
+        return state.arrays, weights, [(row["step"], row["psnr"]) for row in state.rows]
 
     with tempfile.TemporaryDirectory() as folder:
         whole = Path(folder, "undisturbed")
@@ -361,7 +364,7 @@ def try_training_kills(count, seed=0):
                 continue
             assert run.returncode == -signal.SIGKILL, said
             inside, anytime = inside + is_inside, anytime + (not is_inside)
-            saved = checkpoint.load(found[-1])[1]["step"] if found else 0
+            saved = checkpoint.load(found[-1]).step if found else 0
             if found != before:
                 lines = map(str.split, (place / "steps").read_text().splitlines())
                 gone = [float(took) for step, took in lines if int(step) > saved]

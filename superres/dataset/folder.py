@@ -2,19 +2,20 @@
 
 import math
 import os
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 
-from superres.dataset.crops import Photograph
+from superres.dataset.crops import Photograph, cut_batch
 from superres.dataset.photographs import open_photographs
 from superres.images.formats import SUFFIXES, UnreadablePicture, find_pictures, is_picture
 from superres.images.read import picture_size, read_rgb
 from superres.images.resize import crop_to_multiple, downscale
 from superres.runtime import memory
 from superres.runtime.files import find_files
-from superres.runtime.prefetch import in_order
+from superres.runtime.prefetch import Stream, in_order
 from superres.runtime.terminal import shown
 
 MARGIN = 16  # LR pixels that are reduced with the centre of a picture and thrown away
@@ -122,72 +123,149 @@ def hold_out(paths, scale, crop, skips, before=()):
     return held_out, [path for path in paths if path not in unusable]
 
 
-def load_data(chosen, skips, beginning):
-    """Finds the pictures to train on and the pictures to validate on.
+@dataclass(frozen=True)
+class DataOptions:
+    """What pictures a training uses, and how: as the settings of the same names.
+
+    Attributes:
+        data, validation_data: folders, searched recursively; the second may be empty.
+        cache: folder for decoded photographs; empty: none.
+        scale: reduction of the LR pictures.
+        crop_size: side of a crop, HR pixels.
+        batch_size: crops a step, of all processes together.
+        validation_crop: side of the centre of a validation picture that is scored, HR pixels.
+        seed: of all crops.
+    """
+
+    data: str
+    validation_data: str
+    cache: str
+    scale: int
+    crop_size: int
+    batch_size: int
+    validation_crop: int
+    seed: int
+
+
+class Dataset:
+    """Photographs to train on, and some to validate on.
+
+    Attributes:
+        validation: dict of path -> `Photograph`, the centre that is scored.
+        skips: `Skips`.
+        in_turn: whether photographs come in turn.
+        waited: seconds that its user had to wait for batches.
+    """
+
+    def __init__(self, source, validation, skips, make_batch):
+        self.validation = validation
+        self.skips = skips
+        self.in_turn = source.is_in_turn
+        self._source = source
+        self._stream = Stream(make_batch)
+
+    def batches(self, first, end):
+        """Yields pairs of uint8 arrays, LR and HR crops, for the steps from `first` to `end`."""
+        return self._stream.batches(range(first, end))
+
+    @property
+    def waited(self):
+        return self._stream.waited
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        self._stream.close()
+        self._source.close()
+
+
+def open_dataset(options, *, held_out=(), in_turn=None, step=0, part=slice(None)):
+    """Finds the pictures to train on and the pictures to validate on, and makes them ready.
 
     Pictures below VALIDATION_DATA are never trained on, also where it lies in DATA. Without
     it, every 50th usable picture of DATA is held out, 12 at most and 1 at least.
 
     Args:
-        chosen: the settings.
-        skips: called with the path and the reason of each picture that is not used.
-        beginning: `resume.Beginning`.
+        options: `DataOptions`.
+        held_out, in_turn: as a training that goes on had it.
+        step: the first one that batches are asked for.
+        part: which of a step's crops to cut: one process of several cuts its own.
 
     Returns:
-        `photographs.AllAtOnce` or `InTurn`, and a dict of path -> `Photograph`: of the
-        validation pictures what is scored, the centres.
+        `Dataset`, a context that ends its threads.
 
     Raises:
         ValueError: a folder is missing, or holds too few usable pictures.
     """
-    scale, crop = chosen.scale, chosen.validation_crop
-    paths, validation_paths, validation = find_pictures(chosen.data), [], {}
-    if chosen.validation_data:
-        validation_paths = find_pictures(chosen.validation_data)
-        held_out = {os.path.realpath(path) for path in validation_paths}
-        paths = [path for path in paths if os.path.realpath(path) not in held_out]
-    report_others(chosen.data)
-    sizes, unusable = survey(paths, chosen.crop_size)
+    skips = Skips()
+    sizes, validation = _choose(options, skips, held_out)
+    source = open_photographs(
+        sizes,
+        source=options.data,
+        scale=options.scale,
+        crop_size=options.crop_size,
+        seed=options.seed,
+        cache=options.cache,
+        free_memory=memory.free_memory(),
+        on_skip=skips,
+        in_turn=in_turn,
+    )
+    source.at(step)  # which fails where not one can be decoded
+    print(f"{source.count} photographs, {source.where}; {len(validation)} to validate; {skips}")
+
+    def make_batch(step):
+        return cut_batch(
+            source.at(step), step, batch_size=options.batch_size, seed=options.seed, part=part
+        )
+
+    return Dataset(source, validation, skips, make_batch)
+
+
+def _choose(options, skips, held_out):
+    """Sizes of the pictures to train on, and the centres of those to validate on, by path."""
+    scale, crop = options.scale, options.validation_crop
+    paths, validation_paths = find_pictures(options.data), []
+    if options.validation_data:
+        validation_paths = find_pictures(options.validation_data)
+        others = {os.path.realpath(path) for path in validation_paths}
+        paths = [path for path in paths if os.path.realpath(path) not in others]
+    report_others(options.data)
+    sizes, unusable = survey(paths, options.crop_size)
     for path, reason in unusable.items():
         skips(path, reason)
-    if chosen.validation_data:
-        # Something must be left of a picture inside the border that is not scored.
-        usable, unusable = survey(validation_paths, 4 * scale)
-        centres = in_order(lambda path: decode_centre(path, scale, crop), usable, UnreadablePicture)
-        for path, centre in tqdm(centres, "validation", len(usable), unit="picture", leave=False):
-            if isinstance(centre, UnreadablePicture):
-                unusable[path] = str(centre)
-            elif not is_scorable(centre):
-                unusable[path] = "flat: it has no score"
-            else:
-                validation[path] = centre
-        for path, reason in unusable.items():
-            skips(path, reason)
+    if options.validation_data:
+        validation = _centres(validation_paths, scale, crop, skips)
     else:
-        validation, left = hold_out(list(sizes), scale, crop, skips, beginning.held_out)
+        validation, left = hold_out(list(sizes), scale, crop, skips, held_out)
         sizes = {path: sizes[path] for path in left}
     if not sizes or not validation:
-        found = [f"{len(paths)} pictures in {Path(chosen.data).resolve()}"]
-        if chosen.validation_data:
-            there = Path(chosen.validation_data).resolve()
+        found = [f"{len(paths)} pictures in {Path(options.data).resolve()}"]
+        if options.validation_data:
+            there = Path(options.validation_data).resolve()
             found.append(f"{len(validation_paths)} in {there}")
         raise ValueError(
-            f"DATA = {chosen.data!r}, VALIDATION_DATA = {chosen.validation_data!r}: "
+            f"DATA = {options.data!r}, VALIDATION_DATA = {options.validation_data!r}: "
             f"{len(sizes)} usable pictures to train on and {len(validation)} to validate among "
             f"{' and '.join(found)} ({' '.join(sorted(SUFFIXES))}), {skips}; expected at "
             "least 1 of each"
         )
-    source = open_photographs(
-        sizes,
-        source=chosen.data,
-        scale=scale,
-        crop_size=chosen.crop_size,
-        seed=chosen.seed,
-        cache=chosen.cache,
-        free_memory=memory.free_memory(),
-        on_skip=skips,
-        in_turn=beginning.in_turn,
-    )
-    source.at(beginning.step)  # which fails where not one can be decoded
-    print(f"{source.count} photographs, {source.where}; {len(validation)} to validate; {skips}")
-    return source, validation
+    return sizes, validation
+
+
+def _centres(paths, scale, crop, skips):
+    """The centres of validation pictures, by path; those without a score are skipped."""
+    # Something must be left of a picture inside the border that is not scored.
+    usable, unusable = survey(paths, 4 * scale)
+    found = {}
+    centres = in_order(lambda path: decode_centre(path, scale, crop), usable, UnreadablePicture)
+    for path, centre in tqdm(centres, "validation", len(usable), unit="picture", leave=False):
+        if isinstance(centre, UnreadablePicture):
+            unusable[path] = str(centre)
+        elif not is_scorable(centre):
+            unusable[path] = "flat: it has no score"
+        else:
+            found[path] = centre
+    for path, reason in unusable.items():
+        skips(path, reason)
+    return found

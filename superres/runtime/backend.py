@@ -136,36 +136,6 @@ def compiled(model):
     return call
 
 
-def bring_up_to_date(training):
-    """Puts the weights of the last step into a model while `fit` is running.
-
-    Under JAX they are values that one step hands to the next, outside of the model.
-    """
-    if keras.backend.backend() == "jax":
-        training.jax_state_sync()
-
-
-def event_writer(folder):
-    """Function of a step and a dict of numbers, which writes them for TensorBoard.
-
-    It raises OSError where they cannot be written. Needs the package tensorboard.
-    """
-    import tensorflow as tf
-
-    writer = tf.summary.create_file_writer(str(folder))
-
-    def write(step, numbers):
-        try:
-            with writer.as_default(step=step):
-                for name, number in numbers.items():
-                    tf.summary.scalar(name, number)
-            writer.flush()
-        except tf.errors.OpError as error:
-            raise OSError(f"{folder}: {error.message}") from error
-
-    return write
-
-
 def describe():
     """Backend and device in words, for the first line of a command's output."""
     return f"{keras.backend.backend()} on {'GPU' if has_gpu() else 'CPU'}"

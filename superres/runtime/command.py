@@ -142,7 +142,7 @@ def _unbreakable_streams():
         for stream in filter(None, streams):
             try:
                 stream.flush()
-            except OSError:  # or Python would try again at its end, and fail with a code of its own
-                os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
-            except ValueError:  # it is closed
-                pass
+            except (OSError, ValueError):
+                # Or Python would try again at its end, and fail with a code of its own.
+                with contextlib.suppress(OSError, ValueError):
+                    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

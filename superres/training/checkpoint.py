@@ -6,11 +6,11 @@ the last two are kept.
 """
 
 import contextlib
-import glob
 import hashlib
 import io
 import json
 import re
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +19,31 @@ from superres.runtime.files import locked, replacing
 
 KEPT = 2
 DIGEST = hashlib.sha256
+
+
+@dataclass(frozen=True)
+class State:
+    """A training as it was saved.
+
+    Attributes:
+        step: steps that are done.
+        settings: dict of all settings, by name in lower case.
+        arrays: what `Trainer.arrays` returns.
+        rows, epoch, shown: of the `TrainingLog`.
+        held_out: names of the validation pictures that were held out of the training folder.
+        validation: digest of the validation pictures.
+        in_turn: whether photographs come in turn, see `photographs.open_photographs`.
+    """
+
+    step: int
+    settings: dict
+    arrays: dict
+    rows: list
+    epoch: dict
+    shown: dict
+    held_out: list
+    validation: str
+    in_turn: bool
 
 
 def find(folder, name):
@@ -32,36 +57,37 @@ def find(folder, name):
     return [found[step] for step in sorted(found, reverse=True)]
 
 
-def save(folder, name, step, arrays, about, is_new=False):
+def save(folder, name, state, is_new=False):
     """Writes a state; deletes all but the last two.
 
     Args:
         folder: where to.
         name: of the training.
-        step: how many steps are done.
-        arrays: dict of name -> NumPy array.
-        about: what JSON can hold.
+        state: `State`.
         is_new: whether the training has begun anew: the states of the one before are deleted.
 
     Raises:
         OSError: it cannot be written; the states before are still there.
     """
-    path = Path(folder, f"{name}.state-{step:08d}.npz")
+    about = {key: v for key, v in vars(state).items() if key not in ("arrays", "shown")}
+    about["shown"] = sorted(state.shown)
+    arrays = state.arrays | {f"shown_{n}": crop for n, crop in state.shown.items()}
+    path = Path(folder, f"{name}.state-{state.step:08d}.npz")
     with replacing(path) as part, open(part, "w+b") as file:
         np.savez(file, about=json.dumps(about), **arrays)
         file.seek(0)
         digest = hashlib.file_digest(file, DIGEST).digest()
         file.write(digest)
-    old = [path_before for path_before in find(folder, name) if path_before != path]
-    for path_before in old if is_new else old[KEPT - 1 :]:
-        path_before.unlink(missing_ok=True)
-    if len(old) >= KEPT - 1:
-        for damaged in Path(folder).glob(f"{glob.escape(name)}.state-*.npz.damaged"):
-            damaged.unlink(missing_ok=True)
+    # Those of later steps are damaged, or of a way that was left.
+    paths = find(folder, name)
+    kept = [path] if is_new else paths[paths.index(path) :][:KEPT]
+    for other in paths:
+        if other not in kept:
+            other.unlink(missing_ok=True)
 
 
 def load(path):
-    """Reads a state; returns its arrays and `about`.
+    """Reads a state.
 
     Raises:
         ValueError: it is damaged, or none.
@@ -71,9 +97,12 @@ def load(path):
     if DIGEST(content[:-size]).digest() != content[-size:]:
         raise ValueError(f"{path}: damaged: its content does not have the checksum at its end")
     try:
-        with np.load(io.BytesIO(content[:-size]), allow_pickle=False) as state:
-            arrays = {name: state[name] for name in state.files}
-        return arrays, json.loads(str(arrays.pop("about")))
+        with np.load(io.BytesIO(content[:-size]), allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+        about = json.loads(str(arrays.pop("about")))
+        about.pop("first_row", None)  # of states from before
+        shown = {n: arrays.pop(f"shown_{n}") for n in about.pop("shown")}
+        return State(arrays=arrays, shown=shown, **about)
     except Exception as error:  # NumPy raises many kinds
         raise ValueError(f"{path}: no state of a training: {error}") from error
 
@@ -81,10 +110,8 @@ def load(path):
 def load_newest(folder, name):
     """Reads the newest state that is whole; says so where it is not the newest.
 
-    Damaged ones are set aside under another name, `<file>.damaged`, until there are two good ones.
-
     Returns:
-        Path, arrays and `about`; `None` where there is no state at all.
+        Path and `State`; `None` for both where there is none at all.
 
     Raises:
         ValueError: there are states, but all are damaged.
@@ -92,21 +119,19 @@ def load_newest(folder, name):
     paths = find(folder, name)
     for path in paths:
         try:
-            arrays, about = load(path)
+            state = load(path)
         except (ValueError, OSError) as error:
             print(error)
             continue
-        for damaged in paths[: paths.index(path)]:
-            with contextlib.suppress(OSError):
-                damaged.rename(damaged.with_name(damaged.name + ".damaged"))
+        if path != paths[0]:
             print(f"using the one before: {path}")
-        return path, arrays, about
+        return path, state
     if paths:
         raise ValueError(
-            f"{', '.join(map(str, paths))}: damaged; put a copy there, go on from the weights "
-            "alone with --from-best, or begin anew with --restart"
+            f"{', '.join(map(str, paths))}: damaged; put a copy there, or begin anew with "
+            "--restart (and START_FROM, which takes weights alone)"
         )
-    return None
+    return None, None
 
 
 @contextlib.contextmanager

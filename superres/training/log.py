@@ -11,7 +11,6 @@ from superres.images.drawing import side_by_side
 from superres.images.pixels import to_network
 from superres.images.resize import upscale_bicubic, upscale_nearest
 from superres.images.write import write_picture
-from superres.runtime import backend
 from superres.runtime.backend import keras
 from superres.runtime.files import replacing
 from superres.scoring import metrics
@@ -20,6 +19,7 @@ from superres.upscaling import weight_files
 from superres.upscaling.upscaler import Upscaler
 
 HALO_PICTURES = 6  # validation pictures on which the halo of new weights is measured
+EPOCH = {"loss": 0.0, "seconds": 0.0, "waited": 0.0}  # sums over the steps of an epoch
 SHOWN_SIZE, SHOWN_ZOOM = 96, 3  # side of the crop in the picture of the progress; enlargement
 
 
@@ -63,95 +63,102 @@ def place_to_show(photographs, bicubic, scale):
     return number, place
 
 
-class Journal:
+class TrainingLog:
     """Scores of the epochs, and the files that tell of them.
 
     Args:
-        chosen: the settings.
-        folder: where the files are written.
-        averaged: float32 network to which the averaged weights are copied.
+        path: of the weights; the other files lie beside them.
+        settings: dict of all settings of the training.
+        network: float32 network to which averaged weights are copied.
         validation: list of `Photograph`.
         rows: one dict for each epoch that is done; grows.
-        first_row: number of the first of them that was scored on the same pictures.
-        about: dict of what else the settings' file tells.
+        epoch: dict of sums over the steps that are done of the next one, see `EPOCH`.
         shown: dict of epoch -> uint8 prediction of the part of a validation picture that is
             shown: of the last epoch, and of those that are powers of two.
+        about: dict of what else the settings' file tells.
 
     Attributes:
         best_weights: of the best epoch, where they are not on disk yet; else `None`.
     """
 
-    def __init__(self, chosen, folder, averaged, validation, rows, shown, first_row=0, about=None):
-        self.chosen = chosen
-        self.path = Path(folder, f"{chosen.name}.keras")
-        self.averaged = averaged
-        self.upscaler = Upscaler(averaged, precision="float32", tile_size=chosen.validation_crop)
+    def __init__(
+        self, path, settings, network, validation, *, rows=(), epoch=None, shown=None, about=None
+    ):
+        self.path = Path(path)
+        self.settings = settings
+        self.scale = settings["scale"]
+        self.network = network
+        self.upscaler = Upscaler(
+            network, precision="float32", tile_size=settings["validation_crop"]
+        )
         self.validation = validation
-        self.rows = rows
-        self.first_row = first_row
-        self.shown = shown
+        self.rows = list(rows)
+        self.epoch = dict(epoch or EPOCH)
+        self.shown = dict(shown or {})
         self.about = about or {}
         self.best_weights = None
-        self._write_events = None
-        bicubic = [upscale_bicubic(p.lr, chosen.scale) for p in validation]
-        self.bicubic_psnr = validation_psnr(validation, bicubic, chosen.scale)
-        self._number, self._place = place_to_show(validation, bicubic, chosen.scale)
-        self._is_written = not shown  # else the last run may have ended before it wrote
+        bicubic = [upscale_bicubic(p.lr, self.scale) for p in validation]
+        self.bicubic_psnr = validation_psnr(validation, bicubic, self.scale)
+        self._number, self._place = place_to_show(validation, bicubic, self.scale)
+        self._is_written = not self.shown  # else the last run may have ended before it wrote
 
     def best(self):
         """The row of the best epoch."""
-        return max(self.rows[self.first_row :], key=lambda row: row["psnr"])
+        return max(self.rows, key=lambda row: row["psnr"])
 
-    def end_epoch(self, step, weights, *, loss, learning_rate, waited, seconds):
+    def count(self, fitted, waited):
+        """Adds steps to the epoch: a `Fitted`, and the seconds in which it waited for crops."""
+        self.epoch["loss"] += fitted.loss * fitted.steps
+        self.epoch["seconds"] += fitted.seconds
+        self.epoch["waited"] += waited
+
+    def end_epoch(self, step, weights, learning_rate):
         """Scores the weights after an epoch, on the validation pictures.
 
         Args:
             step: steps done.
             weights: list of arrays.
-            loss: mean of the epoch.
             learning_rate: at its end.
-            waited: share of the epoch's time in which the training waited for crops.
-            seconds: of training since it began.
 
         Returns:
             The line that tells of it.
         """
-        scale, epoch = self.chosen.scale, len(self.rows) + 1
+        number, sums = len(self.rows) + 1, self.epoch
         # Rounded before they are scored, so that the score is the saved file's own.
         weights = [
             weight_files.round_to_half(array) if variable.trainable else array
-            for variable, array in zip(self.averaged.weights, weights, strict=True)
+            for variable, array in zip(self.network.weights, weights, strict=True)
         ]
-        self.averaged.set_weights(weights)
+        self.network.set_weights(weights)
         pictures = [self.upscaler.enlarge(p.lr) for p in self.validation]
-        psnr = validation_psnr(self.validation, pictures, scale)
-        is_best = all(psnr > row["psnr"] for row in self.rows[self.first_row :])
+        psnr = validation_psnr(self.validation, pictures, self.scale)
+        is_best = all(psnr > row["psnr"] for row in self.rows)
         if is_best:
             self.best_weights = weights
-        self.rows.append(
-            {
-                "epoch": epoch,
-                "step": step,
-                "learning_rate": learning_rate,
-                "loss": loss,
-                "psnr": psnr,
-                "bicubic_psnr": self.bicubic_psnr,
-                "waited": waited,
-                "seconds": seconds,
-            }
-        )
+        row = {
+            "epoch": number,
+            "step": step,
+            "learning_rate": learning_rate,
+            "loss": round(sums["loss"] / self.settings["steps_per_epoch"], 7),
+            "psnr": psnr,
+            "bicubic_psnr": self.bicubic_psnr,
+            "waited": min(1.0, sums["waited"] / max(sums["seconds"], 1e-9)),
+            "seconds": sums["seconds"] + (self.rows[-1]["seconds"] if self.rows else 0.0),
+        }
+        self.rows.append(row)
+        self.epoch = dict(EPOCH)
         # Of earlier epochs those that are powers of two: few, and early ones among them.
         self.shown = {n: crop for n, crop in self.shown.items() if n.bit_count() == 1}
-        self.shown[epoch] = pictures[self._number][*self._in_hr()].copy()
+        self.shown[number] = pictures[self._number][*self._in_hr()].copy()
         self._is_written = False
         return (
-            f"epoch {epoch}/{self.chosen.epochs}: loss {loss:.5f}, PSNR {psnr:.3f} dB "
-            f"(bicubic {self.bicubic_psnr:.3f}), waited for crops {waited:.1%}"
+            f"epoch {number}/{self.settings['epochs']}: loss {row['loss']:.5f}, PSNR {psnr:.3f} dB "
+            f"(bicubic {self.bicubic_psnr:.3f}), waited for crops {row['waited']:.1%}"
             + (f", best so far: {self.path}" if is_best else "")
         )
 
     def _in_hr(self):
-        scale = self.chosen.scale
+        scale = self.scale
         return [slice(scale * part.start, scale * part.stop) for part in self._place]
 
     def write_weights(self):
@@ -162,9 +169,9 @@ class Journal:
         """
         if self.best_weights is None:
             return
-        self.averaged.set_weights(self.best_weights)
+        self.network.set_weights(self.best_weights)
         pictures = [to_network(p.lr) for p in self.validation[:HALO_PICTURES]]
-        weight_files.export(self.averaged, self.path, self.upscaler.measured_halo(pictures))
+        weight_files.export(self.network, self.path, self.upscaler.measured_halo(pictures))
         self.best_weights = None
 
     def write(self):
@@ -176,7 +183,7 @@ class Journal:
         if self._is_written:
             return
         about = {
-            "settings": vars(self.chosen),
+            "settings": self.settings,
             "best": self.best(),
             "backend": keras.backend.backend(),
             **self.about,
@@ -190,17 +197,11 @@ class Journal:
             writer.writerows(self.rows)
         plot(self.rows, self.path.with_suffix(".png"))
         self._draw_progress(self.path.with_suffix(".progress.png"))
-        if self.chosen.tensorboard:
-            if self._write_events is None:
-                self._write_events = backend.event_writer(self.path.with_suffix(".tensorboard"))
-            row = self.rows[-1]
-            names = ("loss", "psnr", "bicubic_psnr", "learning_rate", "waited")
-            self._write_events(row["step"], {name: row[name] for name in names})
         self._is_written = True
 
     def _draw_progress(self, path):
         """A part of a validation picture: LR, bicubic, as predicted, original; and as before."""
-        scale, photograph = self.chosen.scale, self.validation[self._number]
+        scale, photograph = self.scale, self.validation[self._number]
         hr, lr = photograph.hr[*self._in_hr()], photograph.lr[*self._place]
         bicubic = upscale_bicubic(photograph.lr, scale)[*self._in_hr()]
 
@@ -228,18 +229,3 @@ class Journal:
             for s in sheets
         ]
         write_picture(path, np.concatenate(sheets), {})
-
-
-def read_rows(path):
-    """The rows of a table that `Journal.write` wrote.
-
-    Raises:
-        OSError, ValueError: it cannot be read, or is no such table.
-    """
-    with Path(path).open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    whole = {"epoch", "step"}
-    try:
-        return [{k: int(v) if k in whole else float(v) for k, v in row.items()} for row in rows]
-    except TypeError as error:
-        raise ValueError(f"{path}: no table of a training") from error

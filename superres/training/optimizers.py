@@ -24,6 +24,9 @@ class WarmedUpAverages:
         for variable, average in zip(trainable_variables, averages, strict=True):
             average.assign(decay * average + (1 - decay) * variable)
 
+    def finalize_variable_values(self, var_list):
+        """Does nothing: Keras would replace the weights by their averages after every `fit`."""
+
 
 class Adam(WarmedUpAverages, keras.optimizers.Adam):
     """Adam, Kingma and Ba, 2014."""

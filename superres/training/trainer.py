@@ -1,356 +1,195 @@
-"""A training: the compiled model, its whole state, and what happens between its steps."""
+"""A network in training: its compiled step, its optimizer, the averages of its weights."""
 
 import math
-import sys
 import time
+from dataclasses import dataclass
 
 import numpy as np
-from tqdm import tqdm
 
 from superres.runtime import backend, processes
 from superres.runtime.backend import keras
-from superres.training import checkpoint
 from superres.training.losses import LOSSES
 from superres.training.optimizers import OPTIMIZERS
 
-EPOCH_SUMS = ("loss", "seconds", "waited")  # over the part of an epoch that is done
-UNTIMED_STEPS, TIMED_SECONDS = 10, 20  # of a timing: the first steps, which compile; the rest
-READ_STEPS = 10  # of a timing, after which the device is waited for
-MINUTES_SHARE = 0.95  # of MINUTES for steps; the rest for scoring, saving and what slows it
 READ_SECONDS = 1.0  # between readings of the loss, for each of which a GPU has to wait
 AGREEMENT_STEPS = 20  # after so many, several processes ask each other whether to stop
+GOES_ON, PAUSED, STOPPED = range(3)  # why `fit` ends: all steps done; time is up; a signal
 
 
-def training_model(model, *, loss, optimizer, learning_rate, clip_norm, averaging):
-    """`model` with uint8 pixels in, compiled for `fit`: loss, optimizer, averaged weights.
+@dataclass(frozen=True)
+class Fitted:
+    """What became of the steps that `Trainer.fit` was given.
+
+    Attributes:
+        steps: how many were done.
+        loss: their mean loss.
+        seconds: that they took.
+        is_stopped: whether the training is to end.
+    """
+
+    steps: int
+    loss: float
+    seconds: float
+    is_stopped: bool
+
+
+class Trainer:
+    """Trains a network, in stretches of steps.
 
     Args:
-        model: network from float32 in [0, 1], as `network.edsr` builds it.
+        network: from float32 in [0, 1], as `network.edsr` builds it; it is trained in place.
         loss: one of `LOSSES`.
         optimizer: one of `OPTIMIZERS`.
-        learning_rate: number or Keras schedule.
+        learning_rate: Keras schedule.
         clip_norm: largest norm of the whole gradient.
-        averaging: decay of the averaged weights, which the optimizer keeps; smaller at first.
-    """
-    # The crops travel to the device as uint8, a quarter of the bytes of float32.
-    pixels = keras.Input((None, None, 3), dtype="uint8")
-    scaled = keras.layers.Rescaling(1 / 255, dtype="float32")(pixels)
-    training = keras.Model(pixels, model(scaled))
-    training.compile(
-        OPTIMIZERS[optimizer](
-            learning_rate, global_clipnorm=clip_norm, use_ema=True, ema_momentum=averaging
-        ),
-        loss=LOSSES[loss],
-        jit_compile=backend.wants_xla(),
-    )
-    training.optimizer.build(training.trainable_variables)
-    return training
-
-
-def averaged_weights(training):
-    """The optimizer's moving averages of the weights, in the order of `get_weights()`."""
-    current = training.get_weights()
-    training.optimizer.finalize_variable_values(training.trainable_variables)
-    averaged = training.get_weights()
-    training.set_weights(current)
-    return averaged
-
-
-def state_arrays(training):
-    """Weights and optimizer of a training, as a dict of NumPy arrays."""
-    arrays = {f"model_{n}": array for n, array in enumerate(training.get_weights())}
-    for n, variable in enumerate(training.optimizer.variables):
-        arrays[f"optimizer_{n}"] = keras.ops.convert_to_numpy(variable)
-    return arrays
-
-
-def restore(training, arrays):
-    """Puts what `state_arrays` returned into a training of the same settings.
-
-    Raises:
-        ValueError: it does not fit.
-    """
-    count = len(training.weights), len(training.optimizer.variables)
-    names = [f"model_{n}" for n in range(count[0])] + [f"optimizer_{n}" for n in range(count[1])]
-    if missing := [name for name in names if name not in arrays]:
-        raise ValueError(f"{missing[0]} is missing in it; expected {len(names)} arrays")
-    training.set_weights([arrays[name] for name in names[: count[0]]])
-    for variable, name in zip(training.optimizer.variables, names[count[0] :], strict=True):
-        variable.assign(arrays[name])
-
-
-def use_weights(training, weights, step):
-    """Goes on with a training of which the averaged weights are left, and nothing else.
-
-    Args:
-        training: compiled model.
-        weights: list of arrays, as `get_weights()` of the network returns them.
-        step: steps that they had; the learning rate goes on from there.
-
-    Raises:
-        ValueError: they are of another network.
-    """
-    if [w.shape for w in weights] != [tuple(w.shape) for w in training.weights]:
-        raise ValueError("the weights are of another network")
-    training.set_weights(weights)
-    optimizer = training.optimizer
-    averages = [v for v in optimizer.variables if v.path.endswith("_average")]
-    for average, variable in zip(averages, training.trainable_variables, strict=True):
-        # A copy: JAX gives away the memory of both in the next step.
-        average.assign(keras.ops.convert_to_numpy(variable))
-    optimizer.iterations.assign(step)
-
-
-class Timing(keras.callbacks.CallbackList):
-    """Ends `fit` when enough of its steps are timed.
-
-    Args:
-        training: compiled model.
-        stream: `Stream` that `fit` takes its batches from.
-        most: steps after which it ends in any case, at least 2.
-        seconds: of timed steps after which it ends before; infinity for never.
-
-    Attributes:
-        steps: how many were taken.
-        sums: dict of `EPOCH_SUMS` over them.
-        step_seconds: of one step.
-        compile_seconds: until the first steps were done.
-        arrays: what `state_arrays` returns then. At its end `fit` replaces the weights by the
-            averaged ones.
-    """
-
-    def __init__(self, training, stream, most, seconds=TIMED_SECONDS):
-        super().__init__(model=training, add_history=True)
-        self._stream, self._most, self._seconds = stream, most, seconds
-        self._untimed = min(UNTIMED_STEPS, most // 2)
-        self._began = self._timed_from = time.monotonic()
-        self.steps, self.sums, self.arrays = 0, {}, {}
-        self.step_seconds = self.compile_seconds = math.nan
-
-    def on_train_batch_end(self, batch, logs=None):
-        self.steps += 1
-        if self.steps % READ_STEPS and self.steps not in (self._untimed, self._most):
-            return
-        loss = float(keras.ops.convert_to_numpy(logs["loss"]))  # waits for the device
-        now = time.monotonic()
-        if self.steps <= self._untimed:
-            self._timed_from = now
-        elif self.steps >= self._most or now - self._timed_from > self._seconds:
-            self.step_seconds = (now - self._timed_from) / (self.steps - self._untimed)
-            self.compile_seconds = self._timed_from - self._began
-            self.sums = {
-                "loss": loss * self.steps,
-                "seconds": now - self._began,
-                "waited": self._stream.waited,
-            }
-            backend.bring_up_to_date(self.model)
-            self.arrays = state_arrays(self.model)
-            self.model.stop_training = True
-
-
-def epochs_for(chosen, step, seconds, step_seconds):
-    """EPOCHS such that a training takes MINUTES.
-
-    Args:
-        chosen: the settings.
-        step: steps that are done.
-        seconds: that they took.
-        step_seconds: of a step from here on.
-    """
-    left = max(0.0, 60 * MINUTES_SHARE * chosen.minutes - seconds)
-    return max(
-        math.ceil(max(step, 1) / chosen.steps_per_epoch),
-        int((step + left / step_seconds) / chosen.steps_per_epoch + 1e-6),
-    )
-
-
-class Run(keras.callbacks.CallbackList):
-    """What happens between the steps of `fit`: the progress is shown, scored and saved.
-
-    A `CallbackList` and no `Callback`: those get the loss as a number, for which a GPU would
-    have to be waited for after every step.
-
-    Args:
-        chosen: the settings.
-        training: compiled model.
-        schedule: the learning rate's schedule.
-        stop: `threading.Event`: where it is set, `fit` ends after the step.
-        journal: `Journal` of the epochs that are done.
-        stream: `Stream` that `fit` takes its batches from.
-        beginning: `resume.Beginning`.
-        process, process_count: its number, and how many there are; number 0 scores and saves.
+        ema_decay: decay of the averaged weights; smaller at first.
 
     Attributes:
         step: steps that are done.
-        unsaved: the error because of which the last state is not on disk, or `None`.
+        model: `network` with uint8 pixels in, compiled.
     """
 
-    def __init__(
-        self,
-        chosen,
-        training,
-        schedule,
-        stop,
-        journal,
-        stream,
-        beginning,
-        process=0,
-        process_count=1,
-    ):
-        super().__init__(model=training, add_history=True)
-        self.chosen = chosen
-        self.schedule = schedule
-        self.stop = stop
-        self.journal = journal
-        self.stream = stream
-        self.step = beginning.step
-        self.sums = beginning.sums
-        self.beginning = beginning
-        self._is_new = beginning.step == 0
-        self.is_first, self.processes = process == 0, process_count
-        self.unsaved = None
-        self._unread = []  # (step, mean loss since `_began`), which wait on the device
-        self._loss = math.nan
-        self._words = {}
-        self.bar = tqdm(
-            desc="training",
-            total=chosen.epochs * chosen.steps_per_epoch * chosen.batch_size,
-            initial=self.step * chosen.batch_size,
-            unit="crop",
-            unit_scale=True,
-            smoothing=0.05,
-            # A log file does not need a line every second.
-            mininterval=0.5 if sys.stderr is not None and sys.stderr.isatty() else 60,
+    def __init__(self, network, *, loss, optimizer, learning_rate, clip_norm, ema_decay):
+        # The crops travel to the device as uint8, a quarter of the bytes of float32.
+        pixels = keras.Input((None, None, 3), dtype="uint8")
+        scaled = keras.layers.Rescaling(1 / 255, dtype="float32")(pixels)
+        self.model = keras.Model(pixels, network(scaled))
+        self.model.compile(
+            OPTIMIZERS[optimizer](
+                learning_rate, global_clipnorm=clip_norm, use_ema=True, ema_momentum=ema_decay
+            ),
+            loss=LOSSES[loss],
+            jit_compile=backend.wants_xla(),
         )
+        self.model.optimizer.build(self.model.trainable_variables)
+        self.schedule = learning_rate
+        self.step = 0
 
-    def on_train_begin(self, logs=None):
-        super().on_train_begin(logs)
-        self._begin()
+    def fit(self, batches, steps, stop, seconds=math.inf, on_steps=lambda steps, loss: None):
+        """Trains on some batches.
 
-    def _begin(self):
-        """Begins to count anew: at the start, and after each epoch."""
-        self._began = self._read_at = self._saved_at = time.monotonic()
-        self._began_step, self._waited_before = self.step, self.stream.waited
+        Args:
+            batches: generator of pairs of uint8 arrays, LR and HR crops, of at least `steps`. It
+                must be a new one each time, for Keras looks ahead.
+            steps: how many to do.
+            stop: `threading.Event`: where it is set, it ends after the step.
+            seconds: after which it ends earlier.
+            on_steps: called about once a second with how many more steps are done, and the loss.
 
-    def on_train_batch_end(self, batch, logs=None):
-        self.step += 1
-        self._unread.append((self.step, logs["loss"]))
-        now = time.monotonic()
-        if now - self._read_at > READ_SECONDS:
-            self._read()
-            self._read_at = now
-        is_last = self._is_to_stop()
-        if self.step % self.chosen.steps_per_epoch == 0:
-            self._end_epoch()
-        elif is_last or now - self._saved_at > 60 * self.chosen.save_minutes:
-            self._save()
-        if is_last:
-            self.model.stop_training = True
+        Returns:
+            `Fitted`.
 
-    def _is_to_stop(self):
-        """Whether a signal has come; of several processes, to any: all stop after the same step."""
-        if self.processes == 1:
-            return self.stop.is_set()
-        if self.step % AGREEMENT_STEPS:
-            return False
-        return any(processes.all_gather(int(self.stop.is_set())))
+        Raises:
+            FloatingPointError: the loss is not finite.
+        """
+        hook = _Hook(self, stop, seconds, on_steps)
+        self.model.fit(batches, steps_per_epoch=steps, callbacks=hook, shuffle=False, verbose=0)
+        return Fitted(hook.steps, hook.read(), hook.seconds, hook.reason == STOPPED)
 
-    def _read(self):
-        """Looks at the losses that were not looked at yet; returns the mean since `_began`.
+    def ema_weights(self):
+        """The averaged weights, in the order of the network's `get_weights()`.
 
         Raises:
             FloatingPointError: one is not finite.
         """
-        unread, self._unread = self._unread, []
-        for step, loss in unread:
-            self._loss = float(keras.ops.convert_to_numpy(loss))
-            if not math.isfinite(self._loss):
-                raise self._not_finite(f"the loss is {self._loss}", step)
-        self.bar.set_postfix(self._words | {"loss": f"{self._loss:.4f}"}, refresh=False)
-        self.bar.update(len(unread) * self.chosen.batch_size)
-        return self._loss
-
-    def _sums(self):
-        """`EPOCH_SUMS` of what is done of the epoch."""
-        return {
-            "loss": self.sums["loss"] + self._read() * (self.step - self._began_step),
-            "seconds": self.sums["seconds"] + time.monotonic() - self._began,
-            "waited": self.sums["waited"] + self.stream.waited - self._waited_before,
-        }
-
-    def _end_epoch(self):
-        """Scores the averaged weights, tells of it, saves, and begins the next epoch."""
-        sums, rows = self._sums(), self.journal.rows
-        backend.bring_up_to_date(self.model)
-        weights = averaged_weights(self.model)
+        averages = (v for v in self.model.optimizer.variables if v.path.endswith("_average"))
+        weights = [
+            keras.ops.convert_to_numpy(next(averages) if weight.trainable else weight)
+            for weight in self.model.weights
+        ]
         self._check_finite(weights)
-        if self.is_first:
-            line = self.journal.end_epoch(
-                self.step,
-                weights,
-                loss=round(sums["loss"] / self.chosen.steps_per_epoch, 7),
-                learning_rate=float(self.schedule(self.step)),
-                waited=min(1.0, sums["waited"] / sums["seconds"]),
-                seconds=sums["seconds"] + (rows[-1]["seconds"] if rows else 0.0),
-            )
-            self.bar.write(line)
-            self._words["psnr"] = f"{rows[-1]['psnr']:.2f}"
-            self.bar.set_postfix(self._words | {"loss": f"{self._loss:.4f}"}, refresh=False)
-        self.sums = dict.fromkeys(EPOCH_SUMS, 0.0)
-        self.model.reset_metrics()
-        self._begin()
-        self._save()
+        return weights
+
+    def arrays(self):
+        """Weights and optimizer, as a dict of NumPy arrays.
+
+        Raises:
+            FloatingPointError: one is not finite.
+        """
+        arrays = {f"model_{n}": array for n, array in enumerate(self.model.get_weights())}
+        for n, variable in enumerate(self.model.optimizer.variables):
+            arrays[f"optimizer_{n}"] = keras.ops.convert_to_numpy(variable)
+        self._check_finite(arrays.values())
+        return arrays
+
+    def restore(self, arrays, step):
+        """Goes on with what `arrays` returned in a training of the same settings, after a step.
+
+        Raises:
+            ValueError: it does not fit.
+        """
+        variables = [("model", v) for v in self.model.weights]
+        variables += [("optimizer", v) for v in self.model.optimizer.variables]
+        counts = {"model": 0, "optimizer": 0}
+        for kind, variable in variables:
+            name = f"{kind}_{counts[kind]}"
+            counts[kind] += 1
+            if name not in arrays:
+                raise ValueError(f"{name} is missing in it; expected {len(variables)} arrays")
+            variable.assign(arrays[name])
+        self.step = step
 
     def _check_finite(self, arrays):
         if not all(np.isfinite(array).all() for array in arrays):
-            raise self._not_finite("a weight is not finite", self.step)
+            raise self.not_finite("a weight is not finite", self.step)
 
-    def _not_finite(self, what, step):
+    def not_finite(self, what, step):
+        """The error that says so."""
         return FloatingPointError(
             f"{what} at step {step:,}, at a learning rate of {float(self.schedule(step - 1)):.3g}; "
             "what was saved before is kept. Lower LEARNING_RATE, or look for the cause in the "
             "pictures, and run the same command again: it goes on from there"
         )
 
-    def _save(self):
-        """Saves what is new. Where the disk is full, the training goes on until the next time.
 
-        Of several processes only the first saves. It must not assign to the model meanwhile:
-        JAX would wait for the others to do the same.
-        """
-        self._saved_at = time.monotonic()
-        if not self.is_first:
-            return
-        sums = self._sums() if self.step > self._began_step else self.sums
-        backend.bring_up_to_date(self.model)
-        arrays = state_arrays(self.model)
-        self._check_finite(arrays.values())
-        shown = self.journal.shown
-        about = {
-            "settings": vars(self.chosen),
-            "step": self.step,
-            "rows": self.journal.rows,
-            "epoch": sums,
-            "shown": sorted(shown),
-            "in_turn": self.beginning.in_turn,
-            "held_out": self.beginning.held_out,
-            "validation": self.beginning.validation,
-            "first_row": self.journal.first_row,
-        }
-        arrays |= {f"shown_{n}": crop for n, crop in shown.items()}
-        try:
-            # In this order: a run that goes on from a state does not write weights again that
-            # were the best before it.
-            self.journal.write_weights()
-            checkpoint.save(
-                self.journal.path.parent, self.chosen.name, self.step, arrays, about, self._is_new
-            )
-            self._is_new = False
-            self.journal.write()
-            self.unsaved = None
-        except OSError as error:
-            self.unsaved = error
-            self.bar.write(
-                f"could not save at step {self.step:,}: {error}; what was saved before is still "
-                "there, and it is tried again at the next saving"
-            )
+class _Hook(keras.callbacks.CallbackList):
+    """What happens after each step of a `fit`: it is counted, and perhaps the last one.
+
+    A `CallbackList` and no `Callback`: those get the loss as a number, for which a GPU would
+    have to be waited for after every step.
+    """
+
+    def __init__(self, trainer, stop, seconds, on_steps):
+        super().__init__(model=trainer.model, add_history=True)
+        self.trainer, self.stop, self.most_seconds, self.on_steps = trainer, stop, seconds, on_steps
+        self.steps, self.seconds, self.reason = 0, 0.0, GOES_ON
+        self._unread = []  # mean losses since the beginning, which wait on the device
+        self._loss = math.nan
+
+    def on_train_begin(self, logs=None):
+        super().on_train_begin(logs)
+        self._began = self._read_at = time.monotonic()
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.trainer.step += 1
+        self.steps += 1
+        self._unread.append(logs["loss"])
+        now = time.monotonic()
+        self.seconds = now - self._began
+        if now - self._read_at > READ_SECONDS:
+            self.read()
+            self._read_at = now
+        self.reason = self._reason_to_end()
+        if self.reason != GOES_ON:
+            self.model.stop_training = True
+
+    def _reason_to_end(self):
+        """Of several processes the strongest: all end after the same step."""
+        late = PAUSED if self.seconds > self.most_seconds else GOES_ON
+        own = STOPPED if self.stop.is_set() else late
+        if processes.index_and_count()[1] == 1:
+            return own
+        if self.trainer.step % AGREEMENT_STEPS:
+            return GOES_ON
+        return max(processes.all_gather(own))
+
+    def read(self):
+        """Looks at the losses that were not looked at yet; returns the mean since the beginning."""
+        unread, self._unread = self._unread, []
+        for behind, loss in zip(range(len(unread) - 1, -1, -1), unread, strict=True):
+            self._loss = float(keras.ops.convert_to_numpy(loss))
+            if not math.isfinite(self._loss):
+                step = self.trainer.step - behind
+                raise self.trainer.not_finite(f"the loss is {self._loss}", step)
+        self.on_steps(len(unread), self._loss)
+        return self._loss

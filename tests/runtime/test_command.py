@@ -16,14 +16,6 @@ def script(tmp_path):
     return path
 
 
-@pytest.fixture(autouse=True)
-def foreground():
-    """As in a terminal: jobs in the background, which the tests may be, ignore Ctrl-C."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
 def fails(error):
     def work(chosen, stop):
         raise error

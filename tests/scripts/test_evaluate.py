@@ -168,17 +168,7 @@ def test_only_so_many_notes_are_printed(tmp_path, benchmark, capsys, monkeypatch
 REALLY_RESTORE = restore
 
 
-@pytest.fixture
-def foreground():
-    """As in a terminal: jobs in the background, which the tests may be, ignore Ctrl-C."""
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    for number, handler in before.items():
-        signal.signal(number, handler)
-
-
-def test_scores_until_ctrl_c_are_written(tmp_path, benchmark, foreground, capsys, monkeypatch):
+def test_scores_until_ctrl_c_are_written(tmp_path, benchmark, capsys, monkeypatch):
     count = 0
 
     def restore(*args):

@@ -1,10 +1,12 @@
 import csv
+import dataclasses
 import errno
 import io
 import json
 import os
 import signal
 import sys
+import threading
 import types
 import zipfile
 
@@ -18,7 +20,7 @@ import utils
 from superres.dataset import folder
 from superres.dataset import photographs as photographs_module
 from superres.dataset.crops import Photograph
-from superres.dataset.folder import Skips, hold_out, load_data
+from superres.dataset.folder import DataOptions, Skips, hold_out, open_dataset
 from superres.images import write
 from superres.images.read import read_rgb
 from superres.images.resize import downscale
@@ -26,18 +28,9 @@ from superres.images.write import write_picture
 from superres.runtime import files, settings
 from superres.runtime.backend import keras
 from superres.scoring import metrics
-from superres.training import checkpoint, log, plots, resume
-from superres.training.log import read_rows
+from superres.training import checkpoint, log, plots
 from superres.training.optimizers import OPTIMIZERS
-from superres.training.trainer import (
-    MINUTES_SHARE,
-    Run,
-    averaged_weights,
-    epochs_for,
-    state_arrays,
-    training_model,
-    use_weights,
-)
+from superres.training.trainer import Trainer, _Hook
 from superres.upscaling import weight_files
 from support import small_network, smooth_picture
 
@@ -87,36 +80,36 @@ def photographs(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_averaged_weights_follow_the_definition(name):
-    training = training_model(
-        small_network(), loss="l1", optimizer=name, learning_rate=0.1, clip_norm=1.0, averaging=0.2
+    trainer = Trainer(
+        small_network(global_skip=True),
+        loss="l1",
+        optimizer=name,
+        learning_rate=0.1,
+        clip_norm=1.0,
+        ema_decay=0.2,
     )
     lr = np.full((1, 4, 4, 3), 90, np.uint8)
     hr = np.full((1, 8, 8, 3), 180, np.uint8)
     expected = None
     for step in range(4):
-        training.train_on_batch(lr, hr)
-        weights = training.get_weights()
+        trainer.fit((pair for pair in [(lr, hr)]), 1, threading.Event())
+        weights = trainer.model.get_weights()
         # It begins with the weights after the first step; 0.2 is reached at the third.
         decay = [0, 2 / 11, 0.2, 0.2][step]
         expected = expected or weights
         expected = [decay * e + (1 - decay) * w for e, w in zip(expected, weights, strict=True)]
-    for ours, theirs in zip(averaged_weights(training), expected, strict=True):
+    for ours, theirs in zip(trainer.ema_weights(), expected, strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-7)
-    for ours, theirs in zip(training.get_weights(), weights, strict=True):
-        np.testing.assert_array_equal(ours, theirs)
 
 
 def load(**changed):
     """Sizes of the pictures that are trained on and validated on."""
-    values = {"data": "data", "validation_data": "", "cache": "", "scale": 2, "crop_size": 16}
-    values |= {"validation_crop": 512, "seed": 1}
-    source, validation = load_data(
-        types.SimpleNamespace(**values | changed),
-        Skips(),
-        resume.Beginning(0, {}, [], {}, held_out=[]),
+    options = DataOptions(
+        "data", "", "", 2, crop_size=16, batch_size=1, validation_crop=512, seed=1
     )
-    parts = source.at(0).photographs, validation.values()
-    return [[p.hr.shape[:2] for p in part] for part in parts]
+    with open_dataset(dataclasses.replace(options, **changed)) as data:
+        parts = data._source.at(0).photographs, data.validation.values()
+        return [[p.hr.shape[:2] for p in part] for part in parts]
 
 
 def test_validation_pictures_are_never_trained_on(photographs):
@@ -221,7 +214,7 @@ LEARNING = {
     "residual_scaling": 1,
     "num_filters": 16,
     "global_skip": True,
-    "averaging": 0.9,
+    "ema_decay": 0.9,
     "learning_rate": "3e-3",
 }
 
@@ -235,8 +228,8 @@ def test_network_learns_to_beat_bicubic(photographs):
 
 def newest_state():
     """Arrays of the newest state, and its step."""
-    _, arrays, about = checkpoint.load_newest(train.WEIGHTS_FOLDER, "tiny")
-    return arrays, about["step"]
+    _, state = checkpoint.load_newest(train.WEIGHTS_FOLDER, "tiny")
+    return state.arrays, state.step
 
 
 def assert_equal_states(ours, theirs):
@@ -255,14 +248,14 @@ def rows_of(folder):
 
 def at_step(monkeypatch, step, do):
     """Lets `do` happen after a step of the training."""
-    before = Run.on_train_batch_end
+    before = _Hook.on_train_batch_end
 
     def after(self, batch, logs=None):
-        if self.step + 1 == step:
+        if self.trainer.step + 1 == step:
             do()
         before(self, batch, logs)
 
-    monkeypatch.setattr(Run, "on_train_batch_end", after)
+    monkeypatch.setattr(_Hook, "on_train_batch_end", after)
 
 
 @pytest.mark.parametrize(
@@ -309,9 +302,9 @@ def test_state_is_saved_in_time_also_within_an_epoch(photographs, monkeypatch):
     saved = []
     save = checkpoint.save
 
-    def remember(folder, name, step, *arguments):
-        saved.append(step)
-        save(folder, name, step, *arguments)
+    def remember(folder, name, state, *arguments):
+        saved.append(state.step)
+        save(folder, name, state, *arguments)
 
     monkeypatch.setattr(checkpoint, "save", remember)
     run(save_minutes=1e-9)
@@ -417,22 +410,22 @@ def test_pictures_that_are_added_do_not_change_what_is_held_out(photographs, cap
     assert "4 photographs, in memory; 1 to validate" in printed
 
 
-@pytest.mark.parametrize("how", ["other content", "another folder"])
-def test_other_validation_pictures_begin_the_scores_anew(photographs, capsys, how):
-    run(epochs=2, learning_rate="1e-9")
-    options = {"learning_rate": "1e-9", "epochs": 3}
+@pytest.mark.parametrize("how", ["other content", "another folder", "another crop"])
+def test_other_validation_pictures_are_refused(photographs, capsys, how):
+    run(epochs=1)
+    options = {"epochs": 2}
     if how == "another folder":
         options["validation_data"] = "data/deeper"
-    else:
+    elif how == "other content":
         write_picture("data/0.png", smooth_picture(60, 44, seed=3), {})
-    assert run(**options) == 0
-    printed = capsys.readouterr().out
-    assert "the validation pictures have changed: the scores before do not count" in printed
-    assert printed.count("best so far") >= 2
-    best = json.loads((photographs / "weights/tiny.json").read_text())["best"]
-    assert best["epoch"] == 3
-    assert run(**options | {"epochs": 4}) == 0
-    assert "have changed" not in capsys.readouterr().out
+    before = newest_state()
+    if how == "another crop":
+        assert run(**options, validation_crop=16) == 2
+        assert "VALIDATION_CROP = 16: expected 32" in capsys.readouterr().err
+    else:
+        assert run(**options) == 2
+        assert "the validation pictures have changed" in capsys.readouterr().err
+    assert_equal_states(newest_state(), before)
 
 
 class FullDisk(io.StringIO):
@@ -544,7 +537,7 @@ def test_disk_that_stays_full_is_an_error_and_the_best_weights_are_kept(
 def test_loss_that_is_not_finite_stops_with_the_last_state_kept(photographs, monkeypatch, capsys):
     run(epochs=1)
     kept = {path: path.read_bytes() for path in (photographs / "weights").iterdir()}
-    make, losses = train.cut_batch, train.LOSSES
+    make, losses = folder.cut_batch, train.LOSSES
 
     class Poisoned(dict):
         def __getitem__(self, name):
@@ -560,7 +553,7 @@ def test_loss_that_is_not_finite_stops_with_the_last_state_kept(photographs, mon
         return lr, np.full_like(hr, 77) if step == 7 else hr
 
     monkeypatch.setattr("superres.training.trainer.LOSSES", Poisoned(losses))
-    monkeypatch.setattr(train, "cut_batch", poisoned)
+    monkeypatch.setattr(folder, "cut_batch", poisoned)
     assert run(epochs=2) == 1
     error = capsys.readouterr().err
     assert "the loss is nan at step 8, at a learning rate of 0.000" in error
@@ -574,12 +567,13 @@ def test_loss_that_is_not_finite_stops_with_the_last_state_kept(photographs, mon
 def test_weights_that_are_not_finite_are_not_saved(photographs, monkeypatch, capsys):
     run(epochs=1)
     kept = {path: path.read_bytes() for path in (photographs / "weights").iterdir()}
-    state = state_arrays
+    weights = Trainer.ema_weights
 
-    def broken(training):
-        return state(training) | {"model_0": np.array([np.inf])}
+    def broken(trainer):
+        trainer.model.optimizer.variables[-1].assign(np.inf * trainer.model.optimizer.variables[-1])
+        return weights(trainer)
 
-    monkeypatch.setattr("superres.training.trainer.state_arrays", broken)
+    monkeypatch.setattr(Trainer, "ema_weights", broken)
     assert run(epochs=2) == 1
     assert "a weight is not finite at step 10" in capsys.readouterr().err
     assert (photographs / "weights/tiny.state-00000005.npz").read_bytes() in kept.values()
@@ -607,23 +601,23 @@ def test_out_of_memory_says_what_to_lower(photographs, monkeypatch, capsys):
 
 def test_epochs_follow_from_minutes():
     chosen = types.SimpleNamespace(minutes=10, steps_per_epoch=100)
-    seconds = 600 * MINUTES_SHARE
-    assert epochs_for(chosen, 0, 0, seconds / 2000) == 20
-    assert epochs_for(chosen, 1000, seconds / 2, seconds / 2000) == 20
+    seconds = 600 * train.MINUTES_SHARE
+    assert train.epochs_for(chosen, 0, 0, seconds / 2000) == 20
+    assert train.epochs_for(chosen, 1000, seconds / 2, seconds / 2000) == 20
     # Never fewer than are done.
-    assert epochs_for(chosen, 1030, 9999, 1) == 11
-    assert epochs_for(chosen, 0, 0, 9999) == 1
+    assert train.epochs_for(chosen, 1030, 9999, 1) == 11
+    assert train.epochs_for(chosen, 0, 0, 9999) == 1
 
 
 def test_training_for_some_minutes_is_one_of_the_epochs_that_it_finds(photographs, capsys):
-    assert run(minutes=0.05, warmup_steps=4) == 0
+    assert run(minutes=0.1, warmup_steps=2) == 0
     settings_now = json.loads((photographs / "weights/tiny.json").read_text())["settings"]
-    assert f"EPOCHS = {settings_now['epochs']} of 5 steps in 0.05 min" in capsys.readouterr().out
+    assert f"EPOCHS = {settings_now['epochs']} of 5 steps in 0.1 min" in capsys.readouterr().out
     by_minutes = newest_state()
     assert by_minutes[1] == 5 * settings_now["epochs"]
-    seconds = read_rows("weights/tiny.csv")[-1]["seconds"]
-    assert seconds < 60
-    run(epochs=settings_now["epochs"], warmup_steps=4, restart=True)
+    with (photographs / "weights/tiny.csv").open() as file:
+        assert float(list(csv.DictReader(file))[-1]["seconds"]) < 60
+    run(epochs=settings_now["epochs"], warmup_steps=2, restart=True)
     assert_equal_states(by_minutes, newest_state())
 
 
@@ -634,102 +628,13 @@ def test_training_for_some_minutes_keeps_its_schedule_when_it_goes_on(
     with monkeypatch.context() as patched:
         at_step(patched, 7, lambda: os.kill(os.getpid(), signal.SIGTERM))
         assert run(minutes=1) == 130
-    monkeypatch.setattr(resume, "epochs_for", lambda *_: 6)
+    monkeypatch.setattr(train, "epochs_for", lambda *_: 6)
     assert run(minutes=1) == 0
     assert newest_state()[1] == 20
     # Other minutes give another schedule.
     assert run(minutes=2) == 0
     assert "EPOCHS was 4 and is 6 from here on" in capsys.readouterr().out
     assert newest_state()[1] == 30
-
-
-def lose_states(folder):
-    for path in (folder / "weights").glob("*.state-*"):
-        path.unlink()
-
-
-def test_goes_on_from_the_best_weights_alone(photographs, monkeypatch, capsys):
-    assert run(learning_rate="1e-5") == 0
-    before = read_rows("weights/tiny.csv")
-    best = json.loads((photographs / "weights/tiny.json").read_text())["best"]
-    weights = weight_files.read(photographs / "weights/tiny.keras").get_weights()
-    lose_states(photographs)
-    assert run(epochs=5, learning_rate="1e-5") == 2
-    assert "go on from the weights alone with --from-best" in capsys.readouterr().err
-    began = []
-    monkeypatch.setattr(
-        resume,
-        "use_weights",
-        lambda *found: (began.append(found[1:]), use_weights(*found)),
-    )
-    assert run(epochs=5, learning_rate="1e-5", from_best=True) == 0
-    ((taken, step),) = began
-    assert step == best["step"]
-    for ours, theirs in zip(taken, weights, strict=True):
-        np.testing.assert_array_equal(ours, theirs)
-    rows = read_rows("weights/tiny.csv")
-    kept = best["epoch"]
-    assert [row["psnr"] for row in rows[:kept]] == [row["psnr"] for row in before[:kept]]
-    assert [row["step"] for row in rows] == [5, 10, 15, 20, 25]
-    # The averaged weights went on from those that were there, and the steps with them.
-    assert abs(rows[kept]["psnr"] - best["psnr"]) < 0.1
-    assert rows[kept]["learning_rate"] < 1e-5
-    assert newest_state()[1] == 25
-
-
-def test_best_weights_where_all_states_are_damaged(photographs, capsys):
-    run(epochs=1)
-    for path in (photographs / "weights").glob("*.state-*"):
-        path.write_bytes(path.read_bytes()[:1000])
-    assert run(epochs=2) == 2
-    assert "go on from the weights alone with --from-best" in capsys.readouterr().err
-    assert run(epochs=2, from_best=True) == 0
-    assert newest_state()[1] == 10
-
-
-def test_averages_begin_with_the_weights_that_a_training_goes_on_from():
-    model = network.edsr(2, 4, 1)
-    trained = training_model(
-        model, loss="l1", optimizer="adam", learning_rate=0.1, clip_norm=1.0, averaging=0.5
-    )
-    weights = [np.full(w.shape, n + 1.0, np.float32) for n, w in enumerate(model.get_weights())]
-    use_weights(trained, weights, 1000)
-    for ours, expected in zip(averaged_weights(trained), weights, strict=True):
-        np.testing.assert_array_equal(ours, expected)
-    assert int(trained.optimizer.iterations) == 1000
-
-
-@pytest.mark.parametrize(
-    ("how", "message"),
-    [
-        ("settings", "NUM_FILTERS = 9: expected 8"),
-        ("gone", "tiny.csv: no such file"),
-        ("damaged", "tiny.json and .csv: JSONDecodeError"),
-        ("[]", "tiny.json and .csv: TypeError"),
-        ("no rows", "tiny.json and .csv: ValueError: no row of step 5"),
-        ("zeros", "tiny.json and .csv: "),
-        ("other weights", "tiny.keras: the weights are of another network"),
-        ("restart", "RESTART = True, FROM_BEST = True: expected one of them at most"),
-    ],
-)
-def test_best_weights_of_no_use_are_told(photographs, capsys, how, message):
-    run(epochs=1)
-    lose_states(photographs)
-    changed = {"num_filters": 9} if how == "settings" else {}
-    if how == "gone":
-        (photographs / "weights/tiny.csv").unlink()
-    if how in ("damaged", "[]"):
-        (photographs / "weights/tiny.json").write_text("{" if how == "damaged" else how)
-    if how in ("no rows", "zeros"):
-        log = photographs / "weights/tiny.csv"
-        log.write_text(log.read_text().splitlines()[0] + "\n" if how == "no rows" else "\0" * 300)
-    if how == "other weights":
-        small_network().save(photographs / "weights/tiny.keras")
-    content = (photographs / "weights/tiny.keras").read_bytes()
-    changed |= {"restart": True} if how == "restart" else {}
-    assert run(epochs=2, from_best=True, **changed) == 2
-    assert message in capsys.readouterr().err
-    assert (photographs / "weights/tiny.keras").read_bytes() == content
 
 
 @pytest.mark.parametrize("recipe", train.RECIPES)
@@ -745,7 +650,7 @@ def test_recipe_makes_sense(recipe):
 def test_rehearsal_of_the_recipe_for_a_gpu(photographs, monkeypatch, capsys):
     """The whole way of the shipped weights: stopped, lost but for the weights, scored."""
     write_sharp_pictures()
-    epochs = epochs_for  # as they would be, but on a slow machine
+    epochs = train.epochs_for  # as they would be, but on a slow machine
     monkeypatch.setattr(train, "epochs_for", lambda *found: max(4, min(6, epochs(*found))))
     options = LEARNING | {"name": "edsr_x2", "steps_per_epoch": 100, "minutes": 0.1}
     line = [word for word in words(**options) if word not in ("--epochs", TINY["--epochs"])]
@@ -757,8 +662,7 @@ def test_rehearsal_of_the_recipe_for_a_gpu(photographs, monkeypatch, capsys):
     output_text = capsys.readouterr().out
     assert "mixed_bfloat16" in output_text
     assert "going on after step 143" in output_text
-    lose_states(photographs)
-    assert train.main([*line, "--epochs", "8", "--minutes", "0", "--from-best"]) == 0
+    assert train.main([*line, "--epochs", "8", "--minutes", "0"]) == 0
     weights = photographs / "weights" / "edsr_x2.keras"
     about = json.loads(weights.with_suffix(".json").read_text())
     assert about["settings"]["precision"] == "mixed_bfloat16"
@@ -810,24 +714,6 @@ def test_pictures_that_are_decoded_in_turn_give_a_training_that_goes_on(
     assert_equal_states(newest_state(), undisturbed)
 
 
-def test_events_for_tensorboard_only_by_a_flag(photographs):
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-
-    run()
-    folder = photographs / "weights" / "tiny.tensorboard"
-    assert not folder.exists()
-    run(restart=True, tensorboard=True)
-    events = EventAccumulator(str(folder)).Reload()
-    assert [event.step for event in events.Tensors("psnr")] == [5, 10, 15]
-    assert set(events.Tags()["tensors"]) >= {"loss", "learning_rate"}
-
-
-def test_tensorboard_that_is_not_installed_is_named(photographs, monkeypatch, capsys):
-    monkeypatch.setattr(train.importlib.util, "find_spec", lambda name: None)
-    assert run(tensorboard=True) == 2
-    assert "TENSORBOARD = True: expected the package; pip install" in capsys.readouterr().err
-
-
 def test_name_follows_from_the_scale(photographs):
     assert run(name="", scale=3, crop_size=18, epochs=1) == 0
     assert utils.load(photographs / "weights/my_edsr_x3.keras").scale == 3
@@ -871,16 +757,30 @@ def test_what_is_held_does_not_depend_on_the_end(photographs, capsys):
     assert_equal_states(newest_state(), went_on)
 
 
-def test_state_from_before_there_were_optimizers_is_one_of_adam(photographs, capsys):
+def test_state_from_before_settings_had_these_names_goes_on(photographs, capsys):
     run(epochs=1)
-    _, arrays, about = checkpoint.load_newest(train.WEIGHTS_FOLDER, "tiny")
+    path, state = checkpoint.load_newest(train.WEIGHTS_FOLDER, "tiny")
+    old = dict(state.settings)
+    old["averaging"] = old.pop("ema_decay")
     for name in ("optimizer", "decay_epochs"):
-        del about["settings"][name]
-    checkpoint.save(train.WEIGHTS_FOLDER, "tiny", about["step"], arrays, about)
+        del old[name]
+    old |= {"tensorboard": False, "from_best": False}
+    checkpoint.save(path.parent, "tiny", dataclasses.replace(state, settings=old))
     assert run(epochs=2, optimizer="muon") == 2
     assert "OPTIMIZER = 'muon': expected 'adam', as in the inter" in capsys.readouterr().err
+    assert run(epochs=2, ema_decay=0.5) == 2
+    assert "EMA_DECAY = 0.5: expected 0.999" in capsys.readouterr().err
     assert run(epochs=2, decay_epochs=1) == 0
     assert "DECAY_EPOCHS was 0 and is 1 from here on" in capsys.readouterr().out
+
+
+def test_setting_that_a_state_lacks_is_not_taken_for_equal(photographs, capsys):
+    run(epochs=1)
+    path, state = checkpoint.load_newest(train.WEIGHTS_FOLDER, "tiny")
+    old = {name: value for name, value in state.settings.items() if name != "loss"}
+    checkpoint.save(path.parent, "tiny", dataclasses.replace(state, settings=old))
+    assert run(epochs=2) == 2
+    assert "LOSS = 'l1': expected 'no such setting'" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -892,7 +792,7 @@ def test_state_from_before_there_were_optimizers_is_one_of_adam(photographs, cap
         ({"batch_size": 0}, "BATCH_SIZE = 0: expected a whole number of at least 1"),
         ({"epochs": 0}, "EPOCHS = 0: expected a whole number of at least 1"),
         ({"learning_rate": "nan"}, "LEARNING_RATE = nan: expected a number above 0"),
-        ({"averaging": 1}, "AVERAGING = 1: expected a number above 0 and at most"),
+        ({"ema_decay": 1}, "EMA_DECAY = 1: expected a number above 0 and at most"),
         ({"precision": "int8"}, "PRECISION = 'int8': expected one of 'float32'"),
         ({"name": "a/b"}, "NAME = 'a/b': expected a file name without folder"),
         ({"decay_epochs": 4}, "DECAY_EPOCHS = 4: expected at most EPOCHS = 3"),

@@ -1,3 +1,4 @@
+import dataclasses
 import hashlib
 import io
 import pickle
@@ -9,17 +10,17 @@ import pytest
 from superres.runtime import files
 from superres.training import checkpoint
 
-ABOUT = {"settings": {"a": 1}, "rows": [1.5, None]}
 
-
-def arrays(seed):
-    values = np.random.default_rng(seed)
-    return {"model_0": values.random((20, 30), np.float32), "model_1": np.array(seed)}
+def state(step):
+    values = np.random.default_rng(step)
+    arrays = {"model_0": values.random((20, 30), np.float32), "model_1": np.array(step)}
+    shown = {1: np.zeros((4, 4, 3), np.uint8)}
+    return checkpoint.State(step, {"a": 1}, arrays, [{"psnr": 1.5}], {}, shown, [], "x", False)
 
 
 def save(folder, *steps, name="run"):
     for step in steps:
-        checkpoint.save(folder, name, step, arrays(step), ABOUT | {"step": step})
+        checkpoint.save(folder, name, state(step))
 
 
 def names(folder):
@@ -27,16 +28,19 @@ def names(folder):
 
 
 def assert_is(found, step):
-    path, loaded, about = found
-    assert about == ABOUT | {"step": step}
+    path, loaded = found
+    expected = state(step)
     assert path.name.endswith(f"{step:08d}.npz")
-    assert loaded.keys() == arrays(step).keys()
-    for name, array in arrays(step).items():
-        np.testing.assert_array_equal(loaded[name], array)
+    for ours, theirs in (loaded.arrays, expected.arrays), (loaded.shown, expected.shown):
+        assert ours.keys() == theirs.keys()
+        for name, array in theirs.items():
+            np.testing.assert_array_equal(ours[name], array)
+    same = {"arrays": {}, "shown": {}}
+    assert dataclasses.replace(loaded, **same) == dataclasses.replace(expected, **same)
 
 
 def test_what_is_saved_is_loaded(tmp_path):
-    assert checkpoint.load_newest(tmp_path, "run") is None
+    assert checkpoint.load_newest(tmp_path, "run") == (None, None)
     save(tmp_path, 5)
     assert_is(checkpoint.load_newest(tmp_path, "run"), 5)
 
@@ -53,7 +57,7 @@ def test_trainings_do_not_touch_the_states_of_others(tmp_path):
     save(tmp_path, 5, 6, name="r.n")
     assert len(names(tmp_path)) == 6
     assert_is(checkpoint.load_newest(tmp_path, "r.n"), 6)
-    checkpoint.save(tmp_path, "r.n", 1, arrays(1), ABOUT | {"step": 1}, is_new=True)
+    checkpoint.save(tmp_path, "r.n", state(1), is_new=True)
     assert_is(checkpoint.load_newest(tmp_path, "run"), 2)
     assert_is(checkpoint.load_newest(tmp_path, "run.state-1"), 4)
     assert_is(checkpoint.load_newest(tmp_path, "r.n"), 1)
@@ -84,10 +88,16 @@ def test_damaged_state_is_detected_and_the_one_before_used(tmp_path, capsys, see
     said = capsys.readouterr().out
     assert f"{newest}: damaged" in said
     assert f"using the one before: {tmp_path / 'run.state-00000005.npz'}" in said
-    # It is out of the way of those that follow.
-    assert newest.with_name(newest.name + ".damaged").exists()
-    save(tmp_path, 6, 7)
-    assert names(tmp_path) == ["run.state-00000006.npz", "run.state-00000007.npz"]
+    # Those that follow replace it.
+    save(tmp_path, 7)
+    assert names(tmp_path)[-1] == "run.state-00000007.npz"
+
+
+def test_states_of_later_steps_are_of_a_way_that_was_left(tmp_path):
+    """A damaged one, or one of a run that has begun anew, does not cost a good one its place."""
+    save(tmp_path, 5, 9)
+    save(tmp_path, 6)
+    assert names(tmp_path) == ["run.state-00000005.npz", "run.state-00000006.npz"]
 
 
 def test_all_damaged_is_an_error_that_names_them(tmp_path):

@@ -1,10 +1,12 @@
+import threading
+
 import numpy as np
 import pytest
 
 import network
 from superres.runtime.backend import keras
 from superres.training import growing
-from superres.training.trainer import training_model
+from superres.training.trainer import Trainer
 from support import small_network, smooth_picture
 
 
@@ -42,14 +44,15 @@ def test_every_weight_of_a_grown_network_learns(saved, scale):
     """Each changes within the first steps, by other amounts than its neighbours."""
     large = network.edsr(scale, 12, 4, global_skip=True)
     growing.start_from(large, saved(small_network(scale, global_skip=True)))
-    training = training_model(
-        large, loss="l1", optimizer="adam", learning_rate=1e-3, clip_norm=1.0, averaging=0.9
+    trainer = Trainer(
+        large, loss="l1", optimizer="adam", learning_rate=1e-3, clip_norm=1.0, ema_decay=0.9
     )
     random = np.random.default_rng(0)
     before = [v.numpy() for v in large.trainable_variables]
     for _ in range(4):
         hr = random.integers(0, 256, (2, 12 * scale, 12 * scale, 3), np.uint8)
-        training.train_on_batch(np.ascontiguousarray(hr[:, ::scale, ::scale]), hr)
+        lr = np.ascontiguousarray(hr[:, ::scale, ::scale])
+        trainer.fit((pair for pair in [(lr, hr)]), 1, threading.Event())
     for variable, start in zip(large.trainable_variables, before, strict=True):
         change = variable.numpy() - start
         assert (change != 0).mean() > 0.99, variable.path

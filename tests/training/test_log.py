@@ -1,12 +1,11 @@
-import types
-
 import numpy as np
 import pytest
 from PIL import Image
 
 from superres.dataset.crops import Photograph
 from superres.images.resize import downscale
-from superres.training.log import Journal
+from superres.training.log import TrainingLog
+from superres.training.trainer import Fitted
 from support import bilinear_network, smooth_picture
 
 
@@ -23,23 +22,24 @@ def sharpest(height=400, width=300):
 
 
 def make(folder, photographs, rows=(), shown=()):
-    chosen = types.SimpleNamespace(
-        name="a", scale=2, epochs=9, validation_crop=512, tensorboard=False
+    settings = {"scale": 2, "epochs": 9, "steps_per_epoch": 100, "validation_crop": 512}
+    path = folder / "a.keras"
+    return TrainingLog(
+        path, settings, bilinear_network(), photographs, rows=rows, shown=dict(shown)
     )
-    return Journal(chosen, folder, bilinear_network(), photographs, list(rows), dict(shown))
 
 
 def end_epochs(told, count):
     """Ends epochs with weights that get worse and worse."""
     random = np.random.default_rng(0)
-    start = told.averaged.get_weights()
+    start = told.network.get_weights()
     lines = []
     for n in range(count):
         weights = [w + n * random.normal(0, 1e-3, w.shape) for w in start]
-        options = {"loss": 0.1, "learning_rate": 1e-3, "waited": 0.01, "seconds": 60.0}
-        lines.append(
-            told.end_epoch(100 * (n + 1), [w.astype(np.float32) for w in weights], **options)
-        )
+        told.count(Fitted(30, 0.2, 20.0, False), 0.0)
+        told.count(Fitted(70, 0.4 / 7, 40.0, False), 0.6)
+        weights = [w.astype(np.float32) for w in weights]
+        lines.append(told.end_epoch(100 * (n + 1), weights, 1e-3))
     return lines
 
 
