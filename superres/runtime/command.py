@@ -36,11 +36,27 @@ class Stop(threading.Event):
     def __init__(self):
         super().__init__()
         self._is_gentle = False
+        self._before = {number: signal.getsignal(number) for number in SIGNALS}
+
+    def listen(self):
+        """Handles the signals from here on.
+
+        What is ignored, as background jobs ignore Ctrl-C and nohup a closed terminal, stays so.
+        """
+        for number, before in self._before.items():
+            if before != signal.SIG_IGN:
+                signal.signal(number, self.handle)
+
+    def end(self):
+        """Lets the signals do what they did before."""
+        for number, before in self._before.items():
+            signal.signal(number, before)
 
     @contextlib.contextmanager
     def gently(self):
         """Within, the first signal does not interrupt."""
         self._is_gentle = True
+        self.listen()  # again: JAX takes SIGTERM for itself where several processes train together
         try:
             yield
         finally:
@@ -90,20 +106,13 @@ def _say_stopped(name, hint):
 
 @contextlib.contextmanager
 def _stop_at_signals():
-    """Gives a `Stop` that handles the signals.
-
-    What is ignored, as background jobs ignore Ctrl-C and nohup a closed terminal, stays ignored.
-    """
+    """Gives a `Stop` that handles the signals."""
     stop = Stop()
-    before = {number: signal.getsignal(number) for number in SIGNALS}
-    handled = [number for number, handler in before.items() if handler != signal.SIG_IGN]
-    for number in handled:
-        signal.signal(number, stop.handle)
+    stop.listen()
     try:
         yield stop
     finally:
-        for number in handled:
-            signal.signal(number, before[number])
+        stop.end()
 
 
 class _Unbreakable:

@@ -22,6 +22,9 @@ SETTINGS = """
 """
 
 
+STARTED = []
+
+
 @pytest.fixture
 def place(tmp_path):
     """A folder with the scripts and four photographs, so that weights/ lies in it."""
@@ -30,7 +33,9 @@ def place(tmp_path):
         path = tmp_path / "data" / f"{n}.png"
         path.parent.mkdir(exist_ok=True)
         write_picture(path, smooth_picture(48, 52, seed=n), {})
-    return tmp_path
+    yield tmp_path
+    while STARTED:  # one that waits for another waits for ever
+        STARTED.pop().kill()
 
 
 def start(place, devices=1, backend="jax", options=(), **environment):
@@ -46,14 +51,17 @@ def start(place, devices=1, backend="jax", options=(), **environment):
         }
         | environment
     )
-    return subprocess.Popen(
-        [sys.executable, "train.py", *SETTINGS.split(), *options],
-        cwd=place,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
+    STARTED.append(
+        subprocess.Popen(
+            [sys.executable, "train.py", *SETTINGS.split(), *options],
+            cwd=place,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
     )
+    return STARTED[-1]
 
 
 def finish(run, code=0):
@@ -131,7 +139,8 @@ def test_several_processes_need_jax(place):
 
 def test_processes_that_would_go_on_from_different_steps_are_refused(place, tmp_path):
     (place / "weights").mkdir()
-    checkpoint.save(place / "weights", "run", 10, {}, {"step": 10})
+    state = checkpoint.State(10, {}, {}, [], {}, {}, [], "", False)
+    checkpoint.save(place / "weights", "run", state)
     other = tmp_path / "other"
     shutil.copytree(place, other, ignore=shutil.ignore_patterns("weights", "other"))
     runs = [
