@@ -14,7 +14,7 @@ except ImportError:  # Windows
     fcntl = None
 PART = ".unfinished-"  # how the names of half-written files begin
 PART_NAME = re.compile(re.escape(PART) + r"[0-9a-f]{8}\.\w+")
-NEW_PART_SECONDS = 60
+OLD_PART_SECONDS = 24 * 60 * 60  # what was not written to for so long is nobody's any more
 
 
 def find_files(folder, on_error):
@@ -49,7 +49,6 @@ def replacing(path):
     part = path.with_name(f"{PART}{secrets.token_hex(4)}{path.suffix}")
     try:
         with open(part, "xb") as held:
-            _lock(held)
             yield part
             os.fsync(held.fileno())
             if os.name != "nt":
@@ -62,17 +61,6 @@ def replacing(path):
         raise OSError(error.errno, error.strerror, str(path)) from error
     finally:
         part.unlink(missing_ok=True)
-
-
-def _lock(file):
-    """Marks an open file as in use, as far as the file system can; tells whether it was free."""
-    if fcntl is None:
-        return False
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    return True
 
 
 @contextlib.contextmanager
@@ -102,16 +90,13 @@ def locked(path, wait=True):
 
 
 def remove_leftovers(folder):
-    """Removes the parts that killed processes left in `folder`, and none that is in use."""
+    """Removes the parts that killed processes left in `folder`, once they are a day old."""
     for part in Path(folder).glob(f"{PART}*"):
         with contextlib.suppress(OSError):
             status = part.lstat()
-            # Between its creation and its lock a part looks as if nobody used it.
-            is_new = time.time() - status.st_mtime < NEW_PART_SECONDS
-            if PART_NAME.fullmatch(part.name) and stat.S_ISREG(status.st_mode) and not is_new:
-                with open(part, "rb") as file:
-                    if _lock(file):
-                        part.unlink()
+            is_old = time.time() - status.st_mtime > OLD_PART_SECONDS
+            if is_old and PART_NAME.fullmatch(part.name) and stat.S_ISREG(status.st_mode):
+                part.unlink()
 
 
 def check_writable(folder):

@@ -72,7 +72,7 @@ def _number(text):
         return float(text)
 
 
-def parse(scripts, arguments=None, positional=(), several=(), recipes=None):
+def parse(scripts, arguments=None, positional=(), several=(), recipes=None, replaced=None):
     """Reads the command line that the settings blocks of scripts define.
 
     Args:
@@ -84,6 +84,8 @@ def parse(scripts, arguments=None, positional=(), several=(), recipes=None):
             on the command line.
         recipes: dict of the name of a recipe -> dict of settings, in lower case, with their
             values: the setting RECIPE names one. What is on the command line goes before it.
+
+        replaced: dict of settings that are no more -> what replaces them, in words.
 
     Returns:
         `argparse.Namespace` with one attribute for each setting, in lower case.
@@ -129,6 +131,10 @@ def parse(scripts, arguments=None, positional=(), several=(), recipes=None):
                     help=f"same as --{key}",
                 )
     arguments = sys.argv[1:] if arguments is None else arguments
+    for word in arguments:
+        name = word.split("=")[0].removeprefix("--").removeprefix("no-").replace("-", "_")
+        if word.startswith("--") and name in (replaced or {}):
+            parser.error(f"{word}: {name.upper()} is no more; {replaced[name]}")
     lists = {"--" + name.lower() for name in several}
     for word, first, second in zip(arguments, arguments[1:], arguments[2:], strict=False):
         if word in lists and not second.startswith("-"):

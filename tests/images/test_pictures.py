@@ -22,7 +22,6 @@ from superres.images.pixels import to_network, to_pixels
 from superres.images.read import EXIF_IFD, ORIENTATION, read_picture, read_rgb
 from superres.images.resize import crop_to_multiple, downscale, imresize, upscale_bicubic
 from superres.images.write import _strips, write_bands, write_picture
-from superres.runtime.files import PART, check_writable, remove_leftovers, replacing
 from support import smooth_picture
 
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
@@ -565,68 +564,6 @@ def test_error_of_any_kind_in_an_encoder_names_the_format(tmp_path, monkeypatch)
     with pytest.raises(ValueError, match=r"stored as \.jpg: Error setting from dictionary"):
         write_picture(tmp_path / "x.jpg", smooth_picture(4, 4), {})
     assert not list(tmp_path.iterdir())
-
-
-def test_leftovers_of_killed_runs_are_removed_and_others_kept(tmp_path):
-    (tmp_path / "mine.png").write_bytes(b"")
-    names = [tmp_path / f"{PART}{name}.png" for name in ("01234567", "89abcdef")]
-    for name in names:
-        name.write_bytes(b"half")
-    os.utime(names[0], (0, 0))
-    with replacing(tmp_path / "busy.png") as part:
-        part.write_bytes(b"half")
-        os.utime(part, (0, 0))
-        remove_leftovers(tmp_path)
-        assert part.exists()
-    assert sorted(path.name for path in tmp_path.iterdir()) == [
-        f"{PART}89abcdef.png",
-        "busy.png",
-        "mine.png",
-    ]
-    remove_leftovers(tmp_path / "nowhere")
-
-
-def test_only_parts_are_removed_and_nothing_is_waited_for(tmp_path):
-    names = ["novel.txt", "0123456.png", "01234567.png.txt", "0123456z.png"]
-    for name in names:
-        (tmp_path / f"{PART}{name}").write_text("mine")
-    os.mkfifo(tmp_path / f"{PART}01234567.png")
-    for path in tmp_path.iterdir():
-        os.utime(path, (0, 0))
-    remove_leftovers(tmp_path)
-    assert len(list(tmp_path.iterdir())) == 5
-
-
-def test_replacing_moves_the_part_and_does_not_copy_it(tmp_path):
-    with replacing(tmp_path / "x.txt") as part:
-        part.write_text("new")
-        part_number = part.stat().st_ino
-    assert (tmp_path / "x.txt").stat().st_ino == part_number
-
-
-def test_check_writable_leaves_nothing_and_needs_a_folder(tmp_path):
-    check_writable(tmp_path)
-    assert not list(tmp_path.iterdir())
-    with pytest.raises(OSError, match="nowhere"):
-        check_writable(tmp_path / "nowhere")
-
-
-def test_replacing_leaves_the_old_file_after_an_error(tmp_path):
-    path = tmp_path / "x.txt"
-    path.write_text("old")
-
-    def fail_half_way():
-        with replacing(path) as part:
-            part.write_text("half")
-            raise RuntimeError
-
-    with pytest.raises(RuntimeError):
-        fail_half_way()
-    assert path.read_text() == "old"
-    with replacing(path) as part:
-        part.write_text("new")
-    assert path.read_text() == "new"
-    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_16_bits_cannot_be_written_where_they_do_not_fit(tmp_path):

@@ -90,6 +90,14 @@ def test_recipe_replaces_settings_and_the_command_line_goes_before_it(tmp_path):
     assert parse("--recipe", "").count == before.count
 
 
+@pytest.mark.parametrize("word", ["--old-name", "--old-name=3", "--no-old-name"])
+def test_setting_that_is_no_more_is_refused_with_what_replaces_it(tmp_path, capsys, word):
+    path = script(tmp_path, BLOCK)
+    with pytest.raises(SystemExit):
+        settings.parse([path], [word, "3"], replaced={"old_name": "it is COUNT now"})
+    assert "OLD_NAME is no more; it is COUNT now" in capsys.readouterr().err
+
+
 def test_meaning_is_the_whole_comment(tmp_path):
     values, meanings = settings.read_block(script(tmp_path, BLOCK))
     assert values == {"COUNT": 6, "FLAG": False}

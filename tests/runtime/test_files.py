@@ -1,0 +1,60 @@
+import os
+import time
+
+import pytest
+
+from superres.runtime.files import PART, check_writable, remove_leftovers, replacing
+
+
+def test_leftovers_of_killed_runs_are_removed_once_they_are_a_day_old(tmp_path):
+    (tmp_path / "mine.png").write_bytes(b"")
+    old, new = (tmp_path / f"{PART}{name}.png" for name in ("01234567", "89abcdef"))
+    for path, hours in (old, 25), (new, 23):
+        path.write_bytes(b"half")
+        os.utime(path, (0, time.time() - 3600 * hours))
+    remove_leftovers(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [new.name, "mine.png"]
+    remove_leftovers(tmp_path / "nowhere")
+
+
+def test_only_parts_are_removed_and_nothing_is_waited_for(tmp_path):
+    names = ["novel.txt", "0123456.png", "01234567.png.txt", "0123456z.png"]
+    for name in names:
+        (tmp_path / f"{PART}{name}").write_text("mine")
+    os.mkfifo(tmp_path / f"{PART}01234567.png")
+    for path in tmp_path.iterdir():
+        os.utime(path, (0, 0))
+    remove_leftovers(tmp_path)
+    assert len(list(tmp_path.iterdir())) == 5
+
+
+def test_replacing_moves_the_part_and_does_not_copy_it(tmp_path):
+    with replacing(tmp_path / "x.txt") as part:
+        part.write_text("new")
+        part_number = part.stat().st_ino
+    assert (tmp_path / "x.txt").stat().st_ino == part_number
+
+
+def test_check_writable_leaves_nothing_and_needs_a_folder(tmp_path):
+    check_writable(tmp_path)
+    assert not list(tmp_path.iterdir())
+    with pytest.raises(OSError, match="nowhere"):
+        check_writable(tmp_path / "nowhere")
+
+
+def test_replacing_leaves_the_old_file_after_an_error(tmp_path):
+    path = tmp_path / "x.txt"
+    path.write_text("old")
+
+    def fail_half_way():
+        with replacing(path) as part:
+            part.write_text("half")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail_half_way()
+    assert path.read_text() == "old"
+    with replacing(path) as part:
+        part.write_text("new")
+    assert path.read_text() == "new"
+    assert list(tmp_path.iterdir()) == [path]
