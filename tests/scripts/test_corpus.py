@@ -55,6 +55,7 @@ def test_the_corpus_is_large_enough():
     assert len(CASES) >= 120
 
 
+@pytest.mark.slow
 def test_the_whole_batch(batch):
     _, target, code, printed, unchanged = batch
     assert code == 1

@@ -32,6 +32,7 @@ def shipped_score(folder, scale, precision):
     return summary["mean"]["prediction"]["psnr"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("scale", "name", "least"),
     [
@@ -47,6 +48,7 @@ def test_shipped_small_weights(benchmarks, scale, name, least):
     assert shipped_score(benchmarks / name, scale, "float32") >= least
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["Set5", "Set14"])
 def test_bfloat16_costs_less_than_a_hundredth_of_a_decibel(benchmarks, name):
     exact, fast = (shipped_score(benchmarks / name, 2, p) for p in ("float32", "bfloat16"))
@@ -381,6 +383,7 @@ def test_refused_pictures_are_named_in_the_tables(tmp_path, benchmark):
     assert "<p>refused Set/HR/a.png: its LR picture is missing: expected Set/LR/x2/a.png" in page
 
 
+@pytest.mark.slow
 def test_nobody_reads_what_is_printed(tmp_path, benchmark):
     command = f"'{sys.executable}' '{ROOT}/evaluate.py' Set --weights none --scale 2 | true"
     done = subprocess.run(

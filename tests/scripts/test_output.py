@@ -184,6 +184,7 @@ def test_full_disk_stops_the_batch_and_says_so(
     assert not contents(tmp_path / "out")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="has no such limit")
 def test_file_that_grows_too_large_for_the_system_is_refused(tmp_path, small_weights):
     """An error of the operating system in the middle of a file leaves nothing."""
@@ -201,6 +202,7 @@ def test_file_that_grows_too_large_for_the_system_is_refused(tmp_path, small_wei
     assert not contents(tmp_path / "out")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
 def test_stopped_batch_leaves_whole_files_and_goes_on(tmp_path, small_weights, stop):
     source, target = tmp_path / "in", tmp_path / "out"
@@ -230,6 +232,7 @@ def test_stopped_batch_leaves_whole_files_and_goes_on(tmp_path, small_weights, s
     assert there.items() <= contents(target).items()
 
 
+@pytest.mark.slow
 def test_two_runs_at_once_do_not_harm_each_other(tmp_path, small_weights):
     source = tmp_path / "in"
     source.mkdir()
@@ -374,6 +377,7 @@ def test_stop_that_a_library_turns_into_its_own_error_stops(
     assert "MISMATCH" not in captured.out + captured.err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("closed", ["| head -n 1", ">&-", "2>&-", "| true"])
 def test_nobody_reads_what_is_printed(tmp_path, pictures, small_weights, closed):
     for name in "b.png", "c.png":
@@ -427,6 +431,7 @@ def test_target_that_cannot_be_written_is_known_before_anything_is_computed(
     assert "Permission denied" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_first_command_of_the_readme(tmp_path):
     """The shipped weights enlarge the sample pictures, each to exactly twice its size."""
     for name in "inference/original", "weights":
@@ -495,6 +500,7 @@ def test_scale_is_learned_from_the_file(tmp_path, scale):
     assert utils.load(tmp_path / "any.keras").scale == scale
 
 
+@pytest.mark.slow
 def test_backends_agree(tmp_path):
     """What a network enlarges on a processor under TensorFlow is what JAX makes of it."""
     pytest.importorskip("jax")

@@ -314,6 +314,7 @@ def test_state_is_saved_in_time_also_within_an_epoch(photographs, monkeypatch):
     assert saved == [5, 10, 15]
 
 
+@pytest.mark.slow
 def test_saving_does_not_change_the_training(photographs):
     run(save_minutes=1e-9)
     often = newest_state()
@@ -609,6 +610,7 @@ def test_epochs_follow_from_minutes():
     assert train.epochs_for(chosen, 0, 0, 9999) == 1
 
 
+@pytest.mark.slow
 def test_training_for_some_minutes_is_one_of_the_epochs_that_it_finds(photographs, capsys):
     assert run(minutes=0.1, warmup_steps=2) == 0
     settings_now = json.loads((photographs / "weights/tiny.json").read_text())["settings"]
@@ -621,6 +623,7 @@ def test_training_for_some_minutes_is_one_of_the_epochs_that_it_finds(photograph
     assert_equal_states(by_minutes, newest_state())
 
 
+@pytest.mark.slow
 def test_training_for_some_minutes_keeps_its_schedule_when_it_goes_on(
     photographs, monkeypatch, capsys
 ):
@@ -647,6 +650,7 @@ def test_recipe_makes_sense(recipe):
     network.edsr(chosen.scale, chosen.num_filters, chosen.residual_blocks)
 
 
+@pytest.mark.slow
 def test_rehearsal_of_the_recipe_for_a_gpu(photographs, monkeypatch, capsys):
     """The whole way of the shipped weights: stopped, lost but for the weights, scored."""
     write_sharp_pictures()

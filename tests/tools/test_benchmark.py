@@ -4,6 +4,8 @@ import pytest
 
 from tools import benchmark
 
+pytestmark = pytest.mark.slow
+
 
 def test_table_has_both_networks_in_both_precisions_beside_the_matrix_product(capsys, monkeypatch):
     monkeypatch.setattr(benchmark, "PHOTOGRAPH", (100, 120))

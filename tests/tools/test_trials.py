@@ -7,6 +7,8 @@ import pytest
 from support import bilinear_network
 from tools import trials
 
+pytestmark = pytest.mark.slow
+
 
 def test_mutants():
     done, refused = trials.try_mutants(300, seed=1)

@@ -15,6 +15,8 @@ from superres.images.write import write_picture
 from superres.training import checkpoint
 from support import copy_program, smooth_picture
 
+pytestmark = pytest.mark.slow
+
 SETTINGS = """
     --data=data --cache= --name=run --num-filters=8 --residual-blocks=1 --crop-size=16
     --batch-size=8 --epochs=3 --steps-per-epoch=10 --warmup-steps=2 --learning-rate=1e-3

@@ -55,6 +55,7 @@ def test_tiled_equals_whole(tile_size, scale):
     assert len(count) == -(-45 // tile_size) * -(-37 // tile_size)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tile_size", [48, 64, 100, 257])
 def test_tiles_of_the_shipped_network_with_its_measured_halo(tile_size):
     """Within 0.01 grey levels before rounding; on noise too, which no photograph is."""
@@ -77,6 +78,7 @@ def large():
     return model, halo, picture, unrounded(upscaler_of(model, tile_size=1000), picture)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tile_size", [48, 64, 100, 257])
 def test_tiles_of_the_large_network(large, tile_size):
     model, halo, picture, whole = large
