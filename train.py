@@ -25,7 +25,8 @@ from superres.runtime.files import check_writable, remove_leftovers
 from superres.training import checkpoint, growing, resume
 from superres.training.log import TrainingLog, digest
 from superres.training.losses import LOSSES, SSIM_WINDOW
-from superres.training.optimizers import OPTIMIZERS, HoldAndDecay
+from superres.training.optimizers import OPTIMIZERS
+from superres.training.schedule import epochs_in, learning_rates, warmup_within
 from superres.training.trainer import Trainer
 from superres.upscaling import weight_files
 
@@ -103,7 +104,6 @@ REPLACED = {
     "tensorboard": "weights/<NAME>.csv has all numbers",
 }
 UNTIMED_STEPS, TIMED_SECONDS = 10, 20  # for MINUTES: the first steps, which compile; the rest
-MINUTES_SHARE = 0.95  # of MINUTES for steps; the rest for scoring, saving and what slows it
 
 
 def validate(chosen):
@@ -190,55 +190,20 @@ def check_places(chosen):
     check_writable(WEIGHTS_FOLDER)
 
 
-def warmup_of(chosen):
-    """WARMUP_STEPS, or where these are more than a tenth of all steps, that tenth."""
-    return min(chosen.warmup_steps, chosen.epochs * chosen.steps_per_epoch // 10)
-
-
-def schedule_of(chosen):
-    """The learning rate over all steps: it rises, is held where there are DECAY_EPOCHS, falls."""
-    total_steps = chosen.epochs * chosen.steps_per_epoch
-    warmup_steps = warmup_of(chosen)
-    if chosen.decay_epochs:
-        return HoldAndDecay(
-            chosen.learning_rate,
-            warmup_steps=warmup_steps,
-            decay_steps=min(chosen.decay_epochs * chosen.steps_per_epoch, total_steps),
-            total_steps=total_steps,
-        )
-    return keras.optimizers.schedules.CosineDecay(
-        0.0,
-        decay_steps=total_steps - warmup_steps,
-        warmup_target=chosen.learning_rate,
-        warmup_steps=warmup_steps,
-    )
-
-
 def trainer_for(chosen, model):
     """A `Trainer` as the settings say."""
     return Trainer(
         model,
         loss=chosen.loss,
         optimizer=chosen.optimizer,
-        learning_rate=schedule_of(chosen),
+        learning_rate=learning_rates(
+            chosen.learning_rate,
+            total_steps=chosen.epochs * chosen.steps_per_epoch,
+            warmup_steps=chosen.warmup_steps,
+            decay_steps=chosen.decay_epochs * chosen.steps_per_epoch,
+        ),
         clip_norm=chosen.clip_norm,
         ema_decay=chosen.ema_decay,
-    )
-
-
-def epochs_for(chosen, step, seconds, step_seconds):
-    """EPOCHS such that a training takes MINUTES.
-
-    Args:
-        chosen: the settings.
-        step: steps that are done.
-        seconds: that they took.
-        step_seconds: of a step from here on.
-    """
-    left = max(0.0, 60 * MINUTES_SHARE * chosen.minutes - seconds)
-    return max(
-        math.ceil(max(step, 1) / chosen.steps_per_epoch),
-        int((step + left / step_seconds) / chosen.steps_per_epoch + 1e-6),
     )
 
 
@@ -247,7 +212,13 @@ def epochs_of_state(chosen, state):
     if chosen.minutes == state.settings.get("minutes"):
         return state.settings["epochs"]
     seconds = sum(row["seconds"] for row in state.rows[-1:]) + state.epoch["seconds"]
-    return epochs_for(chosen, state.step, seconds, seconds / state.step)
+    return epochs_in(
+        chosen.minutes,
+        chosen.steps_per_epoch,
+        step=state.step,
+        seconds=seconds,
+        step_seconds=seconds / state.step,
+    )
 
 
 def epochs_by_timing(chosen, trainer, data, stop, log):
@@ -264,9 +235,13 @@ def epochs_by_timing(chosen, trainer, data, stop, log):
     for fitted in first, rest:
         log.count(fitted, 0.0)
     step_seconds = rest.seconds / rest.steps
-    # With the new schedule it is compiled once more.
-    seconds = 2 * first.seconds + rest.seconds
-    epochs = epochs_for(chosen, trainer.step, seconds, step_seconds)
+    epochs = epochs_in(
+        chosen.minutes,
+        chosen.steps_per_epoch,
+        step=trainer.step,
+        seconds=2 * first.seconds + rest.seconds,  # with the new schedule it is compiled once more
+        step_seconds=step_seconds,
+    )
     epochs = processes.all_gather(epochs)[0]
     print(
         f"{step_seconds:.3g} seconds a step: EPOCHS = {epochs} of {chosen.steps_per_epoch} steps "
@@ -276,37 +251,18 @@ def epochs_by_timing(chosen, trainer, data, stop, log):
 
 
 def go_on_from(chosen):
-    """The state that a training goes on from, whose settings are compared with those chosen.
-
-    Returns:
-        `checkpoint.State`; `None` where it begins anew.
+    """The state that a training goes on from; `None` where it begins anew.
 
     Raises:
         ValueError: all states are damaged, or the newest is of other settings.
     """
-    if chosen.restart:
-        return None
-    path, state = checkpoint.load_newest(WEIGHTS_FOLDER, chosen.name)
-    # Before anything is assigned to a model, which all processes have to do together.
-    steps = processes.all_gather(state.step if state else 0)
-    if len(set(steps)) > 1:
-        raise ValueError(
-            f"the processes would go on from steps {steps}: expected the same; all need the "
-            "same files in weights/"
-        )
+    path, state = (None, None) if chosen.restart else resume.load(WEIGHTS_FOLDER, chosen.name)
     if state is None:
         return None
     if chosen.minutes:
         chosen.epochs = epochs_of_state(chosen, state)
-    try:
-        changes = resume.compare(
-            state.settings, vars(chosen), silently=FREE_TO_CHANGE, aloud=CHANGED_ALOUD
-        )
-    except ValueError as error:
-        raise ValueError(
-            f"{error}, as in the interrupted run at {path}; set it so, take another NAME, or "
-            "begin anew with --restart"
-        ) from error
+    before, now = state.settings, vars(chosen)
+    changes = resume.compare(path, before, now, silently=FREE_TO_CHANGE, aloud=CHANGED_ALOUD)
     if state.step < chosen.epochs * chosen.steps_per_epoch:
         print("\n".join([f"going on after step {state.step:,}, from {path}", *changes]))
     return state
@@ -443,9 +399,10 @@ def fit(chosen, stop, trainer, data, log, is_new, is_first):
         KeyboardInterrupt: it was stopped; the state is saved.
     """
     total_steps = chosen.epochs * chosen.steps_per_epoch
-    if warmup_of(chosen) < chosen.warmup_steps:
+    warmup_steps = warmup_within(chosen.warmup_steps, total_steps)
+    if warmup_steps < chosen.warmup_steps:
         print(
-            f"WARMUP_STEPS = {chosen.warmup_steps}: {warmup_of(chosen)}, a tenth of all "
+            f"WARMUP_STEPS = {chosen.warmup_steps}: {warmup_steps}, a tenth of all "
             f"{total_steps:,} steps"
         )
     bar = tqdm(

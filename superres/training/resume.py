@@ -1,14 +1,35 @@
-"""Whether a training may go on from a state: what of its settings may have changed."""
+"""From which state a training goes on, and what of its settings may have changed."""
+
+from superres.runtime import processes
+from superres.training import checkpoint
 
 # Settings that have another name by now, and values that were built in before they were settings.
 RENAMED = {"averaging": "ema_decay"}
 BUILT_IN = {"optimizer": "adam", "decay_epochs": 0, "minutes": 0, "recipe": ""}
 
 
-def compare(before, now, *, silently, aloud):
+def load(folder, name):
+    """The newest state of a training, as `checkpoint.load_newest` returns it.
+
+    Raises:
+        ValueError: all are damaged; or of several processes some have another one.
+    """
+    path, state = checkpoint.load_newest(folder, name)
+    # Before anything is assigned to a model, which all processes have to do together.
+    steps = processes.all_gather(state.step if state else 0)
+    if len(set(steps)) > 1:
+        raise ValueError(
+            f"the processes would go on from steps {steps}: expected the same; all need the "
+            f"same files in {folder}"
+        )
+    return path, state
+
+
+def compare(path, before, now, *, silently, aloud):
     """Compares the settings of a state with those chosen now.
 
     Args:
+        path: of the state.
         before, now: dicts of settings, by name in lower case.
         silently: names of those with which a training goes on and nothing is said.
         aloud: names of those with which it goes on, and it is told.
@@ -32,6 +53,8 @@ def compare(before, now, *, silently, aloud):
                 f"{name.upper()} = {now[name]!r}: expected {before.get(name, 'no such setting')!r}"
                 for name in refused
             )
+            + f", as in the interrupted run at {path}; set it so, take another NAME, or begin anew "
+            "with --restart"
         )
     return [
         f"{name.upper()} was {before[name]!r} and is {now[name]!r} from here on" for name in changed

@@ -7,7 +7,6 @@ import os
 import signal
 import sys
 import threading
-import types
 import zipfile
 
 import numpy as np
@@ -600,16 +599,6 @@ def test_out_of_memory_says_what_to_lower(photographs, monkeypatch, capsys):
 # ---- time, recipes, and training that goes on elsewhere ----
 
 
-def test_epochs_follow_from_minutes():
-    chosen = types.SimpleNamespace(minutes=10, steps_per_epoch=100)
-    seconds = 600 * train.MINUTES_SHARE
-    assert train.epochs_for(chosen, 0, 0, seconds / 2000) == 20
-    assert train.epochs_for(chosen, 1000, seconds / 2, seconds / 2000) == 20
-    # Never fewer than are done.
-    assert train.epochs_for(chosen, 1030, 9999, 1) == 11
-    assert train.epochs_for(chosen, 0, 0, 9999) == 1
-
-
 @pytest.mark.slow
 def test_training_for_some_minutes_is_one_of_the_epochs_that_it_finds(photographs, capsys):
     assert run(minutes=0.1, warmup_steps=2) == 0
@@ -627,11 +616,11 @@ def test_training_for_some_minutes_is_one_of_the_epochs_that_it_finds(photograph
 def test_training_for_some_minutes_keeps_its_schedule_when_it_goes_on(
     photographs, monkeypatch, capsys
 ):
-    monkeypatch.setattr(train, "epochs_for", lambda *_: 4)
+    monkeypatch.setattr(train, "epochs_in", lambda *_, **__: 4)
     with monkeypatch.context() as patched:
         at_step(patched, 7, lambda: os.kill(os.getpid(), signal.SIGTERM))
         assert run(minutes=1) == 130
-    monkeypatch.setattr(train, "epochs_for", lambda *_: 6)
+    monkeypatch.setattr(train, "epochs_in", lambda *_, **__: 6)
     assert run(minutes=1) == 0
     assert newest_state()[1] == 20
     # Other minutes give another schedule.
@@ -654,8 +643,10 @@ def test_recipe_makes_sense(recipe):
 def test_rehearsal_of_the_recipe_for_a_gpu(photographs, monkeypatch, capsys):
     """The whole way of the shipped weights: stopped, lost but for the weights, scored."""
     write_sharp_pictures()
-    epochs = train.epochs_for  # as they would be, but on a slow machine
-    monkeypatch.setattr(train, "epochs_for", lambda *found: max(4, min(6, epochs(*found))))
+    epochs = train.epochs_in  # as they would be, but on a slow machine
+    monkeypatch.setattr(
+        train, "epochs_in", lambda *where, **found: max(4, min(6, epochs(*where, **found)))
+    )
     options = LEARNING | {"name": "edsr_x2", "steps_per_epoch": 100, "minutes": 0.1}
     line = [word for word in words(**options) if word not in ("--epochs", TINY["--epochs"])]
     line = ["--recipe", "h100", *line]
@@ -726,19 +717,6 @@ def test_name_follows_from_the_scale(photographs):
 def test_warmup_that_is_longer_than_a_tenth_of_the_run_is_shortened(photographs, capsys):
     assert run(warmup_steps=500, epochs=2, steps_per_epoch=20) == 0
     assert "WARMUP_STEPS = 500: 4, a tenth of all 40 steps" in capsys.readouterr().out
-    chosen = types.SimpleNamespace(
-        learning_rate=1.0, warmup_steps=500, epochs=2, steps_per_epoch=20, decay_epochs=0
-    )
-    rates = [float(train.schedule_of(chosen)(step)) for step in (0, 2, 4, 22, 40)]
-    assert rates == pytest.approx([0, 0.5, 1, 0.5, 0], abs=1e-6)
-
-
-def test_learning_rate_is_held_and_falls_over_the_last_epochs():
-    chosen = types.SimpleNamespace(
-        learning_rate=2.0, warmup_steps=10, epochs=10, steps_per_epoch=20, decay_epochs=2
-    )
-    rates = [float(train.schedule_of(chosen)(step)) for step in (0, 5, 10, 160, 170, 180, 200)]
-    assert rates == pytest.approx([0, 1, 2, 2, 1.5, 1, 0])
 
 
 def test_run_with_decay_is_made_longer_after_its_end(photographs, capsys):
