@@ -120,7 +120,7 @@ def evaluate(test_sets, scale, upscaler=None, compared=None, folder=None, page=N
     Args:
         test_sets: list of `testsets.TestSet`.
         scale: 2, 3 or 4.
-        upscaler: as `output.load` returns it; None for none.
+        upscaler: as `utils.load` returns it; None for none.
         compared: as `find_compared` returns it; None for none.
         folder: where pictures are written; None for none.
         page: `Report` to which the pictures are added; None for none.
@@ -190,7 +190,7 @@ def how_it_was_made(scale, weights, upscaler, compared):
     Args:
         scale: 2, 3 or 4.
         weights: path of the network's file, or None.
-        upscaler: as `output.load` returns it, or None.
+        upscaler: as `utils.load` returns it, or None.
         compared: dict of another program's name -> folder of its pictures.
     """
     made_by = {"scale": scale, "weights": None}

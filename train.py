@@ -316,8 +316,7 @@ def train(chosen, stop):
     chosen.name = chosen.name or f"my_edsr_x{chosen.scale}"
     check_places(chosen)
     processes.join()
-    process, process_count = processes.index_and_count()
-    is_first = process == 0  # which scores and saves
+    is_first = processes.index_and_count()[0] == 0  # which scores and saves
     with contextlib.ExitStack() as held:
         if is_first:
             held.enter_context(checkpoint.claimed(WEIGHTS_FOLDER, chosen.name))
@@ -336,17 +335,7 @@ def train(chosen, stop):
         print(f"{model.count_params():,} parameters, {backend.describe()}, {chosen.precision}")
         if chosen.start_from and not state:
             growing.start_from(model, chosen.start_from)
-        share = chosen.batch_size // process_count  # of each step, that this process cuts
-        names = DataOptions.__dataclass_fields__
-        data = held.enter_context(
-            open_dataset(
-                DataOptions(**{name: getattr(chosen, name) for name in names}),
-                held_out=state.held_out if state else (),
-                in_turn=state.in_turn if state else None,
-                step=state.step if state else 0,
-                part=slice(process * share, (process + 1) * share),
-            )
-        )
+        data = held.enter_context(open_data(chosen, state))
         about = {
             "held_out": [] if chosen.validation_data else [str(path) for path in data.validation],
             "validation": digest(data.validation.values()),
@@ -377,6 +366,20 @@ def train(chosen, stop):
             f"(bicubic {best['bicubic_psnr']:.3f}); {data.skips}; enlarge with python output.py "
             f"--weights {weights}"
         )
+
+
+def open_data(chosen, state):
+    """The `Dataset` of the settings, as it was where a training goes on."""
+    process, process_count = processes.index_and_count()
+    share = chosen.batch_size // process_count  # of each step, that this process cuts
+    names = DataOptions.__dataclass_fields__
+    return open_dataset(
+        DataOptions(**{name: getattr(chosen, name) for name in names}),
+        held_out=state.held_out if state else (),
+        in_turn=state.in_turn if state else None,
+        step=state.step if state else 0,
+        part=slice(process * share, (process + 1) * share),
+    )
 
 
 def build_networks(chosen, held):

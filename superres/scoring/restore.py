@@ -40,7 +40,7 @@ def restore(pair, scale, upscaler=None, results=None):
     Args:
         pair: `testsets.Pair`.
         scale: 2, 3 or 4.
-        upscaler: as `output.load` returns it, or None.
+        upscaler: what enlarges, or None.
         results: dict of a program's name -> path of what it made of the picture.
 
     Returns:

@@ -100,7 +100,8 @@ def load(path):
         with np.load(io.BytesIO(content[:-size]), allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
         about = json.loads(str(arrays.pop("about")))
-        about.pop("first_row", None)  # of states from before
+        if about.pop("first_row", 0):  # of states from before
+            raise ValueError("its validation pictures had changed on the way")
         shown = {n: arrays.pop(f"shown_{n}") for n in about.pop("shown")}
         return State(arrays=arrays, shown=shown, **about)
     except Exception as error:  # NumPy raises many kinds

@@ -264,7 +264,7 @@ class Upscaler:
         before rounding. Memory beyond the picture depends on the tile and its width alone.
 
         Args:
-            picture: uint8 or uint16 (H, W) or (H, W, C) with C = 2, 3 or 4, as `utils.read`
+            picture: uint8 or uint16 (H, W) or (H, W, C) with C = 2, 3 or 4, as `read_picture`
                 returns it.
             on_tile: called after each tile.
 
