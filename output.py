@@ -12,9 +12,12 @@ import sys
 from pathlib import Path
 
 import utils
+from superres.images.formats import check_storable
 from superres.runtime import command, settings
 from superres.runtime.files import check_writable, remove_leftovers
-from superres.upscaling.batch import Batch, plan, report
+from superres.runtime.terminal import progress, shown
+from superres.upscaling import batch
+from superres.upscaling.batch import Tally, WriteBehind, output_memory, read_ahead, tiles_in_memory
 
 # ------------------------------------------------------------------- settings ----
 SOURCE = "inference/original"  # picture, or folder of pictures, searched recursively
@@ -31,36 +34,71 @@ VERBOSE = False  # print size, tiles and extra work of each picture
 # ---------------------------------------------------------------------------------
 
 
-def enlarge(chosen, stop):
-    """Enlarges what the settings say; returns the exit code."""
+def check_settings(chosen):
+    """Raises ValueError where a setting is not valid."""
     for name in ("source", "target"):
         settings.check_text(name, getattr(chosen, name))
     utils.check_network(chosen)
     settings.check_number("max_megapixels", chosen.max_megapixels, above=0)
     for name in ("overwrite", "verbose"):
         settings.check_flag(name, getattr(chosen, name))
-    pairs, others, refused = plan(chosen.source, chosen.target)
-    _, upscaler, first_line = utils.load_chosen(chosen)
-    Path(chosen.target).mkdir(parents=True, exist_ok=True)
-    check_writable(chosen.target)
-    for folder in {target.parent for _, target in pairs} | {Path(chosen.target)}:
+
+
+def prepare(plan, target):
+    """Makes the target's folder, and removes what killed runs have left there."""
+    Path(target).mkdir(parents=True, exist_ok=True)
+    check_writable(target)
+    for folder in {job.target.parent for job in plan.jobs} | {Path(target)}:
         remove_leftovers(folder)
+
+
+def enlarge_picture(upscaler, job, picture, metadata, tally, writer, is_verbose):
+    """Computes a picture tile by tile, and has it written."""
+    height, width, *channels = picture.shape
+    shape = (upscaler.scale * height, upscaler.scale * width, *channels)
+    check_storable(job.target, shape, picture.dtype)
+    needed = output_memory(job.target, shape, picture.dtype)
+    tiles = tiles_in_memory(upscaler, picture, needed, writer.wait)
+    name, (top, bottom), (left, right) = shown(job.source), tiles.rows()[0], tiles.columns()[0]
+    if is_verbose:
+        tally.bar.write(
+            f"{name}: {width}x{height}, {len(tiles)} tiles of {right - left}x{bottom - top}, halo "
+            f"{tiles.halo}, extra work {tiles.extra_work:.1%}",
+            file=sys.stdout,
+        )
+    for loss in metadata.get("lost", []):
+        tally.bar.write(f"note {name}: {loss} left out", file=sys.stderr)
+    with progress(total=len(tiles), desc=name, unit="tile", leave=False, delay=1) as bar:
+
+        def on_tile():
+            bar.update()
+            tally.stop.check()
+
+        bands = upscaler.bands(picture, tiles, on_tile)
+        writer.write(job, bands, shape, picture.dtype, metadata)
+
+
+def enlarge(chosen, stop):
+    """Enlarges what the settings say; returns the exit code."""
+    check_settings(chosen)
+    max_pixels = int(1e6 * chosen.max_megapixels)
+    plan = batch.plan(chosen.source, chosen.target)
+    _, upscaler, first_line = utils.load_chosen(chosen)
+    prepare(plan, chosen.target)
     print(first_line, flush=True)
-    batch = Batch(
-        upscaler,
-        stop,
-        chosen.overwrite,
-        max_pixels=int(1e6 * chosen.max_megapixels),
-        verbose=chosen.verbose,
-    )
-    try:
-        with stop.gently():
-            tally = batch.run(pairs)
-    except KeyboardInterrupt:
-        report(batch.tally, chosen.target, others)
-        raise
-    tally.refused |= refused
-    report(tally, chosen.target, others)
+    with progress(total=len(plan.jobs), desc="pictures", unit="picture") as bar:
+        tally = Tally(plan, stop, bar)
+        try:
+            with stop.gently(), WriteBehind(tally) as writer:
+                for job, read in read_ahead(tally.to_do(chosen.overwrite), max_pixels):
+                    stop.check()
+                    with tally.refusing(job):
+                        enlarge_picture(upscaler, job, *read(), tally, writer, chosen.verbose)
+                    if tally.ended:
+                        break
+        finally:
+            bar.close()
+            tally.report(chosen.target)
     return 1 if tally.refused else 0
 
 

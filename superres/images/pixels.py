@@ -21,3 +21,13 @@ def to_pixels(values, dtype=np.uint8):
     """The network's numbers to pixels: clips to [0, 1], rounds, then casts to `dtype`."""
     values = np.clip(values, 0, 1) * np.iinfo(dtype).max
     return np.floor(values + 0.5).astype(dtype)
+
+
+def assembled(bands, shape, dtype):
+    """The picture of this shape and dtype that bands, from top to bottom, make up."""
+    picture = np.empty(shape, dtype)
+    done = 0
+    for band in bands:
+        picture[done : done + len(band)] = band
+        done += len(band)
+    return picture

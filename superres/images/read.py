@@ -63,14 +63,14 @@ def read_picture(path, max_pixels=MAX_PIXELS, max_bytes=math.inf):
         return _read_open(file, path, max_pixels, max_bytes)
 
 
-def picture_size(path):
+def picture_size(path, max_pixels=MAX_PIXELS):
     """Height and width of a picture file as its header has them; nothing is decoded.
 
     Raises:
-        UnreadablePicture: with the reason; also when it is larger than `MAX_PIXELS`.
+        UnreadablePicture: with the reason; also when it has more pixels than `max_pixels`.
     """
     with _opened(path) as file:
-        _check_pixel_count(file, MAX_PIXELS)
+        _check_pixel_count(file, max_pixels)
         return file.height, file.width
 
 

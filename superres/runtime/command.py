@@ -52,6 +52,11 @@ class Stop(threading.Event):
         for number, before in self._before.items():
             signal.signal(number, before)
 
+    def check(self):
+        """Raises KeyboardInterrupt where a signal has come."""
+        if self.is_set():
+            raise KeyboardInterrupt
+
     @contextlib.contextmanager
     def gently(self):
         """Within, the first signal does not interrupt."""

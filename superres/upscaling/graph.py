@@ -1,4 +1,4 @@
-"""What a network looks at and what it costs, read from its graph."""
+"""What a network looks at and what it costs, read from its graph; the same graph in bfloat16."""
 
 import math
 
@@ -122,3 +122,40 @@ def bytes_per_pixel(model):
         most = max(most, sum(held.values()) + casts)
         held = {key: value for key, value in held.items() if last_use.get(key, n) > n}
     return math.ceil(KERNEL_OVERHEAD * most)
+
+
+def in_precision(model, precision):
+    """The same network with its feature maps in `precision`.
+
+    The last convolution and what follows it stay in float32, as do all weights: pixels
+    emitted in bfloat16 cost 0.03 dB.
+
+    Args:
+        model: network as `network.edsr` builds it; not changed.
+        precision: "float32" or "bfloat16".
+
+    Returns:
+        `keras.Model` with weights of its own; `model` itself if it is in float32 and to
+        remain so.
+    """
+    policies = {layer.dtype_policy.name for layer in model.layers}
+    if precision == "float32" and policies == {"float32"}:
+        return model
+    producers = {id(operation.output): operation for operation in model.operations}
+    emitting, behind = set(), [model.output]
+    while behind:
+        operation = producers[id(behind.pop())]
+        emitting.add(operation.name)
+        if not isinstance(operation, keras.layers.Conv2D):
+            behind += keras.tree.flatten(operation.input)
+
+    def clone(layer):
+        config = layer.get_config()
+        if isinstance(layer, keras.layers.Layer):
+            in_float32 = precision == "float32" or layer.name in emitting
+            config["dtype"] = "float32" if in_float32 else "mixed_bfloat16"
+        return type(layer).from_config(config)
+
+    copy = keras.models.clone_model(model, clone_function=clone)
+    copy.set_weights(model.get_weights())
+    return copy

@@ -8,6 +8,7 @@ from the whole picture. How wide the halo must be is bounded by the graph:
 
 import itertools
 import math
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -103,14 +104,70 @@ def window(tile, length, halo, step=1):
     return first, first + size
 
 
-def extra_work(height, width, tile_size, halo, step=1):
-    """Pixels computed beyond those of the picture, as a share of the picture's."""
-    rows, columns = (
-        sum(
-            end - first
-            for tile in cuts(length, tile_size, halo, step)
-            for first, end in [window(tile, length, halo, step)]
+@dataclass(frozen=True)
+class TilePlan:
+    """How a picture is cut into tiles.
+
+    Attributes:
+        height, width: of the picture, in LR pixels.
+        tile_size: LR pixels a side, at most.
+        halo: LR pixels around a tile that are computed with it, as far as the picture goes.
+        step: what the sides of the windows, tile and halo together, are multiples of.
+        bytes_per_pixel: memory that a LR pixel of a window takes while it is computed.
+    """
+
+    height: int
+    width: int
+    tile_size: int
+    halo: int
+    step: int = 1
+    bytes_per_pixel: int = 0
+
+    def rows(self, done=0):
+        """The rows of the tiles, below `done` rows: list of (first, last + 1)."""
+        tiles = cuts(self.height - done, self.tile_size, self.halo, self.step)
+        return [(done + first, done + end) for first, end in tiles]
+
+    def columns(self):
+        """The columns of the tiles: list of (first, last + 1)."""
+        return cuts(self.width, self.tile_size, self.halo, self.step)
+
+    def window(self, rows, columns):
+        """The rows and the columns that the network must see to make a tile."""
+        return (
+            window(rows, self.height, self.halo, self.step),
+            window(columns, self.width, self.halo, self.step),
         )
-        for length in (height, width)
-    )
-    return rows * columns / (height * width) - 1
+
+    def __len__(self):
+        return len(self.rows()) * len(self.columns())
+
+    @property
+    def extra_work(self):
+        """Pixels computed beyond those of the picture, as a share of the picture's."""
+        rows, columns = (
+            sum(
+                end - first
+                for tile in cuts(length, self.tile_size, self.halo, self.step)
+                for first, end in [window(tile, length, self.halo, self.step)]
+            )
+            for length in (self.height, self.width)
+        )
+        return rows * columns / (self.height * self.width) - 1
+
+    @property
+    def memory(self):
+        """Bytes that a tile takes while it is computed."""
+        sides = (min(self.tile_size + 2 * self.halo, n) for n in (self.height, self.width))
+        return math.prod(sides) * self.bytes_per_pixel
+
+    def smaller(self, at_least=1):
+        """The same with tiles half as long, or of `at_least` LR pixels a side.
+
+        Raises:
+            MemoryError: a tile is one pixel.
+        """
+        longest = min(self.tile_size, max(self.height, self.width))
+        if longest < 2:
+            raise MemoryError("not enough memory for a tile of one pixel")
+        return replace(self, tile_size=max(at_least, math.ceil(longest / 2)))

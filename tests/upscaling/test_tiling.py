@@ -10,7 +10,6 @@ from superres.images.read import read_rgb
 from superres.runtime import backend
 from superres.runtime.backend import keras
 from superres.upscaling import graph, tiling, weight_files
-from superres.upscaling.upscaler import in_precision
 from support import ROOT, small_network, smooth_picture
 
 
@@ -79,7 +78,7 @@ def test_bytes_per_pixel_is_the_widest_place():
     # Before the pixel shuffle 4 * 8 channels, after it the same in four pixels, of 4 bytes.
     assert graph.bytes_per_pixel(network.edsr(2, 8, 1)) == math.ceil(overhead * 4 * (32 + 32))
     # In bfloat16 the widest is the last convolution: its input, that in float32, its output.
-    fast = in_precision(network.edsr(2, 8, 1), "bfloat16")
+    fast = graph.in_precision(network.edsr(2, 8, 1), "bfloat16")
     expected = math.ceil(overhead * (2 * 32 + 4 * 32 + 4 * 12))
     assert graph.bytes_per_pixel(fast) == expected
 
@@ -152,6 +151,14 @@ def test_windows_have_few_sizes_where_each_is_compiled():
 
 
 def test_extra_work():
-    assert tiling.extra_work(100, 100, 100, 10) == 0
-    assert tiling.extra_work(100, 200, 100, 10) == pytest.approx(0.1)  # 110 twice
-    assert tiling.extra_work(300, 100, 100, 10) == pytest.approx(40 / 300)
+    assert tiling.TilePlan(100, 100, 100, 10).extra_work == 0
+    assert tiling.TilePlan(100, 200, 100, 10).extra_work == pytest.approx(0.1)  # 110 twice
+    assert tiling.TilePlan(300, 100, 100, 10).extra_work == pytest.approx(40 / 300)
+
+
+def test_plan_of_the_rest_of_a_picture_sees_what_is_done():
+    tiles = tiling.TilePlan(100, 70, 50, 6)
+    assert (tiles.rows(), len(tiles)) == ([(0, 50), (50, 100)], 4)
+    smaller = tiles.smaller()
+    assert smaller.rows(done=50) == [(50, 75), (75, 100)]
+    assert smaller.window((50, 75), (0, 24)) == ((44, 81), (0, 30))

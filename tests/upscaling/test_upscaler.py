@@ -1,3 +1,5 @@
+import functools
+
 import numpy as np
 import pytest
 
@@ -10,7 +12,8 @@ from superres.runtime import backend, memory
 from superres.runtime.backend import keras
 from superres.scoring import metrics
 from superres.upscaling import upscaler as upscaler_module
-from superres.upscaling.upscaler import Upscaler, in_precision
+from superres.upscaling.graph import in_precision
+from superres.upscaling.upscaler import Upscaler
 from support import ROOT, bilinear_network, small_network, smooth_picture
 
 SHIPPED = ROOT / "weights" / "edsr_small_x2.keras"
@@ -48,7 +51,9 @@ def test_tiled_equals_whole(tile_size, scale):
     model = small_network(scale, global_skip=True)
     picture = smooth_picture(45, 37, dtype=np.uint16)
     count = []
-    tiled = upscaler_of(model, tile_size=tile_size).enlarge(picture, lambda: count.append(1))
+    tiled = upscaler_of(model, tile_size=tile_size).enlarge(
+        picture, on_tile=lambda: count.append(1)
+    )
     whole = upscaler_of(model, tile_size=1000).enlarge(picture)
     # Sums in another order may round a 16-bit value, 1/257 of a grey level, differently.
     assert np.abs(tiled.astype(int) - whole).max() <= 1
@@ -105,26 +110,32 @@ def test_halo_is_never_above_the_radius():
 def test_the_halo_costs_little(size):
     upscaler = utils.load(SHIPPED)
     if upscaler.step == 1:
-        assert upscaler.extra_work(*size) <= 0.15
+        assert upscaler.plan(size).extra_work <= 0.15
 
 
 def test_little_memory_makes_small_tiles(monkeypatch):
-    model = small_network()
+    model, large = small_network(), (5000, 5000)
     monkeypatch.setattr(memory, "free_device_memory", lambda: 2**26)
-    small = upscaler_of(model)
+    small = upscaler_of(model).plan(large)
+    assert small.memory <= 2**25
     monkeypatch.setattr(memory, "free_device_memory", lambda: 2**36)
-    assert small.largest_tile < upscaler_of(model).largest_tile == 1024
-    assert small.memory_for(5000, 5000) <= 2**25
+    assert small.tile_size < upscaler_of(model).plan(large).tile_size
+    assert upscaler_of(model).plan(large, free=2**22).memory <= 2**22
 
 
 def test_tiles_are_small_only_while_memory_is_short():
     upscaler = upscaler_of(small_network(), tile_size=500)
-    whole = upscaler.memory_for(500, 500)
-    assert upscaler.fit(500, 500, whole / 3)
-    assert upscaler.largest_tile == 250
-    assert not upscaler.fit(500, 500, 1000)
-    assert upscaler.fit(500, 500, whole)
-    assert upscaler.largest_tile == 500
+    size = (500, 500)
+    whole = upscaler.plan(size).memory
+    assert upscaler.plan(size, free=whole / 3).tile_size == 250
+    assert upscaler.plan(size, free=1000).memory > 1000  # there are none so small
+    assert upscaler.plan(size, free=whole).tile_size == 500
+
+
+def with_run(monkeypatch, run):
+    """Lets `run`, a function of the network's own and LR pixels, be what computes."""
+    compiled = backend.compiled
+    monkeypatch.setattr(backend, "compiled", lambda model: functools.partial(run, compiled(model)))
 
 
 @pytest.mark.parametrize(
@@ -136,47 +147,63 @@ def test_tiles_are_small_only_while_memory_is_short():
         type("OutOfMemoryError", (RuntimeError,), {})("CUDA out of memory. Tried to ..."),
     ],
 )
-def test_out_of_memory_halves_the_tile_and_goes_on(error):
+def test_out_of_memory_halves_the_tile_and_goes_on(monkeypatch, error):
     model = small_network(global_skip=True)
     picture = smooth_picture(90, 70)
     whole = upscaler_of(model).enlarge(picture)
-    scarce = upscaler_of(model)
-    run, failures = scarce._run, []
+    failures = []
 
-    def run_with_little_memory(lr):
+    def run_with_little_memory(run, lr):
         if lr.shape[1] * lr.shape[2] > 40 * 40:
             failures.append(lr.shape)
             raise error
         return run(lr)
 
-    scarce._run = run_with_little_memory
+    with_run(monkeypatch, run_with_little_memory)
+    scarce = upscaler_of(model)
     sr = scarce.enlarge(picture)
     assert np.abs(sr.astype(int) - whole).max() <= 1
-    assert scarce.largest_tile < 40
+    assert scarce.plan(picture.shape).tile_size < 40
     tried = len(failures)
     scarce.enlarge(picture)  # the next picture does not run into it again
     assert len(failures) == tried
     assert tried <= 4
 
 
-def test_other_errors_are_not_taken_for_memory():
-    upscaler = upscaler_of(small_network())
+def test_memory_that_runs_out_later_leaves_what_is_done(monkeypatch):
+    """The rest of the picture is cut anew, below the bands that are there."""
+    picture = smooth_picture(90, 70)
+    whole = upscaler_of(small_network()).enlarge(picture)
+    runs = []
 
-    def broken(lr):
+    def run_out_at_the_sixth(run, lr):
+        runs.append(lr.shape)
+        if len(runs) == 6:  # of 9: in the second of three bands
+            raise MemoryError
+        return run(lr)
+
+    with_run(monkeypatch, run_out_at_the_sixth)
+    bands = list(upscaler_of(small_network(), tile_size=30).bands(picture))
+    assert [len(band) for band in bands] == [60, 30, 30, 30, 30]
+    assert np.abs(np.concatenate(bands).astype(int) - whole).max() <= 1
+
+
+def test_other_errors_are_not_taken_for_memory(monkeypatch):
+    def broken(run, lr):
         raise RuntimeError("something else")
 
-    upscaler._run = broken
+    with_run(monkeypatch, broken)
+    upscaler = upscaler_of(small_network())
     with pytest.raises(RuntimeError, match="something else"):
         upscaler.enlarge(smooth_picture(20, 20))
 
 
 def test_memory_that_is_not_enough_for_one_pixel_ends(monkeypatch):
-    upscaler = upscaler_of(small_network())
-
-    def full(lr):
+    def full(run, lr):
         raise MemoryError
 
-    upscaler._run = full
+    with_run(monkeypatch, full)
+    upscaler = upscaler_of(small_network())
     with pytest.raises(MemoryError, match="not enough memory"):
         upscaler.enlarge(smooth_picture(20, 20))
 
@@ -249,15 +276,14 @@ def test_16_bit_pictures_are_computed_in_float32_unless_told_otherwise(monkeypat
 
 
 def test_self_ensemble_does_not_depend_on_how_the_picture_lies():
-    upscaler = upscaler_of(small_network(global_skip=True), self_ensemble=True)
-    lr = to_network(smooth_picture(20, 31))
-    sr = upscaler.enlarge_whole(lr)
+    model, lr = small_network(global_skip=True), smooth_picture(20, 31, dtype=np.uint16)
+    upscaler = upscaler_of(model, self_ensemble=True)
+    sr = upscaler.enlarge(lr).astype(int)
     for turns in range(4):
         for flip in (1, -1):
-            turned = upscaler.enlarge_whole(np.rot90(lr, turns)[::flip])
-            np.testing.assert_allclose(turned, np.rot90(sr, turns)[::flip], atol=2e-5)
-    single = upscaler_of(small_network(global_skip=True)).enlarge_whole(lr)
-    assert np.abs(sr - single).max() > 1e-3
+            turned = upscaler.enlarge(np.rot90(lr, turns)[::flip])
+            assert np.abs(turned - np.rot90(sr, turns)[::flip]).max() <= 2
+    assert np.abs(sr - upscaler_of(model).enlarge(lr)).max() > 60
 
 
 # ---- kinds of pictures ----
