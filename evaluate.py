@@ -23,8 +23,6 @@ Ctrl-C or SIGTERM; what was scored until then is written.
 
 import hashlib
 import sys
-import threading
-from dataclasses import replace
 from pathlib import Path
 
 import utils
@@ -33,8 +31,9 @@ from superres.runtime.files import check_writable, replacing
 from superres.runtime.terminal import printable, progress, shown
 from superres.scoring import tables, testsets
 from superres.scoring.compare import find_compared
-from superres.scoring.page import Report
+from superres.scoring.page import Page
 from superres.scoring.restore import places_of, restore, write_pictures
+from superres.scoring.results import BICUBIC, PREDICTION, Results
 
 # ------------------------------------------------------------------- settings ----
 FOLDER = "evaluation/original"  # HR pictures or test sets: a folder or picture, or a list
@@ -49,139 +48,37 @@ TILE_SIZE = 0  # LR pixels a side computed at once; 0: by the memory that is fre
 # ---------------------------------------------------------------------------------
 
 RESULTS = Path("evaluation")
-PICTURE_FOLDERS = ("output", "Combined", "figures")  # in it
+WRITTEN = [RESULTS / name for name in ("output", "Combined", "figures")]  # of pictures
 NO_WEIGHTS = "none"
 MOST_LINES = 40  # pictures, or notes, up to which each is printed
 
 
-def find_test_sets(places, scale):
-    """The test sets in several folders, and single pictures, each under a name of its own.
+def load_chosen(chosen):
+    """Loads the network that the settings say, if any.
 
-    What earlier runs have written into a folder is none of its pictures.
-
-    Raises:
-        ValueError, OSError: as `testsets.find`.
+    Returns:
+        Path of its file or None, `Upscaler` or None, the scale, and the network in words.
     """
-    singles = [place for place in places if Path(place).is_file()]
-    searched = []
-    for place in (place for place in places if not Path(place).is_file()):
-        sets = testsets.find(place, scale)
-        own = [] if _is_written(Path(place)) else [_without_results(one) for one in sets]
-        searched += [one for one in own if one.pairs] or sets
-    searched += [testsets.of_pictures(singles)] if singles else []
-    found = []
-    for one in searched:
-        names = {other.name for other in found}
-        name, number = one.name, 1
-        while name in names:
-            number += 1
-            name = f"{one.name}-{number}"
-        found.append(replace(one, name=name))
-    return found
-
-
-def _is_written(path):
-    """Whether a path is in one of the folders that this program fills."""
-    path = path.resolve()
-    return any(path.is_relative_to((RESULTS / kind).resolve()) for kind in PICTURE_FOLDERS)
-
-
-def _without_results(one):
-    """A test set without the pictures that this program wrote."""
-    pairs = [pair for pair in one.pairs if not _is_written(pair.hr)]
-    if len(pairs) == len(one.pairs):
-        return one
-    layout = f"{one.layout}; what earlier runs wrote into {RESULTS}, left out"
-    return replace(one, pairs=pairs, layout=layout)
+    if chosen.weights != NO_WEIGHTS:
+        weights, upscaler, first_line = utils.load_chosen(chosen)
+        return weights, upscaler, upscaler.scale, first_line
+    if not chosen.scale:
+        raise ValueError(f"SCALE = 0: expected 2, 3 or 4, since WEIGHTS = {NO_WEIGHTS!r}")
+    if chosen.self_ensemble:
+        raise ValueError(f"SELF_ENSEMBLE = True: no network has WEIGHTS = {NO_WEIGHTS!r}")
+    return None, None, chosen.scale, "no network"
 
 
 def check_sources(test_sets, compared):
     """Raises ValueError where pictures would be replaced that are to be scored or compared."""
     paths = [path for one in test_sets for pair in one.pairs for path in (pair.hr, pair.lr) if path]
-    paths += [
-        path for sets in compared.values() for found in sets.values() for path in found.values()
-    ]
+    paths += [path for sets in compared.values() for one in sets.values() for path in one.values()]
     for path in paths:
-        if _is_written(path):
+        if any(path.resolve().is_relative_to(folder.resolve()) for folder in WRITTEN):
             raise ValueError(
                 f"{path}: lies where the pictures are written; move it elsewhere, or write only "
                 "the tables with --no-pictures"
             )
-
-
-def methods_of(upscaler, compared):
-    """Names of what is scored: bicubic, the network's prediction and other programs."""
-    return [tables.BICUBIC, *([tables.PREDICTION] if upscaler else []), *(compared or ())]
-
-
-def evaluate(test_sets, scale, upscaler=None, compared=None, folder=None, page=None, stop=None):
-    """Scores a network, bicubic enlargement and other programs' pictures by the same code.
-
-    Args:
-        test_sets: list of `testsets.TestSet`.
-        scale: 2, 3 or 4.
-        upscaler: as `utils.load` returns it; None for none.
-        compared: as `find_compared` returns it; None for none.
-        folder: where pictures are written; None for none.
-        page: `Report` to which the pictures are added; None for none.
-        stop: `threading.Event`: where it is set, the pictures that are left are not tried.
-
-    Returns:
-        List of dicts with test_set, name, scores (nearest and methods -> what `metrics.score`
-        returns) and notes, one for each picture; list of what `scores.summarise` returns, one
-        for each test set; dict of refused path -> reason.
-    """
-    compared = compared or {}
-    methods = methods_of(upscaler, compared)
-    stop = stop or threading.Event()
-    all_rows, summaries, refused = [], [], {}
-    places = places_of(test_sets)
-
-    def score(test_set, pair, given_lr):
-        """The row of one picture, whose pictures are written; None when it is refused."""
-        results = {
-            name: found[test_set.name][pair.name]
-            for name, found in compared.items()
-            if pair.name in found[test_set.name]
-        }
-        try:
-            restored = restore(pair, scale, upscaler, results)
-        except ValueError as error:
-            refused[pair.hr] = str(error)
-            return None
-        refused.update(restored.left_out)
-        place, shown = places[test_set.name, pair.name]
-        try:
-            if folder:
-                write_pictures(folder, place, pair.name.name, restored, scale)
-            if page:
-                page.add(shown, restored, scale)
-        except (ValueError, OSError) as error:  # its name, or its shape
-            refused[pair.hr] = f"scored, but not all of its pictures were written: {error}"
-        if pair.lr:
-            given_lr.append(restored.is_bicubic)
-        return {
-            "test_set": test_set.name,
-            "name": pair.name.as_posix(),
-            "scores": restored.scores,
-            "notes": restored.notes,
-        }
-
-    count = sum(len(one.pairs) for one in test_sets)
-    with progress(total=count, desc="scoring", unit="picture", leave=False) as bar:
-        for test_set in test_sets:
-            rows, given_lr, tried = [], [], 0
-            for pair in test_set.pairs:
-                if stop.is_set():
-                    break
-                row = score(test_set, pair, given_lr)
-                rows += [row] if row else []
-                tried += 1
-                bar.update()
-            counts, untried = (len(given_lr), sum(given_lr)), len(test_set.pairs) - tried
-            summaries.append(tables.summarise(test_set, rows, methods, scale, counts, untried))
-            all_rows += rows
-    return all_rows, summaries, refused
 
 
 def how_it_was_made(scale, weights, upscaler, compared):
@@ -211,150 +108,126 @@ def how_it_was_made(scale, weights, upscaler, compared):
     }
 
 
-def pictures_in_words(count):
-    """How many pictures there are."""
-    return f"{count} picture" + "s" * (count != 1)
-
-
-def notes_of(rows):
-    """What had to be changed in which picture: list of texts."""
-    return [f"{row['test_set']}, {row['name']}: {note}" for row in rows for note in row["notes"]]
-
-
-def tables_of(rows, summaries, methods):
-    """The table of the test sets, and those of their pictures, as Markdown.
+def score(test_sets, scale, enlarge=None, compared=None, on_restored=None, stop=None):
+    """Scores a network, bicubic enlargement and other programs' pictures by the same code.
 
     Args:
-        rows, summaries: as `evaluate` returns them.
-        methods: names of all methods.
+        test_sets: list of `testsets.TestSet`.
+        scale: 2, 3 or 4.
+        enlarge: function of a LR picture, as `restore` takes it, or None.
+        compared: as `find_compared` returns it, or None.
+        on_restored: function of each test set, pair and `Restored`, or None.
+        stop: `threading.Event`: where it is set, the pictures that are left are not tried.
+
+    Returns:
+        `Results`.
     """
-    pictures = {
-        one["name"]: tables.picture_table(
-            [row for row in rows if row["test_set"] == one["name"]], methods
-        )
-        for one in summaries
-        if one["pictures"]
-    }
-    details = "\n\n".join(
-        f"{tables.markdown(name)}\n\n{tables.as_markdown(t)}" for name, t in pictures.items()
-    )
-    return tables.as_markdown(tables.summary_table(summaries, methods)), details
+    compared = compared or {}
+    methods = [BICUBIC, *([PREDICTION] if enlarge else []), *compared]
+    results = Results(test_sets, methods, scale)
+    pairs = [(test_set, pair) for test_set in test_sets for pair in test_set.pairs]
+    for test_set, pair in progress(iterable=pairs, desc="scoring", unit="picture", leave=False):
+        if stop and stop.is_set():
+            break
+        others = {name: found[test_set.name].get(pair.name) for name, found in compared.items()}
+        others = {name: path for name, path in others.items() if path}
+        try:
+            restored = restore(pair, scale, enlarge, others)
+        except ValueError as error:
+            results.refuse(test_set, pair, error)
+            continue
+        results.add(test_set, pair, restored)
+        try:
+            if on_restored:
+                on_restored(test_set, pair, restored)
+        except (ValueError, OSError) as error:  # its name, or its shape
+            results.refused[pair.hr] = f"scored, but not all of its pictures were written: {error}"
+    return results
 
 
-def write_results(folder, made_by, rows, summaries, refused, methods, page):
-    """Writes the tables and the page.
-
-    Args:
-        folder: where.
-        made_by: as `how_it_was_made` returns it.
-        rows, summaries, refused: as `evaluate` returns them.
-        methods: names of all methods.
-        page: `Report` of these rows, or None.
+def write(results, made_by, page):
+    """Writes the tables, and the page where there is one.
 
     Raises:
         OSError: one of them cannot be written; those before it are.
     """
-    summary, details = tables_of(rows, summaries, methods)
-    how = tables.provenance(made_by, summaries)
-    lines = "\n".join(f"- {tables.markdown(text)}" for text in how)
-    refused = {str(path): reason for path, reason in refused.items()}
-    refusals = [f"refused {path}: {reason}" for path, reason in refused.items()]
-    notes = "".join(f"- {tables.markdown(text)}\n" for text in [*refusals, *notes_of(rows)])
-    notes = notes and f"\nNotes\n\n{notes}"
     texts = {
-        "results.json": tables.as_json(made_by, rows, summaries, methods, refused),
-        "results.csv": tables.as_csv(rows, methods),
-        "results.md": f"{summary}\n\n{lines}\n\n{details}\n{notes}",
+        "results.json": results.as_json(made_by),
+        "results.csv": results.as_csv(),
+        "results.md": tables.document(results, made_by),
     }
     for name, text in texts.items():
-        with replacing(folder / name) as part:
+        with replacing(RESULTS / name) as part:
             part.write_text(text, encoding="utf-8", errors="backslashreplace")
+    print(f"Tables, and how they were made: {RESULTS / 'results.md'}")
     if page:
-        names = ", ".join(one["name"] for one in summaries)
-        who = [made_by["weights"] or "", *made_by["compared"]]
-        page.write(
-            folder / "report.html",
-            f"{names} ×{made_by['scale']}: {', '.join(filter(None, who)) or tables.BICUBIC}",
-            f"{pictures_in_words(len(rows))}, enlarged {made_by['scale']} times",
-            tables.as_html(tables.summary_table(summaries, methods)),
-            [*how, *not_too_many(refusals)],
-            [tables.NEAREST, *methods, tables.ORIGINAL],
-        )
+        page.write(RESULTS / "report.html", results, made_by)
+        print(f"To look at: {RESULTS / 'report.html'}, and pictures in {RESULTS}")
+    elif (RESULTS / "report.html").exists():
+        print(f"{RESULTS / 'report.html'} and the pictures in {RESULTS} are of an earlier run")
 
 
-def not_too_many(texts):
-    """The first MOST_LINES texts, and how many more there are."""
-    more = len(texts) - MOST_LINES
-    return [*texts[:MOST_LINES], f"{more} more in results.md"] if more > 0 else texts
-
-
-def _print_notes(rows, summaries, refused):
-    """Prints what was refused, changed or is to be known of the scores, to the error stream."""
-    for path, reason in refused.items():
+def print_scores(results):
+    """Prints what was refused, changed or is to be known of the scores, and the tables."""
+    for path, reason in results.refused.items():
         print(f"refused {shown(path)}: {reason}", file=sys.stderr)
-    notes = not_too_many(notes_of(rows))
-    for text in [*(text for one in summaries for text in tables.warnings(one)), *notes]:
+    notes = results.notes()
+    more = len(notes) - MOST_LINES
+    notes = [*notes[:MOST_LINES], *([f"{more} more in results.md"] if more > 0 else [])]
+    for text in [*(text for one in results.summaries() for text in tables.warnings(one)), *notes]:
         print(f"note: {printable(text)}", file=sys.stderr)
+    if not results.rows:
+        return
+    is_short = len(results.rows) <= MOST_LINES
+    print("\n" + (tables.details(results) if is_short else "Each picture: results.md"))
+    print(f"\n{tables.as_markdown(tables.summary_table(results))}\n", flush=True)
 
 
-def _main(chosen, stop):
+def evaluate(chosen, stop):
+    """Scores what the settings say; returns the exit code."""
     folders = settings.check_texts("folder", chosen.folder)
     compare = settings.check_texts("compare", chosen.compare, may_be_empty=True)
     settings.check_flag("pictures", chosen.pictures)
     utils.check_network(chosen)
-    weights, upscaler, scale, first_line = None, None, chosen.scale, ""
-    if chosen.weights != NO_WEIGHTS:
-        weights, upscaler, first_line = utils.load_chosen(chosen)
-        scale = upscaler.scale
-    elif not scale:
-        raise ValueError(f"SCALE = 0: expected 2, 3 or 4, since WEIGHTS = {NO_WEIGHTS!r}")
-    elif chosen.self_ensemble:
-        raise ValueError(f"SELF_ENSEMBLE = True: no network has WEIGHTS = {NO_WEIGHTS!r}")
-    test_sets = find_test_sets(folders, scale)
-    count = sum(len(one.pairs) for one in test_sets)
+    weights, upscaler, scale, first_line = load_chosen(chosen)
+    test_sets = testsets.find_all(folders, scale, skip=WRITTEN)
     compared = find_compared(compare, test_sets, scale)
-    methods = methods_of(upscaler, compared)
-    page, folder = None, None
     if chosen.pictures:
         check_sources(test_sets, compared)
-        page, folder = Report(count, tables.main_method(methods)), RESULTS
     RESULTS.mkdir(exist_ok=True)
     check_writable(RESULTS)
-    if first_line:
-        print(first_line)
+    print(first_line)
     for one in test_sets:
-        pictures = pictures_in_words(len(one.pairs))
-        place = shown(one.folder)
-        print(f"{printable(one.name)}: {pictures} in {place} ({one.layout})", flush=True)
+        place = f"{len(one.pairs)} pictures in {shown(one.folder)}"
+        print(f"{printable(one.name)}: {place} ({one.layout})", flush=True)
+    count, places, page = sum(len(one.pairs) for one in test_sets), places_of(test_sets), None
+    if chosen.pictures:
+        page = Page(count, PREDICTION if upscaler else next(iter(compared), BICUBIC))
+
+    def show(test_set, pair, restored):
+        place, title = places[test_set.name, pair.name]
+        write_pictures(RESULTS, place, pair.name.name, restored)
+        page.add(title, restored)
+
     with stop.gently():
-        rows, summaries, refused = evaluate(
-            test_sets, scale, upscaler, compared, folder, page, stop
+        results = score(
+            test_sets, scale, upscaler and upscaler.enlarge, compared, page and show, stop
         )
-    _print_notes(rows, summaries, refused)
-    if not rows:
-        if stop.is_set():
-            raise command.Stopped
-        raise ValueError(f"FOLDER = {', '.join(folders)!r}: no picture in it could be scored")
-    made_by = how_it_was_made(scale, weights, upscaler, dict(zip(compared, compare, strict=True)))
-    summary, details = tables_of(rows, summaries, methods)
-    # Before what could fail, that they are not lost.
-    print("\n" + (details if len(rows) <= MOST_LINES else "Each picture: results.md"))
-    print(f"\n{summary}\n", flush=True)
-    write_results(RESULTS, made_by, rows, summaries, refused, methods, page)
-    print(f"Tables, and how they were made: {RESULTS / 'results.md'}")
-    if page:
-        print(f"To look at: {RESULTS / 'report.html'}, and pictures in {RESULTS}")
-    elif (RESULTS / "report.html").exists():
-        print(f"{RESULTS / 'report.html'} and the pictures in {RESULTS} are of an earlier run")
+    print_scores(results)  # before what could fail, that they are not lost
+    if results.rows:
+        names = dict(zip(compared, compare, strict=True))
+        write(results, how_it_was_made(scale, weights, upscaler, names), page)
     if stop.is_set():
-        raise command.Stopped(f"{len(rows)} of {count} were scored")
-    return 1 if refused else 0
+        raise command.Stopped(f"{len(results.rows)} of {count} were scored")
+    if not results.rows:
+        raise ValueError(f"FOLDER = {', '.join(folders)!r}: no picture in it could be scored")
+    return 1 if results.refused else 0
 
 
 def main(arguments=None):
     """Runs the command; returns its exit code."""
     names = ("FOLDER", "COMPARE")
-    return command.run(_main, [__file__], arguments, positional=("FOLDER",), several=names)
+    return command.run(evaluate, [__file__], arguments, positional=("FOLDER",), several=names)
 
 
 if __name__ == "__main__":

@@ -68,9 +68,9 @@ def draw_badge(path):
 
 def draw_figures(folder):
     """What `evaluate.py` draws of three pictures by the shipped weights, for the README."""
-    import evaluate
     import utils
-    from superres.scoring import testsets
+    from superres.scoring.restore import restore, write_pictures
+    from superres.scoring.testsets import Pair
 
     upscaler = utils.load(utils.best_weights(utils.WEIGHTS_FOLDER)[0])
     originals = [
@@ -78,13 +78,13 @@ def draw_figures(folder):
         ROOT / "evaluation/original/chart.png",
         ROOT / "inference/original/grace_hopper.jpg",
     ]
-    pairs = [testsets.Pair(path, None, Path(path.name)) for path in originals]
-    test_set = testsets.TestSet("samples", ROOT, "", pairs)
     with tempfile.TemporaryDirectory() as results:
-        evaluate.evaluate([test_set], upscaler.scale, upscaler, folder=Path(results))
-        for figure in Path(results, "figures").iterdir():
-            with Image.open(figure) as picture:
-                name = f"figure_{figure.name.split('.')[0]}.jpg"
+        for path in originals:
+            pair = Pair(path, None, Path(path.name))
+            restored = restore(pair, upscaler.scale, upscaler.enlarge)
+            write_pictures(Path(results), f"{path.stem}.png", path.name, restored)
+            with Image.open(Path(results, "figures", f"{path.stem}.png")) as picture:
+                name = f"figure_{path.stem}.jpg"
                 picture.save(folder / name, quality=92, subsampling="4:4:4")
 
 

@@ -29,8 +29,10 @@ from superres.images.read import ORIENTATION, read_rgb
 from superres.images.resize import downscale, imresize, upscale_bicubic, upscale_nearest
 from superres.images.write import write_picture
 from superres.runtime.files import PART
-from superres.scoring import figures, metrics, page
+from superres.scoring import figures, metrics
+from superres.scoring.page import Page
 from superres.scoring.restore import Restored
+from superres.scoring.results import Results
 from superres.training import checkpoint
 
 ROOT = Path(__file__).parent.parent
@@ -514,19 +516,19 @@ def make_photograph(side, chance):
 def try_page(path, count, side):
     """Writes a page of pictures of `side` squared pixels; returns its size in bytes."""
     chance = np.random.default_rng(1)
-    report = page.Report(count, "prediction")
+    report = Page(count, "prediction")
     for number in range(count):
         original = make_photograph(side, chance)
         lr = downscale(original, 2)
         bicubic = upscale_bicubic(lr, 2)
         better = ((original.astype(int) + bicubic) // 2).astype(np.uint8)
-        shown = {"bicubic": bicubic, "prediction": better}
-        whole = {"nearest": upscale_nearest(lr, 2), **shown}
-        found = {name: metrics.score(original, view, 2) for name, view in whole.items()}
-        views = {"nearest": lr, **shown, "original": original}
+        views = {"nearest": upscale_nearest(lr, 2), "bicubic": bicubic, "prediction": better}
+        scores = {name: metrics.score(original, view, 2) for name, view in views.items()}
         box = figures.find_box(original, bicubic, better, 2)
-        report.add(f"{number}", Restored(views, found, [], {}, box, True), 2)
-    report.write(path, "trial", "", "", [], list(views))
+        views["original"] = original
+        report.add(f"{number}", Restored(views, scores, [], {}, box, None))
+    results = Results([], ["bicubic", "prediction"], 2)
+    report.write(path, results, {"scale": 2, "weights": None, "compared": {}})
     return path.stat().st_size
 
 

@@ -1,15 +1,12 @@
 """Pictures of other programs: which belong to which originals."""
 
-import itertools
 import re
 from pathlib import Path
 
 from superres.images.formats import find_pictures
-from superres.scoring import tables, testsets
+from superres.scoring import results, tables, testsets
 
-HR_MARK = re.compile(r"(_SRF_\d+)?_(HR|GT)(_x\d)?$")  # what some layouts append to a picture's name
 SCALE_FOLDER = re.compile(r"[xX](\d+)")
-SCALE_MARK = re.compile(r"(?:^|[_\-. ])[xX](\d)(?=$|[_\-. ])")  # in names of results: _x2
 
 
 def read_result(path, hr, notes):
@@ -43,7 +40,7 @@ def label(folder):
     Above, where it is x2 or named as a test set is.
     """
     named = folder = Path(folder).resolve()
-    while SCALE_FOLDER.fullmatch(named.name) or testsets.known_name(named):
+    while SCALE_FOLDER.fullmatch(named.name) or testsets.known_name(named.name):
         named = named.parent
     return named.name or folder.name
 
@@ -52,8 +49,8 @@ def find_results(folder, test_set, scale):
     """Pictures that another program made of those of a test set, by their names.
 
     They may lie in the folder itself, in x2, in one named as the test set, or in x2 in that.
-    A name fits when it is the original's, with another ending, or with more behind it:
-    `baby.png`, `baby_x2.png`, `babyx2_SR.png`; `Baby.PNG` where no other does.
+    A result has its original's name, with any ending and in any case of letters, or that name,
+    `_` and more: `baby.png`, `baby_x2.png`, `Baby_RCAN_x2.jpg`.
 
     Args:
         folder: where to look.
@@ -78,58 +75,35 @@ def find_results(folder, test_set, scale):
     named = [
         place
         for place in sorted(folder.iterdir())
-        if place.is_dir() and (testsets.known_name(place) or place.name) in names
+        if place.is_dir() and (place.name in names or testsets.known_name(place.name) in names)
     ]
     for place in [*named, folder]:
         for inner in (place / f"x{scale}", place / f"X{scale}", place):
-            if inner.is_dir() and (found := _match(inner, test_set.pairs, scale)):
+            if inner.is_dir() and (found := _match(inner, test_set.pairs)):
                 return found
     return {}
 
 
-def _match(folder, pairs, scale):
+def _match(folder, pairs):
     """Pictures in a folder that belong to pairs: dict of name -> path."""
+    originals = {pair.name.with_suffix("").as_posix().casefold(): pair.name for pair in pairs}
     # Results may lie beside the pictures that they were made of.
     own = {path.resolve() for pair in pairs for path in (pair.hr, pair.lr) if path}
-    found = [path for path in find_pictures(folder) if path.resolve() not in own]
-    files = {path.relative_to(folder): path for path in found}
-    bases = {pair.name: pair.name.with_name(HR_MARK.sub("", pair.name.stem)) for pair in pairs}
-
-    def is_same(path, name, base, all_bases):
-        return path == name
-
-    def is_same_but_its_ending(path, name, base, all_bases):
-        return path.with_suffix("") in (name.with_suffix(""), base)
-
-    def begins(path, base):
-        more = re.fullmatch(re.escape(base.name) + r"(([_\-. ]|[xX]\d).*)", path.stem, re.DOTALL)
-        if more is None or path.parent != base.parent:
-            return False
-        return all(int(mark) == scale for mark in SCALE_MARK.findall(more[1]))
-
-    def begins_the_same(path, name, base, all_bases):
-        # Of cat and cat_2, cat_2_x2 belongs to cat_2: the longest that it begins with.
-        fitting = [other for other in all_bases if begins(path, other)]
-        return base in fitting and base == max(fitting, key=lambda b: len(b.name))
-
-    def in_lower_case(path):
-        return Path(str(path).casefold())
-
+    fitting = {}
+    for path in find_pictures(folder):
+        stem = path.relative_to(folder).with_suffix("").as_posix().casefold()
+        begun = [one for one in originals if stem == one or stem.startswith(f"{one}_")]
+        if begun and path.resolve() not in own:
+            # Of cat and cat_2, cat_2_x2 belongs to cat_2: the longest that it begins with.
+            name = originals[max(begun, key=len)]
+            fitting.setdefault(name, []).append(path)
     found = {}
-    # What fits one original best is not there for another any more. Last where only the case of
-    # letters differs, which some programs and systems change.
-    rules = (is_same, is_same_but_its_ending, begins_the_same)
-    for cased, fits in itertools.product((Path, in_lower_case), rules):
-        names = {name: (cased(name), cased(base)) for name, base in bases.items()}
-        all_bases = [base for _, base in names.values()]
-        for pair in pairs:
-            wanted = (*names[pair.name], all_bases)
-            near = [] if pair.name in found else [p for p in files if fits(cased(p), *wanted)]
-            if len(near) > 1:
-                several = ", ".join(sorted(str(files[path]) for path in near))
-                raise ValueError(f"COMPARE: {several} all fit {pair.name}: expected one of them")
-            if near:
-                found[pair.name] = files.pop(near[0])
+    for name, paths in fitting.items():
+        same = [path for path in paths if path.stem.casefold() == name.stem.casefold()]
+        if len(same or paths) > 1:
+            several = ", ".join(str(path.relative_to(folder)) for path in same or paths)
+            raise ValueError(f"COMPARE: {several} all fit {name}: expected one of them")
+        found[name] = (same or paths)[0]
     return found
 
 
@@ -156,17 +130,6 @@ def find_compared(folders, test_sets, scale):
                 f"such as {test_sets[0].pairs[0].name}, but other files, in it or in {name}, "
                 f"x{scale} or {name}/x{scale} in it; {found}"
             )
-        name = base = label(folder)
-        number = 1
-        while name in (
-            *compared,
-            tables.NEAREST,
-            tables.ORIGINAL,
-            tables.BICUBIC,
-            tables.PREDICTION,
-            tables.PUBLISHED,
-        ):
-            number += 1
-            name = f"{base}-{number}"
-        compared[name] = found
+        own = {*results.VIEWS, tables.PUBLISHED}
+        compared[testsets.free_name(label(folder), own | compared.keys())] = found
     return compared

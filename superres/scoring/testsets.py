@@ -1,78 +1,38 @@
-"""Test sets: how they lie on disk, their pictures, and what was published about them."""
+"""Test sets: how they lie on disk, and their pictures."""
 
+import itertools
 import re
+from collections import defaultdict
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import cv2
 import numpy as np
 
-from superres.images.formats import SUFFIXES, find_pictures, is_picture
+from superres.images.formats import SUFFIXES, find_pictures
 from superres.images.pixels import to_8bit
 from superres.images.read import read_picture
 from superres.images.resize import crop_to_multiple, downscale
 from superres.scoring import metrics
 
-# Layouts as people have them: HR folder, and the folders where its LR pictures may be, with
-# {s} for the scale. All names are below the folder of the test set, in upper or lower case.
-LAYOUTS = (
-    ("HR", ("LR/x{s}", "LR_bicubic/X{s}", "LR")),  # ours; EDSR's
-    ("GT", ("LR/x{s}", "LR_bicubic/X{s}", "LR")),
-    ("GTmod12", ("LRbicx{s}",)),  # BasicSR's
-    ("DIV2K_valid_HR", ("DIV2K_valid_LR_bicubic/X{s}",)),
-    ("DIV2K_train_HR", ("DIV2K_train_LR_bicubic/X{s}",)),  # where there are no others
-)
-IMAGE_SRF = "image_SRF_"  # SelfExSR's: img_001_SRF_2_HR.png beside img_001_SRF_2_LR.png
-DIV2K = "DIV2K_"  # what all its folders begin with
+# Where the originals of a test set lie, and where the LR pictures of each may be, below the
+# folder of the test set, without endings, in upper or lower case. {s} is the scale.
+LAYOUTS = {
+    "HR/{set}/x{s}/{name}_HR_x{s}": ["LR/LRBI/{set}/x{s}/{name}_LRBI_x{s}"],  # RCAN
+    "image_SRF_{s}/{name}_SRF_{s}_HR": ["image_SRF_{s}/{name}_SRF_{s}_LR"],  # SelfExSR
+    "DIV2K_valid_HR/{name}": ["DIV2K_valid_LR_bicubic/X{s}/{name}x{s}"],
+    "GTmod12/{name}": ["LRbicx{s}/{name}"],  # BasicSR
+    "HR/{name}": ["LR/x{s}/{name}", "LR_bicubic/X{s}/{name}x{s}", "LR/{name}"],  # ours; EDSR
+}
 # The field's names of test sets, by the names of folders in lower case.
 NAMES = {
     "set5": "Set5",
     "set14": "Set14",
     **dict.fromkeys(("b100", "bsd100", "bsds100"), "B100"),
     "urban100": "Urban100",
+    "manga109": "Manga109",
     "div2k_valid_hr": "DIV2K",
 }
-COUNTS = {"Set5": 5, "Set14": 14, "B100": 100, "Urban100": 100, "DIV2K": 100}
-# Scale -> test set -> PSNR and SSIM on Y of EDSR-baseline and of EDSR. EDSR from Lim et al.,
-# 2017, table 3; the baseline from Ahn et al. (CARN), 2018, who measured its weights.
-PUBLISHED = {
-    2: {
-        "Set5": ((37.99, 0.9604), (38.11, 0.9601)),
-        "Set14": ((33.57, 0.9175), (33.92, 0.9195)),
-        "B100": ((32.16, 0.8994), (32.32, 0.9013)),
-        "Urban100": ((31.98, 0.9272), (32.93, 0.9351)),
-    },
-    3: {
-        "Set5": ((34.37, 0.9270), (34.65, 0.9282)),
-        "Set14": ((30.28, 0.8417), (30.52, 0.8462)),
-        "B100": ((29.09, 0.8052), (29.25, 0.8093)),
-        "Urban100": ((28.15, 0.8527), (28.80, 0.8653)),
-    },
-    4: {
-        "Set5": ((32.09, 0.8938), (32.46, 0.8968)),
-        "Set14": ((28.58, 0.7813), (28.80, 0.7876)),
-        "B100": ((27.57, 0.7357), (27.71, 0.7420)),
-        "Urban100": ((26.04, 0.7849), (26.64, 0.8033)),
-    },
-}
-# The same two on DIV2K's validation pictures: PSNR over RGB, inside a border of scale + 2
-# pixels; from the authors' repository, EDSR-PyTorch.
-PUBLISHED_RGB = {2: (34.61, 35.03), 3: (30.92, 31.26), 4: (28.95, 29.25)}
-PUBLISHED_METHODS = ("EDSR-baseline", "EDSR")
-SOURCES = {
-    "EDSR-baseline": "Ahn et al., CARN, ECCV 2018 (on DIV2K: the authors' EDSR-PyTorch)",
-    "EDSR": "Lim et al., CVPR workshops 2017, table 3 (on DIV2K: the authors' EDSR-PyTorch)",
-}
-# Bicubic enlargement's PSNR, from Lim et al. too: other pictures in a folder of a test set's
-# name have another.
-PUBLISHED_BICUBIC = {
-    2: {"Set5": 33.66, "Set14": 30.24, "B100": 29.56, "Urban100": 26.88, "DIV2K": 31.01},
-    3: {"Set5": 30.39, "Set14": 27.55, "B100": 27.21, "Urban100": 24.46, "DIV2K": 28.22},
-    4: {"Set5": 28.42, "Set14": 26.00, "B100": 25.96, "Urban100": 23.14, "DIV2K": 26.66},
-}
-BICUBIC_MARGIN = 0.25  # dB, for differences of border, rounding and cropping
-# A folder of LR pictures, by its name: LR, lr_x2, LRbicx2, LRBI, DIV2K_valid_LR_bicubic.
-LR_FOLDER = re.compile(r"(?:^|[_\-. ])LR(?![a-z])|^LR(?:BI|BD|DN)", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -111,224 +71,113 @@ class TestSet:
     __test__ = False  # its name is not one of pytest's
 
 
-def published(name, scale, bicubic):
-    """What others have published about a test set, all of whose pictures were scored.
-
-    Args:
-        name: the field's, as in `COUNTS`.
-        scale: 2, 3 or 4.
-        bicubic: mean scores of bicubic enlargement, as `metrics.score` has them.
-
-    Returns:
-        dict of method -> dict of psnr and ssim (on Y), or of rgb_psnr; empty when the
-        pictures are others, as the PSNR of bicubic enlargement shows.
-    """
-    key = "rgb_psnr" if name == "DIV2K" else "psnr"
-    if not abs(bicubic[key] - PUBLISHED_BICUBIC[scale][name]) <= BICUBIC_MARGIN:
-        return {}
-    if name == "DIV2K":
-        scores = [{"rgb_psnr": value} for value in PUBLISHED_RGB[scale]]
-    else:
-        scores = [{"psnr": psnr, "ssim": ssim} for psnr, ssim in PUBLISHED[scale][name]]
-    return dict(zip(PUBLISHED_METHODS, scores, strict=True))
-
-
-def _lr_beside(folder, name, scale):
-    """The LR picture of `name` in `folder`: of the same name, or with x2 or _x2 behind its stem.
-
-    It may have another ending. Where there is none, the path of the same name.
-    """
-    same = folder / name
-    for mark in ("", *(f"{before}{x}{scale}" for before in ("", "_") for x in "xX")):
-        for suffix in (same.suffix, *sorted(SUFFIXES)):
-            if (found := same.with_name(same.stem + mark + suffix)).is_file():
-                return found
-    return same
-
-
-def _folder_in(folder, path):
-    """The folder at a relative path in another, in upper or lower case; None: there is none."""
-    for name in path.split("/"):
-        same = [one for one in folder.iterdir() if one.name.lower() == name.lower()]
-        fitting = sorted(filter(Path.is_dir, same), key=lambda one: (one.name != name, one.name))
-        if not fitting:
-            return None
-        folder = fitting[0]
-    return folder
-
-
-def _pictures(folder):
-    return [(path, path.relative_to(folder)) for path in find_pictures(folder)]
-
-
-def _is_div2k(folder):
-    return folder.name.upper().startswith(DIV2K)
-
-
-def known_name(folder):
+def known_name(name):
     """The field's name of a test set in a folder of this name, or an empty text."""
-    return NAMES.get(folder.absolute().name.lower(), "")
+    return NAMES.get(name.lower(), "")
 
 
-def _test_set(folder, named, layout, pairs):
-    """The test set of some pairs; `named` is the folder whose name it bears."""
-    known = known_name(named)
-    return TestSet(known or named.absolute().name, folder, layout, pairs, known)
+def _pattern(layout, root=r"(?:(?P<root>.*)/)?"):
+    """The regular expression of a place in a layout; each field is a group of its name."""
+    pattern = re.escape(layout).replace(r"\{set\}", "(?P<set>[^/]+)")
+    pattern = pattern.replace(r"\{name\}", "(?P<name>.+)").replace(r"\{s\}", r"(?P<s>\d+)", 1)
+    return re.compile(root + pattern.replace(r"\{s\}", "(?P=s)"), re.IGNORECASE)
 
 
-def _lr_made_here(scale, unused):
-    """Why LR pictures are made, in words; `unused` are names of folders that have others."""
-    why = f", for there is none for x{scale} in {', '.join(unused)}" if unused else ""
-    return f"LR made here{why}"
+PATTERNS = {hr: _pattern(hr) for hr in LAYOUTS}
+# Folders that hold a part of a test set: its originals, or its LR pictures.
+PART_FOLDERS = [
+    _pattern(place.split("/")[0], root="") for hr, lrs in LAYOUTS.items() for place in (hr, *lrs)
+]
 
 
-def _by_folders(folder, hr_folder, lr_names, scale):
-    """A test set whose HR and LR pictures are in folders of their own."""
-    places = ((name, _folder_in(folder, name.format(s=scale))) for name in lr_names)
-    lr_folder = next(
-        # LR holds the pictures, or a folder of them for each scale.
-        (p for name, p in places if p and ("{s}" in name or any(map(is_picture, p.iterdir())))),
-        None,
-    )
-    pairs = [
-        Pair(hr, lr_folder and _lr_beside(lr_folder, path, scale), path)
-        for hr, path in _pictures(hr_folder)
-    ]
-    if lr_folder:
-        lr_text = f"LR in {lr_folder.relative_to(folder).as_posix()}"
-    else:
-        starts = tuple(name.split("/")[0].format(s="").lower() for name in lr_names)
-        inside = (path for path in folder.iterdir() if path.is_dir())
-        unused = sorted(path.name for path in inside if path.name.lower().startswith(starts))
-        lr_text = _lr_made_here(scale, unused)
-    named = hr_folder if _is_div2k(hr_folder) else folder
-    return _test_set(folder, named, f"HR in {hr_folder.name}, {lr_text}", pairs)
+def _is_part(folder):
+    return any(pattern.fullmatch(folder.name) for pattern in PART_FOLDERS)
 
 
-def _by_names(folder, scale):
-    """Test sets in RCAN's layout, HR/Set5/x2/*_HR_x2.png and LR/LRBI/Set5/x2/*_LRBI_x2.png.
+def _listed(base, folders, skip):
+    """The pictures in some folders: list of (place, path).
 
-    Returns:
-        List, empty where `folder` has no such ones.
+    A place begins with the name of the folder `base`, and has no ending.
     """
-    found = []
-    hr_folder = _folder_in(folder, "HR")
-    for named in sorted(filter(Path.is_dir, hr_folder.iterdir())) if hr_folder else []:
-        if place := _folder_in(named, f"x{scale}"):
-            lr_folder = _folder_in(folder, f"LR/LRBI/{named.name}/x{scale}")
-            pairs = []
-            for hr, path in _pictures(place):
-                lr = path.with_name(path.name.replace(f"_HR_x{scale}", f"_LRBI_x{scale}"))
-                pairs.append(Pair(hr, lr_folder and _lr_beside(lr_folder, lr, scale), path))
-            where = f"in {lr_folder.relative_to(folder).as_posix()}" if lr_folder else "made here"
-            layout = f"HR in {place.relative_to(folder).as_posix()}, LR {where}"
-            found.append(_test_set(folder, named, layout, pairs))
+    paths = [path for folder in folders for path in find_pictures(folder)]
+    if skip:
+        paths = [p for p in paths if not any(p.resolve().is_relative_to(one) for one in skip)]
+    name = base.absolute().name
+    return [(Path(name, path.relative_to(base).with_suffix("")).as_posix(), path) for path in paths]
+
+
+def _by_layout(pictures):
+    """The originals in known layouts: (layout, root, set) -> scale -> list of (name, path)."""
+    found = defaultdict(lambda: defaultdict(list))
+    for place, path in pictures:
+        for layout, pattern in PATTERNS.items():
+            if match := pattern.fullmatch(place):
+                fields = {"set": "", "s": 0} | match.groupdict()
+                key = layout, fields["root"], fields["set"]
+                found[key][int(fields["s"])].append((fields["name"], path))
+                break
     return found
 
 
-def _by_marks(folder, scale):
-    """A test set in SelfExSR's layout: HR and LR in one folder, told apart by their names."""
-    there = [path.name for path in folder.glob(IMAGE_SRF + "*") if path.is_dir()]
-    there.sort(key=lambda name: (len(name), name))
-    own = f"{IMAGE_SRF}{scale}"
-    # The originals are cut to multiples of a scale: least in the first.
-    place = folder / (own if own in there else there[0])
-    pairs = []
-    for hr, path in _pictures(place):
-        if hr.stem.endswith("_HR"):
-            lr = hr.with_name(hr.stem.removesuffix("_HR") + "_LR" + hr.suffix)
-            pairs.append(Pair(hr, lr if place.name == own else None, path))
-    layout = f"*_HR and *_LR in {own}"
-    if place.name != own:
-        layout = f"*_HR in {place.name}, {_lr_made_here(scale, there)}"
-    return _test_set(folder, folder, layout, pairs)
+def _test_set(base, key, by_scale, by_place, scale):
+    """A test set in a known layout.
 
-
-def _recognised(folder, scale):
-    """The test set in a folder whose layout is one of those known, or None.
-
-    The folder may also be that of the originals itself.
+    Args:
+        base: the folder with whose name the places begin.
+        key, by_scale: as in what `_by_layout` returns.
+        by_place: dict of place in lower case -> paths of all pictures.
+        scale: how far they are reduced.
     """
-    for hr_name, lr_names in LAYOUTS:
-        if folder.name.lower() == hr_name.lower():
-            return _by_folders(folder.parent, folder, lr_names, scale)
-        if hr_folder := _folder_in(folder, hr_name):
-            return _by_folders(folder, hr_folder, lr_names, scale)
-    if folder.name.startswith(IMAGE_SRF):
-        if folder.name != f"{IMAGE_SRF}{scale}":
-            raise ValueError(f"{folder}: expected {IMAGE_SRF}{scale} for x{scale}")
-        return _by_marks(folder.parent, scale)
-    if any(path.is_dir() for path in folder.glob(IMAGE_SRF + "*")):
-        return _by_marks(folder, scale)
-    return None
+    layout, root, set_name = key
+    # As SelfExSR's Urban100, which has nothing for x3: the originals of another scale.
+    of = next(s for s in (scale, 0, *sorted(by_scale)) if s in by_scale)
+    top = base.joinpath(*root.split("/")[1:])
+
+    def folder(place, s):
+        return place.format(set=set_name, s=s, name="").rpartition("/")[0]
+
+    def lr_of(lr, name, path):
+        place = lr.format(set=set_name, s=scale, name=name)
+        there = by_place.get(f"{root}/{place}".casefold(), [top / f"{place}{path.suffix}"])
+        return min(there, key=lambda one: one.suffix.lower() != path.suffix.lower())
+
+    lrs, where = {}, "LR made here"
+    for lr in LAYOUTS[layout]:
+        found = {path: lr_of(lr, name, path) for name, path in by_scale[of]}
+        if any(path.is_file() for path in found.values()):
+            lrs, where = found, f"LR in {folder(lr, scale)}"
+            break
+    pairs = [Pair(path, lrs.get(path), Path(name + path.suffix)) for name, path in by_scale[of]]
+    names = [set_name, layout.split("/")[0], top.absolute().name]
+    known = next(filter(None, map(known_name, names)), "")
+    name = known or set_name or names[-1]
+    return TestSet(name, top, f"HR in {folder(layout, of)}, {where}", pairs, known)
 
 
-def _plain(folder, pictures=None):
-    """A folder of HR pictures as a test set: all, or some of them.
-
-    What lies below in folders of LR pictures, as their names say, is left out.
-    """
-    where = "HR pictures beside test sets" if pictures else "HR pictures"
-    found = [(path, Path(path.name)) for path in pictures] if pictures else _pictures(folder)
-    left_out = {part for _, path in found for part in path.parts[:-1] if LR_FOLDER.search(part)}
-    pairs = [Pair(hr, None, path) for hr, path in found if left_out.isdisjoint(path.parts[:-1])]
-    layout = f"{where}, LR made here{_left_out(left_out)}"
-    if LR_FOLDER.search(folder.absolute().name):
-        layout += ", though the folder is named as one of LR pictures"
-    return _test_set(folder, folder, layout, pairs)
+def _plain(folder, paths):
+    """Originals in a folder as a test set, whose LR pictures are made."""
+    pairs = [Pair(path, None, path.relative_to(folder)) for path in paths]
+    name = folder.absolute().name
+    return TestSet(
+        known_name(name) or name, folder, "HR pictures, LR made here", pairs, known_name(name)
+    )
 
 
-def _left_out(names):
-    """In words, which folders were left out."""
-    return f"; {', '.join(sorted(names))}, by the name LR pictures, left out" if names else ""
-
-
-def _search(folder, scale, above=()):
-    """Test sets in a folder and below: list, empty where no layout or name in it is known.
-
-    Beside test sets, any other folder is a test set too, and so are pictures. Links to what
-    is `above` are not followed.
-    """
-    above = (*above, folder.resolve())
-    if several := _by_names(folder, scale):
-        return several
-    own = _recognised(folder, scale)
-    # Only DIV2K's folders have names that say whose they are: others may stand beside them.
-    if own and not (DIV2K in own.layout.upper() and own.folder == folder):
-        return [own]
-    inside = [path for path in sorted(folder.iterdir()) if not path.name.startswith(".")]
-    # What begins with DIV2K_ belongs to it: its training pictures, and LR of other kinds.
-    below = [path for path in inside if path.is_dir() and not _is_div2k(path)]
-    left_out = {path.name for path in below if LR_FOLDER.search(path.name)}
-    below = [path for path in below if path.name not in left_out]
-    found = {path: _search(path, scale, above) for path in below if path.resolve() not in above}
-    if not own and not any(found.values()):
-        return [_plain(folder)] if known_name(folder) else []
-    sets = [own] if own else []
-    for path, those in found.items():
-        sets += those or [_plain(path)]
-    if loose := [path for path in inside if path.is_file() and is_picture(path)]:
-        sets.append(_plain(folder, loose))
-    sets = [one for one in sets if one.pairs or one is own]
-    if sets and left_out:
-        sets[0] = replace(sets[0], layout=sets[0].layout + _left_out(left_out))
-    return sets
-
-
-def find(folder, scale):
+def find(folder, scale, skip=()):
     """The test sets in a folder.
 
     Args:
-        folder: a folder of HR pictures, searched recursively; or one in a layout of
-            `LAYOUTS`, of SelfExSR or of RCAN, or its folder of originals; or one in which there are
-            such ones, or folders named as test sets are.
+        folder: one in which there are test sets in one of `LAYOUTS`, or folders of originals
+            that are named as test sets are; or the folder of originals of such a one. Any other
+            folder of pictures, searched recursively, is a test set too.
         scale: how far the pictures are reduced.
+        skip: folders whose pictures are left out, unless `folder` is in one.
 
     Returns:
         List of `TestSet`, at least one, each with at least one picture.
 
     Raises:
-        ValueError: no such folder, no pictures in it, or none for this scale.
+        ValueError: no such folder, or no pictures in it.
         OSError: it cannot be read.
     """
     path = Path(folder)
@@ -336,15 +185,62 @@ def find(folder, scale):
         raise ValueError(f"FOLDER = {str(folder)!r}: no such folder")
     if path.name in ("", ".."):
         path = path.resolve()
-    found = _search(path, scale) or [_plain(path)]
-    for one in found:
-        if not one.pairs:
-            endings = " ".join(sorted(SUFFIXES))
-            raise ValueError(
-                f"FOLDER = {str(folder)!r}: no pictures found in it ({one.layout}; {endings})"
-            )
+    skip = [Path(one).resolve() for one in skip]
+    skip = [one for one in skip if not path.resolve().is_relative_to(one)]
+    base, folders = path, [path]
+    if _is_part(path):
+        base = path.parent
+        folders += [p for p in base.iterdir() if p.is_dir() and _is_part(p) and p != path]
+    by_place, inside = defaultdict(list), []
+    for place, picture in _listed(base, folders, skip):
+        by_place[place.casefold()].append(picture)
+        inside += [(place, picture)] if picture.is_relative_to(path) else []
+    sets = [
+        _test_set(base, key, by_scale, by_place, scale)
+        for key, by_scale in _by_layout(inside).items()
+    ]
+    plain, others = defaultdict(list), []
+    for _, picture in inside:
+        if not any(picture.is_relative_to(one.folder) for one in sets):
+            above = [p for p in picture.parents if p.is_relative_to(path) and known_name(p.name)]
+            (plain[above[0]] if above else others).append(picture)
+    sets += [_plain(place, pictures) for place, pictures in plain.items()]
+    if not sets and not others:
+        endings = " ".join(sorted(SUFFIXES))
+        raise ValueError(f"FOLDER = {str(folder)!r}: no pictures found in it ({endings})")
+    if not sets:
+        return [_plain(path, others)]
+    if others:
+        left_out = f"; {len(others)} other pictures in {path} left out"
+        sets[0] = replace(sets[0], layout=sets[0].layout + left_out)
     order = list(NAMES.values())
-    return sorted(found, key=lambda one: order.index(one.known) if one.known else len(order))
+    return sorted(sets, key=lambda one: order.index(one.known) if one.known else len(order))
+
+
+def find_all(places, scale, skip=()):
+    """The test sets in several folders, and single pictures, each under a name of its own.
+
+    Args:
+        places: list of folders and of files of pictures.
+        scale, skip: as for `find`.
+
+    Raises:
+        ValueError, OSError: as `find` and `of_pictures`.
+    """
+    singles = [place for place in places if Path(place).is_file()]
+    found = [one for place in places if place not in singles for one in find(place, scale, skip)]
+    found += [of_pictures(singles)] if singles else []
+    named = []
+    for one in found:
+        name = free_name(one.name, {other.name for other in named})
+        named.append(replace(one, name=name))
+    return named
+
+
+def free_name(name, taken):
+    """The name, or with the first number behind it, from 2, that is not among `taken`."""
+    numbered = (f"{name}-{number}" for number in itertools.count(2))
+    return next(one for one in itertools.chain([name], numbered) if one not in taken)
 
 
 def of_pictures(paths):

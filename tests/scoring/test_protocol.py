@@ -7,7 +7,7 @@ from PIL import Image
 
 import evaluate
 from superres.images import resize
-from superres.scoring import compare, metrics, restore, tables, testsets
+from superres.scoring import compare, metrics, restore, results, testsets
 from support import ROOT, smooth_picture
 
 SAMPLES = ROOT / "evaluation" / "original"
@@ -83,7 +83,7 @@ def test_mean_is_of_the_pictures_psnrs():
     rows = [
         {"scores": {"bicubic": {"psnr": psnr, "ssim": 1.0, "rgb_psnr": psnr}}} for psnr in (20, 40)
     ]
-    assert tables.means(rows, ["bicubic"])["bicubic"]["psnr"] == 30
+    assert results.means(rows, ["bicubic"])["bicubic"]["psnr"] == 30
 
 
 def test_ssim_has_a_gaussian_window():
@@ -100,7 +100,7 @@ def test_ssim_has_a_gaussian_window():
 
 def bicubic_scores():
     """Bicubic enlargement of the samples, from file to scores."""
-    rows, _, _ = evaluate.evaluate(testsets.find(SAMPLES, 2), 2)
+    rows = evaluate.score(testsets.find(SAMPLES, 2), 2).rows
     return {row["name"]: row["scores"]["bicubic"] for row in rows}
 
 
@@ -108,7 +108,7 @@ def test_scores_of_bicubic_on_the_samples():
     found = bicubic_scores()
     assert set(found) == set(SAMPLE_SCORES[2])
     for name, expected in SAMPLE_SCORES[2].items():
-        values = tuple(round(found[name][key], 4) for key in tables.KEYS)
+        values = tuple(round(found[name][key], 4) for key in results.KEYS)
         assert values == expected, name
 
 
@@ -165,7 +165,7 @@ MISTAKES = {
         by_pillow,
         test_lr_is_rounded_after_the_rows_and_after_the_columns,
     ),
-    "pooled error": ((tables,), "means", pooled, test_mean_is_of_the_pictures_psnrs),
+    "pooled error": ((results,), "means", pooled, test_mean_is_of_the_pictures_psnrs),
     "uniform window": ((metrics,), "_blur", uniform_blur, test_ssim_has_a_gaussian_window),
 }
 
@@ -195,9 +195,10 @@ def test_mistake_changes_the_scores_of_the_samples(name, monkeypatch):
 
 @pytest.mark.parametrize(("name", "scale"), BICUBIC)
 def test_bicubic_scores_of_the_benchmarks(benchmarks, name, scale):
-    _, (summary,), refused = evaluate.evaluate(testsets.find(benchmarks / name, scale), scale)
+    scored = evaluate.score(testsets.find(benchmarks / name, scale), scale)
+    (summary,) = scored.summaries()
     mean = summary["mean"]["bicubic"]
-    assert not refused
+    assert not scored.refused
     assert summary["pictures"] == {"Set5": 5, "Set14": 14}[name]
     assert (round(mean["psnr"], 3), round(mean["ssim"], 4)) == BICUBIC[name, scale]
     assert summary["given_lr_equal_to_bicubic"] == summary["given_lr"]
@@ -207,7 +208,7 @@ def test_bicubic_scores_of_the_benchmarks(benchmarks, name, scale):
 def test_published_pictures_of_rcan_score_as_in_its_paper(benchmarks, scale):
     test_sets = testsets.find(benchmarks / "Set5", scale)
     compared = compare.find_compared([str(benchmarks / "Set5" / "RCAN")], test_sets, scale)
-    _, (summary,), refused = evaluate.evaluate(test_sets, scale, compared=compared)
-    mean = summary["mean"]["RCAN"]
-    assert not refused
+    scored = evaluate.score(test_sets, scale, compared=compared)
+    mean = scored.summaries()[0]["mean"]["RCAN"]
+    assert not scored.refused
     assert (round(mean["psnr"], 2), round(mean["ssim"], 4)) == RCAN[scale]

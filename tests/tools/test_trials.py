@@ -4,6 +4,7 @@ import sys
 
 import pytest
 
+from superres.scoring import page
 from support import bilinear_network
 from tools import trials
 
@@ -17,7 +18,7 @@ def test_mutants():
 
 
 def test_page(tmp_path, monkeypatch):
-    monkeypatch.setattr(trials.page, "BUDGET", 400_000)
+    monkeypatch.setattr(page, "BUDGET", 400_000)
     assert trials.try_page(tmp_path / "report.html", 4, 500) < 600_000
 
 

@@ -1,0 +1,170 @@
+"""Scores of an evaluation: of each picture, their means, and what is to be known of them."""
+
+import csv
+import io
+import json
+from collections import Counter
+
+import numpy as np
+
+from superres.scoring.published import COUNTS, published
+
+KEYS = ("psnr", "ssim", "rgb_psnr")
+# Views of a picture; those of other programs bear the names of their folders.
+VIEWS = NEAREST, BICUBIC, PREDICTION, ORIGINAL = "nearest", "bicubic", "prediction", "original"
+
+
+def gain(score, reference):
+    """How much higher one PSNR is than another, in dB; 0 where both are infinite."""
+    return 0.0 if score == reference else score - reference
+
+
+def main_method(methods):
+    """Whose gain over bicubic counts: the network's, else another program's, else bicubic."""
+    others = [method for method in methods if method not in (NEAREST, BICUBIC)]
+    return PREDICTION if PREDICTION in others else (others or [BICUBIC])[0]
+
+
+def means(rows, methods):
+    """Mean scores of methods over pictures.
+
+    Args:
+        rows: list of dicts with a dict `scores` of method -> scores.
+        methods: their names.
+
+    Returns:
+        dict of method -> dict of psnr, ssim and rgb_psnr, the means of the pictures' own scores;
+        or `None` for a method that lacks one of the pictures, for a mean of others would not be
+        comparable. With a picture that the method restored exactly, the mean PSNR is infinite.
+    """
+    result = {}
+    for method in methods:
+        scores = [row["scores"].get(method) for row in rows]
+        is_whole = bool(scores) and all(scores)
+        result[method] = (
+            {key: float(np.mean([s[key] for s in scores])) for key in KEYS} if is_whole else None
+        )
+    return result
+
+
+class Results:
+    """Scores of the pictures of test sets, as they come in.
+
+    Args:
+        test_sets: list of `testsets.TestSet`.
+        methods: names of what is scored beside nearest.
+        scale: of the enlargement.
+
+    Attributes:
+        rows: list of dicts with test_set, name, scores (nearest and methods -> what
+            `metrics.score` returns), notes, and is_bicubic of `Restored`; one for each picture.
+        refused: dict of path -> reason.
+    """
+
+    def __init__(self, test_sets, methods, scale):
+        self.test_sets, self.methods, self.scale = test_sets, methods, scale
+        self.rows, self.refused = [], {}
+        self._failed = Counter()
+
+    def add(self, test_set, pair, restored):
+        """Adds what `restore` made of a picture."""
+        self.refused |= restored.left_out
+        self.rows.append(
+            {
+                "test_set": test_set.name,
+                "name": pair.name.as_posix(),
+                "scores": restored.scores,
+                "notes": restored.notes,
+                "is_bicubic": restored.is_bicubic,
+            }
+        )
+
+    def refuse(self, test_set, pair, error):
+        """Adds a picture that cannot be scored."""
+        self.refused[pair.hr] = str(error)
+        self._failed[test_set.name] += 1
+
+    def of(self, test_set):
+        """The rows of a test set."""
+        return [row for row in self.rows if row["test_set"] == test_set.name]
+
+    def notes(self):
+        """What had to be changed in which picture: list of texts."""
+        return [
+            f"{row['test_set']}, {row['name']}: {note}"
+            for row in self.rows
+            for note in row["notes"]
+        ]
+
+    def summaries(self):
+        """What there is to say about each test set as a whole: list of dicts.
+
+        In one, `mean` holds what `means` returns, and `published` what `published` returns.
+        """
+        return [self._summary(one) for one in self.test_sets]
+
+    def _summary(self, test_set):
+        rows = self.of(test_set)
+        given = [row["is_bicubic"] for row in rows if row["is_bicubic"] is not None]
+        mean = means(rows, [NEAREST, *self.methods])
+        # Else it would be compared with scores of other pictures.
+        is_whole = len(rows) == len(test_set.pairs) == COUNTS.get(test_set.known) and all(given)
+        there = published(test_set.known, self.scale, mean[BICUBIC]) if is_whole else {}
+        lacking = {m: sum(m not in row["scores"] for row in rows) for m in self.methods}
+        refused = self._failed[test_set.name]
+        return {
+            "name": test_set.name,
+            "folder": str(test_set.folder),
+            "layout": test_set.layout,
+            "pictures": len(rows),
+            "refused": refused,
+            "untried": len(test_set.pairs) - len(rows) - refused,
+            "given_lr": len(given),
+            "given_lr_equal_to_bicubic": sum(given),
+            "missing": {method: count for method, count in lacking.items() if count},
+            "mean": mean,
+            "published": there,
+            "other_than": test_set.known if is_whole and not there else "",
+        }
+
+    def as_csv(self):
+        """A line for nearest and each method of each picture, as CSV; infinite PSNR is `inf`."""
+        file = io.StringIO()
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["test_set", "picture", "method", *KEYS])
+        for row in self.rows:
+            for method in (NEAREST, *self.methods):
+                if score := row["scores"].get(method):
+                    values = [f"{score[key]:.6f}" for key in KEYS]
+                    writer.writerow([row["test_set"], row["name"], method, *values])
+        return file.getvalue()
+
+    def as_json(self, made_by):
+        """All results as JSON text; an infinite PSNR, for which JSON has no word, becomes null.
+
+        Args:
+            made_by: dict of what made the pictures and the scores; it comes first.
+        """
+        results = {
+            **made_by,
+            "images": [
+                {"name": row["name"], "test_set": row["test_set"]}
+                | _flat(row["scores"])
+                | {"notes": row["notes"]}
+                for row in self.rows
+            ],
+            "mean": _flat(means(self.rows, [NEAREST, *self.methods])),
+            "refused": {str(path): reason for path, reason in self.refused.items()},
+            "test_sets": [one | {"mean": _flat(one["mean"])} for one in self.summaries()],
+        }
+        with_null = json.loads(json.dumps(results), parse_constant=lambda infinity: None)
+        return json.dumps(with_null, indent=2) + "\n"
+
+
+def _flat(found):
+    """Scores by method as results.json has them: the network's, bicubic's, and others'."""
+    flat = dict(found.get(PREDICTION) or {})
+    for method in BICUBIC, NEAREST:
+        flat |= {f"{method}_{key}": value for key, value in (found.get(method) or {}).items()}
+    others = {name: score for name, score in found.items() if name not in VIEWS}
+    return flat | ({"compared": others} if others else {})
