@@ -552,7 +552,7 @@ def report_page():
         path = Path(folder, "report.html")
         size = try_page(path, 100, 1000)
         seconds = opening_seconds(path)
-    assert size < 60e6
+    assert size < 90e6
     print(f"a page of 100 pictures of 1 megapixel: {size / 1e6:.1f} MB, opens in {seconds:.1f} s")
 
 

@@ -15,8 +15,9 @@ from superres.scoring import figures, tables
 from superres.scoring.results import BICUBIC, NEAREST, ORIGINAL, gain
 
 TEMPLATE = Path(__file__).with_name("page.html")
-BUDGET = 42_000_000  # bytes of all pictures; a third more as text in the page
-PREVIEW_SIDE = 1024  # pixels of the longer side, where the whole picture takes too much
+BUDGET = 60_000_000  # bytes of all pictures; a third more as text in the page
+PREVIEW_BYTES = 0.25  # of a pixel of a photograph or of its errors in WebP of quality 90
+SMALLEST_PREVIEW = 40_000  # pixels
 CROP_SIDE = 128  # pixels of the part that stays exact where the whole is compressed
 THUMBNAIL = 144, 108  # pixels
 # A picture compressed without loss rarely gets below this share of its bytes.
@@ -36,36 +37,35 @@ def _exactly(picture):
     return _webp(picture, lossless=True, quality=20, method=2)
 
 
-def _closely(picture):
-    return _webp(picture, quality=90, method=2)
-
-
-def _preview(picture, side=PREVIEW_SIDE):
-    """A picture made smaller, so that the longer side is `side` pixels long."""
-    image = Image.fromarray(picture)
-    image.thumbnail((side, side), Image.Resampling.BOX)
-    return np.asarray(image)
-
-
-def compress(pictures, budget):
-    """Packs pictures of one size: without loss where that fits, else with little, else smaller.
+def exact_files(pictures, budget):
+    """Packs pictures without loss, where that fits.
 
     Args:
-        pictures: list of uint8 (H, W) or (H, W, 3).
-        budget: bytes for all of them. Previews may take more.
+        pictures: list of uint8 (H, W) or (H, W, 3), all of one size.
+        budget: bytes for all of them.
 
     Returns:
-        List of the bytes of WebP files, and whether they are exact.
+        List of the bytes of WebP files; `None` where they would take more.
     """
-    if max(pictures[0].shape[:2]) <= LONGEST_SIDE:
-        if sum(picture.size for picture in pictures) * LOSSLESS_SHARE <= budget:
-            files = list(map(_exactly, pictures))
-            if sum(map(len, files)) <= budget:
-                return files, True
-        files = list(map(_closely, pictures))
-        if sum(map(len, files)) <= budget:
-            return files, False
-    return [_closely(_preview(picture)) for picture in pictures], False
+    is_hopeless = sum(picture.size for picture in pictures) * LOSSLESS_SHARE > budget
+    if is_hopeless or max(pictures[0].shape[:2]) > LONGEST_SIDE:
+        return None
+    files = list(map(_exactly, pictures))
+    return files if sum(map(len, files)) <= budget else None
+
+
+def previews(pictures, budget):
+    """Packs pictures with little loss, and reduced to what the budget is enough for.
+
+    Args, Returns:
+        As for `exact_files`; the files may take a little more than the budget.
+    """
+    height, width = pictures[0].shape[:2]
+    pixels = max(SMALLEST_PREVIEW, budget / (len(pictures) * PREVIEW_BYTES))
+    factor = min(1, (pixels / (height * width)) ** 0.5, LONGEST_SIDE / max(height, width))
+    size = [max(1, round(factor * side)) for side in (width, height)]
+    resized = (Image.fromarray(p).resize(size, Image.Resampling.BOX) for p in pictures)
+    return [_webp(np.asarray(picture), quality=90, method=2) for picture in resized]
 
 
 def _address(file):
@@ -103,12 +103,13 @@ class Page:
         height, width = original.shape[:2]
         errors = {name: figures.error_map(original, views[name]) for name in scores}
         pictures = [*views.values(), *errors.values()]
-        files, is_exact = compress(pictures, self._budget)
-        box, crop = restored.box, None
+        box, crop, files = restored.box, None, exact_files(pictures, self._budget)
+        is_exact = files is not None
         if not is_exact:
             box = left, top, size_x, size_y = _crop_place(box, width, height)
-            inside = [p[top : top + size_y, left : left + size_x] for p in pictures]
-            crop = {"box": box, **_stored(views, errors, map(_exactly, inside))}
+            inside = [_exactly(p[top : top + size_y, left : left + size_x]) for p in pictures]
+            crop = {"box": box, **_stored(views, errors, inside)}
+            files = previews(pictures, self._budget - sum(map(len, inside)))
         self._pictures.append({**_stored(views, errors, files), "crop": crop})
         bicubic = scores[BICUBIC]["psnr"]
         thumbnail = Image.fromarray(original).convert("RGB")

@@ -4,14 +4,17 @@ import math
 
 from superres.runtime.backend import keras
 
-# Operations and layers that make each output pixel from the input pixel of the same place.
+# Layers, and beside them operations, that make each output pixel from the input pixel of the same
+# place. The layers, and the two others that `receptive_radius` knows, may be in weights files.
 # fmt: off
-POINTWISE = {
-    "Activation", "Add", "Average", "BatchNormalization", "Cast", "Clip", "Concatenate",
-    "Dropout", "ELU", "Identity", "LeakyReLU", "Maximum", "Minimum", "Multiply", "PReLU",
-    "ReLU", "Relu", "Rescaling", "Subtract",
+POINTWISE_LAYERS = {
+    "Activation", "Add", "Average", "BatchNormalization", "Concatenate", "Dropout", "ELU",
+    "Identity", "LeakyReLU", "Maximum", "Minimum", "Multiply", "PReLU", "ReLU", "Rescaling",
+    "Subtract",
 }
 # fmt: on
+POINTWISE = POINTWISE_LAYERS | {"Cast", "Clip", "Relu"}
+LAYERS = POINTWISE_LAYERS | {"Conv2D", "InputLayer"}
 ITEM_BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
 # Memory that the kernels take beside the feature maps themselves (copies in another layout
 # and the like), as a factor; measured under TensorFlow on a CPU.

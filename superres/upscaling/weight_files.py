@@ -12,22 +12,13 @@ import numpy as np
 
 from superres.runtime.backend import keras
 from superres.runtime.files import replacing
+from superres.upscaling.graph import LAYERS
 
 # What a `.keras` file is made of, and how many bytes of each are read.
 MEMBERS = {"metadata.json": 2**20, "config.json": 2**26, "model.weights.h5": 2**32}
 MOST_NESTED = 16
 # Classes that a network may be made of, by module. Keras has others that load code
 # (Lambda, TorchModuleWrapper, TFSMLayer), read files (StringLookup) or call functions.
-LAYERS = {
-    *("InputLayer", "Conv2D", "DepthwiseConv2D", "SeparableConv2D", "Conv2DTranspose", "Dense"),
-    *("EinsumDense", "Activation", "ReLU", "LeakyReLU", "PReLU", "ELU", "Softmax", "Dropout"),
-    *("SpatialDropout2D", "Identity", "Rescaling", "BatchNormalization", "LayerNormalization"),
-    *("GroupNormalization", "RMSNormalization", "UnitNormalization", "Add", "Subtract"),
-    *("Multiply", "Average", "Maximum", "Minimum", "Concatenate", "Dot", "Reshape", "Permute"),
-    *("Flatten", "ZeroPadding2D", "Cropping2D", "UpSampling2D", "AveragePooling2D"),
-    *("MaxPooling2D", "GlobalAveragePooling2D", "GlobalMaxPooling2D", "MultiHeadAttention"),
-    "Attention",
-}
 MODELS = {"Functional", "Sequential"}
 HARMLESS = {
     "keras": {*MODELS, "DTypePolicy"},

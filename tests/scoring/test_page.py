@@ -15,7 +15,7 @@ from PIL import Image
 from superres.images.resize import upscale_nearest
 from superres.scoring import figures, metrics, results, testsets
 from superres.scoring import page as page_module
-from superres.scoring.page import Page, compress
+from superres.scoring.page import Page, exact_files, previews
 from superres.scoring.restore import Restored
 from support import smooth_picture
 
@@ -32,28 +32,22 @@ def opened(file):
 
 def test_pictures_stay_exact_where_that_fits():
     pictures = [smooth_picture(40, 60), smooth_picture(40, 60, 1)[..., 0]]
-    files, is_exact = compress(pictures, 100_000)
-    assert is_exact
+    files = exact_files(pictures, 100_000)
     np.testing.assert_array_equal(opened(files[0]), pictures[0])
     np.testing.assert_array_equal(opened(files[1])[..., 0], pictures[1])
+    assert exact_files(pictures, sum(map(len, files))) == files
+    assert exact_files(pictures, sum(map(len, files)) - 1) is None
+    assert exact_files([smooth_picture(40, 20_000)], 10_000_000) is None
 
 
-def test_pictures_that_take_too_much_lose_a_little_and_then_become_smaller():
-    pictures = [noise(800, 1600), noise(800, 1600, seed=1)]
-    sizes = {}
-    for budget in 6_000_000, 1_000_000:
-        files, is_exact = compress(pictures, budget)
-        assert not is_exact
-        sizes[budget] = opened(files[0]).shape, sum(map(len, files))
-    assert sizes[6_000_000][0] == (800, 1600, 3)
-    assert sizes[1_000_000][0] == (512, 1024, 3)
-    assert sizes[6_000_000][1] <= 6_000_000
+def test_previews_are_as_large_as_the_budget_allows():
+    pictures = [smooth_picture(800, 1600), smooth_picture(800, 1600, seed=1)]
+    shapes = [opened(previews(pictures, budget)[0]).shape for budget in (10**6, 160_000, 1000)]
+    assert shapes == [(800, 1600, 3), (400, 800, 3), (141, 283, 3)]
 
 
 def test_picture_that_is_too_long_for_webp_is_reduced():
-    files, is_exact = compress([smooth_picture(40, 20_000)], 10_000_000)
-    assert not is_exact
-    assert opened(files[0]).shape[1] == 1024
+    assert opened(previews([smooth_picture(40, 20_000)], 10_000_000)[0]).shape == (33, 16_383, 3)
 
 
 def views_of(original, shift=3):

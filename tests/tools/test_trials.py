@@ -18,8 +18,8 @@ def test_mutants():
 
 
 def test_page(tmp_path, monkeypatch):
-    monkeypatch.setattr(page, "BUDGET", 400_000)
-    assert trials.try_page(tmp_path / "report.html", 4, 500) < 600_000
+    monkeypatch.setattr(page, "BUDGET", 2_000_000)
+    assert trials.try_page(tmp_path / "report.html", 4, 500) < 4_000_000
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs SIGKILL")
