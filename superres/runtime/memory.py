@@ -8,6 +8,8 @@ import psutil
 from superres.runtime import backend
 from superres.runtime.backend import keras
 
+# Where Linux says which control group (of version 2) this process is in, and where the groups are.
+OWN_GROUP, GROUPS = Path("/proc/self/cgroup"), Path("/sys/fs/cgroup")
 GPU_MEMORY = 4 * 2**30  # bytes taken for free where TensorFlow cannot tell
 
 
@@ -17,24 +19,17 @@ def free_memory():
 
 
 def _free_in_groups():
-    """What is left of the memory limits of this process's Linux control groups."""
-    places = Path("/proc/self/cgroup")
-    for line in places.read_text().splitlines() if places.exists() else []:
-        _, kinds, place = line.split(":", 2)
-        if kinds and "memory" not in kinds.split(","):
-            continue
-        # Version 1, or 2, which names no kinds.
-        root = Path("/sys/fs/cgroup/memory" if kinds else "/sys/fs/cgroup")
-        names = ("limit_in_bytes", "usage_in_bytes") if kinds else ("max", "current")
-        cached = "total_inactive_file" if kinds else "inactive_file"  # used, but gives way
-        group = root / place.lstrip("/")
-        for folder in (group, *group.parents):
+    """What is left of the memory limits of this process's control group and of those above."""
+    lines = OWN_GROUP.read_text().splitlines() if OWN_GROUP.exists() else []
+    for place in (line.removeprefix("0::/") for line in lines if line.startswith("0::")):
+        for folder in (GROUPS / place, *(GROUPS / place).parents[: len(Path(place).parts)]):
             with contextlib.suppress(OSError, ValueError, KeyError):  # no limit, or not ours
-                limit, used = (int((folder / f"memory.{name}").read_text()) for name in names)
+                limit, used = (
+                    int((folder / f"memory.{n}").read_text()) for n in ("max", "current")
+                )
                 statistics = dict(text.split() for text in (folder / "memory.stat").open())
-                yield limit - used + int(statistics[cached])
-            if folder == root:
-                break
+                # What is cached of files gives way.
+                yield limit - used + int(statistics["inactive_file"])
 
 
 def free_device_memory():
