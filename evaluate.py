@@ -36,12 +36,14 @@ from superres.scoring.restore import places_of, restore, write_pictures
 from superres.scoring.results import BICUBIC, PREDICTION, Results
 
 # ------------------------------------------------------------------- settings ----
+# files
 FOLDER = "evaluation/original"  # HR pictures or test sets: a folder or picture, or a list
+COMPARE = ""  # folder of another program's pictures, by the same names, or a list of folders
+PICTURES = True  # write the page and the pictures, and not only the tables
+# network
 WEIGHTS = ""  # .keras file, which also says the scale; empty: that of output.py; none: none
 NETWORK = "auto"  # large, small, or auto: large on a GPU, small on a CPU; where WEIGHTS is empty
 SCALE = 0  # 2, 3 or 4; 0: that of the weights
-COMPARE = ""  # folder of another program's pictures, by the same names, or a list of folders
-PICTURES = True  # write the page and the pictures, and not only the tables
 SELF_ENSEMBLE = False  # average over eight flips and turns: a little better, 8 times slower
 PRECISION = "float32"  # or bfloat16, or auto: bfloat16 where the hardware has it
 TILE_SIZE = 0  # LR pixels a side computed at once; 0: by the memory that is free

@@ -15,6 +15,7 @@ from superres.runtime import command, settings
 from superres.runtime.backend import keras
 
 # ------------------------------------------------------------------- settings ----
+# model
 SCALE = 2  # enlargement of height and of width: 2, 3 or 4
 NUM_FILTERS = 128  # channels of every feature map; 64 on weak hardware
 RESIDUAL_BLOCKS = 24  # depth, two convolutions a block; 9 on weak hardware

@@ -20,17 +20,19 @@ from superres.upscaling import batch
 from superres.upscaling.batch import Tally, WriteBehind, output_memory, read_ahead, tiles_in_memory
 
 # ------------------------------------------------------------------- settings ----
+# files
 SOURCE = "inference/original"  # picture, or folder of pictures, searched recursively
 TARGET = "inference/output"  # folder for the enlarged pictures
+OVERWRITE = False  # make pictures again that are in TARGET already
+MAX_MEGAPIXELS = 270  # larger pictures are refused: they may be decompression bombs
+VERBOSE = False  # print size, tiles and extra work of each picture
+# network
 SCALE = 0  # enlargement of height and width: 2, 3 or 4; 0: that of the weights
 NETWORK = "auto"  # large, small, or auto: large on a GPU, small on a CPU; where WEIGHTS is empty
 WEIGHTS = ""  # .keras file, which also says the scale; empty: the one in weights/ for NETWORK
-OVERWRITE = False  # make pictures again that are in TARGET already
 SELF_ENSEMBLE = False  # average over eight flips and turns: a little better, 8 times slower
 PRECISION = "auto"  # float32, bfloat16, or auto: bfloat16 where the hardware has it
 TILE_SIZE = 0  # LR pixels a side computed at once; 0: by the memory that is free
-MAX_MEGAPIXELS = 270  # larger pictures are refused: they may be decompression bombs
-VERBOSE = False  # print size, tiles and extra work of each picture
 # ---------------------------------------------------------------------------------
 
 

@@ -22,35 +22,39 @@ from superres.dataset.folder import DataOptions, open_dataset
 from superres.runtime import backend, command, memory, processes, settings
 from superres.runtime.backend import keras
 from superres.runtime.files import check_writable, remove_leftovers
-from superres.training import checkpoint, growing, resume
+from superres.training import checkpoint, growing, minutes, resume
 from superres.training.log import TrainingLog, digest
 from superres.training.losses import LOSSES, SSIM_WINDOW
 from superres.training.optimizers import OPTIMIZERS
-from superres.training.schedule import epochs_in, learning_rates, warmup_within
+from superres.training.schedule import learning_rates, warmup_within
 from superres.training.trainer import Trainer
 from superres.upscaling import weight_files
 
 # ------------------------------------------------------------------- settings ----
 RECIPE = ""  # small_x2, small_x3, small_x4 or h100: settings that replace these; empty: none
+# data
 DATA = "data"  # folder of HR photographs, searched recursively
 VALIDATION_DATA = ""  # folder of validation pictures; empty: hold out a few of DATA
+VALIDATION_CROP = 512  # side of the centre of a validation picture that is scored, HR pixels
 CACHE = "data/.cache"  # folder for decoded photographs, 3.8 bytes a pixel; empty: none
-NAME = ""  # the weights are written to weights/<NAME>.keras; empty: my_edsr_x<SCALE>
-START_FROM = ""  # .keras file to start from: of another scale, or of a smaller network
 CROP_SIZE = 64  # height and width of a training crop, in HR pixels
 BATCH_SIZE = 8  # crops a step, on all devices together
+# how long
 EPOCHS = 1000  # times STEPS_PER_EPOCH; the learning rate reaches 0 at the end
-DECAY_EPOCHS = 0  # the last ones, in which it falls from its peak; 0: a cosine over all EPOCHS
-MINUTES = 0  # of training: replaces EPOCHS by what the speed of the first steps allows; 0: EPOCHS
 STEPS_PER_EPOCH = 1000  # steps between validations
+MINUTES = 0  # of training: replaces EPOCHS by what the speed of the first steps allows; 0: EPOCHS
+# optimizer
 LOSS = "l1"  # or ssim_l1: 0.84 (1 - SSIM) + 0.16 L1, that of the original work
 OPTIMIZER = "adam"  # or "muon", for which LEARNING_RATE is 2e-3
 LEARNING_RATE = 1e-4  # at its peak; grow it with BATCH_SIZE
 WARMUP_STEPS = 500  # in which the learning rate rises from 0; at most a tenth of all steps
+DECAY_EPOCHS = 0  # the last ones, in which it falls from its peak; 0: a cosine over all EPOCHS
 CLIP_NORM = 1.0  # largest norm of the whole gradient; a bad batch cannot derail the run
 EMA_DECAY = 0.999  # of the averaged weights, which are validated and saved; less at first
-VALIDATION_CROP = 512  # side of the centre of a validation picture that is scored, HR pixels
 PRECISION = "float32"  # or "mixed_bfloat16": faster where the hardware has bfloat16
+# run
+NAME = ""  # the weights are written to weights/<NAME>.keras; empty: my_edsr_x<SCALE>
+START_FROM = ""  # .keras file to start from: of another scale, or of a smaller network
 SEED = 1  # of the first weights and of all crops
 SAVE_MINUTES = 10  # between savings of the state from which an interrupted run goes on
 RESTART = False  # begin anew and overwrite an earlier run of the same NAME
@@ -103,7 +107,6 @@ REPLACED = {
     "from_best": "take another NAME and START_FROM the weights",
     "tensorboard": "weights/<NAME>.csv has all numbers",
 }
-UNTIMED_STEPS, TIMED_SECONDS = 10, 20  # for MINUTES: the first steps, which compile; the rest
 
 
 def validate(chosen):
@@ -158,13 +161,6 @@ def validate(chosen):
         )
 
 
-def what_to_go_on_from(chosen):
-    """The hint for a training that was stopped."""
-    if states := checkpoint.find(WEIGHTS_FOLDER, chosen.name):
-        return f"the same command, without --restart, goes on from {states[0]}"
-    return "nothing was saved to go on from"
-
-
 def check_places(chosen):
     """Checks folders and files before anything takes long.
 
@@ -178,13 +174,8 @@ def check_places(chosen):
             raise ValueError(f"{name} = {folder!r}: no such folder")
     if chosen.start_from:
         weight_files.check(Path(chosen.start_from))
-    weights = WEIGHTS_FOLDER / f"{chosen.name}.keras"
-    states = checkpoint.find(WEIGHTS_FOLDER, chosen.name)
-    if weights.exists() and not states and not chosen.restart:
-        raise ValueError(
-            f"{weights}: is there, but no {chosen.name}.state-*.npz to go on from; take another "
-            "NAME (and START_FROM, to go on from the weights alone), or replace them with --restart"
-        )
+    if not chosen.restart:
+        checkpoint.check_not_lost(WEIGHTS_FOLDER, chosen.name)
     WEIGHTS_FOLDER.mkdir(exist_ok=True)
     remove_leftovers(WEIGHTS_FOLDER)
     check_writable(WEIGHTS_FOLDER)
@@ -207,49 +198,6 @@ def trainer_for(chosen, model):
     )
 
 
-def epochs_of_state(chosen, state):
-    """EPOCHS of a training for MINUTES that goes on: those that it had, or for other MINUTES."""
-    if chosen.minutes == state.settings.get("minutes"):
-        return state.settings["epochs"]
-    seconds = sum(row["seconds"] for row in state.rows[-1:]) + state.epoch["seconds"]
-    return epochs_in(
-        chosen.minutes,
-        chosen.steps_per_epoch,
-        step=state.step,
-        seconds=seconds,
-        step_seconds=seconds / state.step,
-    )
-
-
-def epochs_by_timing(chosen, trainer, data, stop, log):
-    """Takes the first steps, and returns the EPOCHS that follow from how long they took.
-
-    They are a part of the warm-up, in which the learning rate does not depend on EPOCHS yet.
-    """
-    most = min(chosen.warmup_steps, chosen.steps_per_epoch - 1)
-    untimed = min(UNTIMED_STEPS, most // 2)
-    # Several processes have to take the same number of steps.
-    limit = TIMED_SECONDS if processes.index_and_count()[1] == 1 else math.inf
-    first = trainer.fit(data.batches(0, untimed), untimed, stop)
-    rest = trainer.fit(data.batches(untimed, most), most - untimed, stop, limit)
-    for fitted in first, rest:
-        log.count(fitted, 0.0)
-    step_seconds = rest.seconds / rest.steps
-    epochs = epochs_in(
-        chosen.minutes,
-        chosen.steps_per_epoch,
-        step=trainer.step,
-        seconds=2 * first.seconds + rest.seconds,  # with the new schedule it is compiled once more
-        step_seconds=step_seconds,
-    )
-    epochs = processes.all_gather(epochs)[0]
-    print(
-        f"{step_seconds:.3g} seconds a step: EPOCHS = {epochs} of {chosen.steps_per_epoch} steps "
-        f"in {chosen.minutes} minutes"
-    )
-    return epochs
-
-
 def go_on_from(chosen):
     """The state that a training goes on from; `None` where it begins anew.
 
@@ -260,7 +208,7 @@ def go_on_from(chosen):
     if state is None:
         return None
     if chosen.minutes:
-        chosen.epochs = epochs_of_state(chosen, state)
+        chosen.epochs = minutes.epochs_of_state(state, chosen.minutes, chosen.steps_per_epoch)
     before, now = state.settings, vars(chosen)
     changes = resume.compare(path, before, now, silently=FREE_TO_CHANGE, aloud=CHANGED_ALOUD)
     if state.step < chosen.epochs * chosen.steps_per_epoch:
@@ -355,7 +303,15 @@ def train(chosen, stop):
         if state:
             trainer.restore(state.arrays, state.step)
         elif chosen.minutes:
-            chosen.epochs = epochs_by_timing(chosen, trainer, data, stop, log)
+            chosen.epochs = minutes.epochs_by_timing(
+                trainer,
+                data,
+                stop,
+                log,
+                chosen.minutes,
+                chosen.steps_per_epoch,
+                chosen.warmup_steps,
+            )
             timed, trainer = trainer, trainer_for(chosen, model)
             trainer.restore(timed.arrays(), timed.step)
         fit(chosen, stop, trainer, data, log, is_new=state is None, is_first=is_first)
@@ -457,7 +413,7 @@ def work(chosen, stop):
     except FloatingPointError as error:
         raise command.Failed(error) from error
     except KeyboardInterrupt:
-        raise command.Stopped(what_to_go_on_from(chosen)) from None
+        raise command.Stopped(checkpoint.how_to_go_on(WEIGHTS_FOLDER, chosen.name)) from None
     except (command.Failed, ValueError, OSError):
         raise
     except Exception as error:  # each backend has its own kind for this
@@ -466,7 +422,7 @@ def work(chosen, stop):
         reason = " ".join(str(error).split())[:200]
         raise command.Failed(
             f"out of memory ({reason}); lower BATCH_SIZE, CROP_SIZE, NUM_FILTERS or "
-            f"VALIDATION_CROP; {what_to_go_on_from(chosen)}"
+            f"VALIDATION_CROP; {checkpoint.how_to_go_on(WEIGHTS_FOLDER, chosen.name)}"
         ) from error
     return 0
 

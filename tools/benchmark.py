@@ -17,10 +17,10 @@ from typing import NamedTuple
 import numpy as np
 
 import network
-from superres.dataset.crops import Photograph, Pool, cut_batch
+from superres.dataset.crops import CropSampler, Photograph, cut_batch
 from superres.runtime import backend, command, settings
 from superres.runtime.backend import keras
-from superres.runtime.prefetch import Stream
+from superres.runtime.prefetch import Prefetcher
 from superres.training.optimizers import OPTIMIZERS
 from superres.training.trainer import Trainer
 from superres.upscaling import graph
@@ -101,8 +101,8 @@ def noise_stream(scale, batch_size, crop_size):
         )
         for _ in range(8)
     ]
-    pool = Pool(photographs, crop_size)
-    return Stream(lambda step: cut_batch(pool, step, batch_size=batch_size, seed=0))
+    pool = CropSampler(photographs, crop_size)
+    return Prefetcher(lambda step: cut_batch(pool, step, batch_size=batch_size, seed=0))
 
 
 def cutting(stream, batch_size):

@@ -30,7 +30,7 @@ WAYS = (
 )
 
 
-class Pool:
+class CropSampler:
     """Photographs to draw crops from.
 
     Every crop position of all of them is equally likely, so a large photograph gives more
@@ -70,7 +70,7 @@ def cut_batch(pool, step, *, batch_size, seed, part=slice(None)):
     """Random aligned crops, each flipped and turned at random; a function of (seed, step).
 
     Args:
-        pool: `Pool` of photographs.
+        pool: `CropSampler` of photographs.
         step: number of the training step.
         batch_size: crops a step.
         part: which of them to cut: one process of several cuts its own.

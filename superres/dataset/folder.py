@@ -15,7 +15,7 @@ from superres.images.read import picture_size, read_rgb
 from superres.images.resize import crop_to_multiple, downscale
 from superres.runtime import memory
 from superres.runtime.files import find_files
-from superres.runtime.prefetch import Stream, in_order
+from superres.runtime.prefetch import Prefetcher, in_order
 from superres.runtime.terminal import shown
 
 MARGIN = 16  # LR pixels that are reduced with the centre of a picture and thrown away
@@ -162,7 +162,7 @@ class Dataset:
         self.skips = skips
         self.in_turn = source.is_in_turn
         self._source = source
-        self._stream = Stream(make_batch)
+        self._stream = Prefetcher(make_batch)
 
     def batches(self, first, end):
         """Yields pairs of uint8 arrays, LR and HR crops, for the steps from `first` to `end`."""

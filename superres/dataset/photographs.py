@@ -11,7 +11,7 @@ import numpy as np
 from tqdm import tqdm
 
 from superres.dataset.cache import MEMORY_SHARE, decode, filled_cache, pixel_bytes
-from superres.dataset.crops import Pool
+from superres.dataset.crops import CropSampler
 from superres.images.formats import UnreadablePicture
 from superres.runtime.prefetch import in_order
 
@@ -32,10 +32,10 @@ class AllAtOnce:
     def __init__(self, photographs, crop_size, where):
         self.where = where
         self.count = len(photographs)
-        self._pool = Pool(photographs, crop_size)
+        self._pool = CropSampler(photographs, crop_size)
 
     def at(self, step):
-        """The `Pool` for a step."""
+        """The `CropSampler` for a step."""
         return self._pool
 
     def close(self):
@@ -76,7 +76,7 @@ class InTurn:
         self._pool = None
 
     def at(self, step):
-        """The `Pool` for a step.
+        """The `CropSampler` for a step.
 
         Raises:
             ValueError: none of all photographs can be loaded.
@@ -101,7 +101,7 @@ class InTurn:
             there = [self._loading[slot].result() for slot in there]
             there = [photograph for photograph in there if photograph]
             if there:
-                self._first, self._pool = first, Pool(there, self.crop_size)
+                self._first, self._pool = first, CropSampler(there, self.crop_size)
                 return
             if len(self._skipped) == len(self.paths):
                 raise ValueError(f"none of {len(self.paths)} pictures could be decoded")

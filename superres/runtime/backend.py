@@ -57,7 +57,7 @@ def has_gpu():
     return count_gpus() > 0
 
 
-def is_free_of_sizes():
+def supports_dynamic_shapes():
     """Whether one compiled function serves pictures of every size: not so in XLA, so in JAX."""
     return keras.backend.backend() != "jax"
 

@@ -35,7 +35,7 @@ def in_order(function, items, errors=(), ahead=None):
                 result.cancel()
 
 
-class Stream:
+class Prefetcher:
     """Batches in the order of their steps, made by a thread of its own a few steps ahead.
 
     Args:

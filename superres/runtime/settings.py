@@ -1,7 +1,8 @@
 """The settings block of a script, also on its command line.
 
-A script opens with a ruled block of settings, one a line:
+A script opens with a ruled block of settings, one a line, some with a heading above them:
 
+    # data
     BATCH_SIZE = 16  # crops a step
 
 `parse` turns each line into an option of the same name (`--batch-size 16`), with the
@@ -16,8 +17,18 @@ import math
 import sys
 import tokenize
 from pathlib import Path
+from typing import NamedTuple
 
 RULE = "# ----"
+
+
+class Setting(NamedTuple):
+    """A line of a settings block: its comment is the meaning; heading may be empty."""
+
+    name: str
+    value: object
+    meaning: str
+    heading: str
 
 
 def read_block(path):
@@ -27,8 +38,7 @@ def read_block(path):
         path: of the script; the block stands between its first two lines that begin with `RULE`.
 
     Returns:
-        dict of setting name -> its value, and one of setting name -> its comment, in the order
-        of the block.
+        List of `Setting`, in the order of the block.
 
     Raises:
         ValueError: there is no block, a setting in it has no comment, or its value makes no sense.
@@ -39,23 +49,26 @@ def read_block(path):
     if len(rules) < 2:
         raise ValueError(f"{path}: expected settings between two lines that begin with {RULE!r}")
     block = "\n".join(lines[rules[0] + 1 : rules[1]]) + "\n"
-    values, meanings = {}, {}
+    values, meanings, headings = {}, {}, {}
     for node in ast.parse(block).body:
         name, text = node.targets[0].id, ast.unparse(node.value)
         try:  # so that EPOCHS = 20 * 50 can be written; with settings above it, and nothing else
             values[name] = eval(text, {"__builtins__": {}}, values)
         except Exception as error:
             raise ValueError(f"{path.name}: {name} = {text}: {error}") from error
-    name = None
+    name = heading = ""
     for token in tokenize.generate_tokens(io.StringIO(block).readline):
         if token.type == tokenize.NAME and token.start[1] == 0:
             name = token.string
-        elif token.type == tokenize.COMMENT and token.start[1] > 0 and name:
+            headings[name] = heading
+        elif token.type == tokenize.COMMENT and token.start[1] == 0:
+            heading = token.string.lstrip("# ")
+        elif token.type == tokenize.COMMENT and name:
             meanings[name] = token.string.lstrip("# ")
     for name in values:
         if not meanings.get(name):
             raise ValueError(f"{path.name}: {name}: expected a comment on the setting's line")
-    return values, meanings
+    return [Setting(name, value, meanings[name], headings[name]) for name, value in values.items()]
 
 
 class _Parser(argparse.ArgumentParser):
@@ -84,7 +97,6 @@ def parse(scripts, arguments=None, positional=(), several=(), recipes=None, repl
             on the command line.
         recipes: dict of the name of a recipe -> dict of settings, in lower case, with their
             values: the setting RECIPE names one. What is on the command line goes before it.
-
         replaced: dict of settings that are no more -> what replaces them, in words.
 
     Returns:
@@ -101,39 +113,56 @@ def parse(scripts, arguments=None, positional=(), several=(), recipes=None, repl
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    defaults = {}
-    for script in scripts:
-        values, meanings = read_block(script)
-        for name, value in values.items():
-            key = name.lower()
-            defaults[key] = value
-            options = {
-                "dest": key,
-                "default": argparse.SUPPRESS,
-                # argparse formats help texts with %.
-                "help": f"{meanings[name]} (default: {value!r})".replace("%", "%%"),
-            }
-            if isinstance(value, bool):
-                options["action"] = argparse.BooleanOptionalAction
-            elif isinstance(value, int | float):
-                options |= {"type": _number, "metavar": "NUMBER"}
-            else:
-                options |= {"type": str, "metavar": "TEXT"}
-                options |= {"action": "append"} if name in several else {}
-            parser.add_argument("--" + key.replace("_", "-"), **options)
-            if name in positional:
-                count = "*" if name in several else "?"
-                parser.add_argument(
-                    key,
-                    nargs=count,
-                    default=argparse.SUPPRESS,
-                    metavar=name,
-                    help=f"same as --{key}",
-                )
+    found = [setting for script in scripts for setting in read_block(script)]
+    groups = {heading: parser.add_argument_group(heading) for _, _, _, heading in found if heading}
+    for setting in found:
+        _add(groups.get(setting.heading, parser), setting, setting.name in several)
+        if setting.name in positional:
+            parser.add_argument(
+                setting.name.lower(),
+                nargs="*" if setting.name in several else "?",
+                default=argparse.SUPPRESS,
+                metavar=setting.name,
+                help=f"same as --{setting.name.lower()}",
+            )
     arguments = sys.argv[1:] if arguments is None else arguments
+    _check_words(parser, arguments, positional, several, replaced or {})
+    # Options may stand between the positionals; argparse does not allow it beside a --.
+    parse_all = parser.parse_args if "--" in arguments else parser.parse_intermixed_args
+    # A positional and its option share one name, and argparse would let the default of
+    # the one overwrite the value of the other: hence SUPPRESS, and the defaults here.
+    defaults = {setting.name.lower(): setting.value for setting in found}
+    chosen = defaults | vars(parse_all(arguments))
+    if recipes and chosen["recipe"]:
+        check_choice("recipe", chosen["recipe"], tuple(recipes))
+        chosen = defaults | recipes[chosen["recipe"]] | vars(parse_all(arguments))
+    return argparse.Namespace(**chosen)
+
+
+def _add(parser, setting, is_several):
+    """Adds the option of a setting to a parser, or to a group of it."""
+    key = setting.name.lower()
+    options = {
+        "dest": key,
+        "default": argparse.SUPPRESS,
+        # argparse formats help texts with %.
+        "help": f"{setting.meaning} (default: {setting.value!r})".replace("%", "%%"),
+    }
+    if isinstance(setting.value, bool):
+        options["action"] = argparse.BooleanOptionalAction
+    elif isinstance(setting.value, int | float):
+        options |= {"type": _number, "metavar": "NUMBER"}
+    else:
+        options |= {"type": str, "metavar": "TEXT"}
+        options |= {"action": "append"} if is_several else {}
+    parser.add_argument("--" + key.replace("_", "-"), **options)
+
+
+def _check_words(parser, arguments, positional, several, replaced):
+    """Ends the program where a word is a setting of before, or argparse would mistake it."""
     for word in arguments:
         name = word.split("=")[0].removeprefix("--").removeprefix("no-").replace("-", "_")
-        if word.startswith("--") and name in (replaced or {}):
+        if word.startswith("--") and name in replaced:
             parser.error(f"{word}: {name.upper()} is no more; {replaced[name]}")
     lists = {"--" + name.lower() for name in several}
     for word, first, second in zip(arguments, arguments[1:], arguments[2:], strict=False):
@@ -142,15 +171,6 @@ def parse(scripts, arguments=None, positional=(), several=(), recipes=None, repl
                 f"{word} {first} {second}: expected one value after {word}; give another one as "
                 f"{word} {second}, and what is meant for {' or '.join(positional)} before {word}"
             )
-    # Options may stand between the positionals; argparse does not allow it beside a --.
-    parse_all = parser.parse_args if "--" in arguments else parser.parse_intermixed_args
-    # A positional and its option share one name, and argparse would let the default of
-    # the one overwrite the value of the other: hence SUPPRESS, and the defaults here.
-    chosen = defaults | vars(parse_all(arguments))
-    if recipes and chosen["recipe"]:
-        check_choice("recipe", chosen["recipe"], tuple(recipes))
-        chosen = defaults | recipes[chosen["recipe"]] | vars(parse_all(arguments))
-    return argparse.Namespace(**chosen)
 
 
 def check_whole(name, value, minimum):

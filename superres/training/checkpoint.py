@@ -135,6 +135,23 @@ def load_newest(folder, name):
     return None, None
 
 
+def how_to_go_on(folder, name):
+    """What to do after a training was stopped, in words."""
+    if states := find(folder, name):
+        return f"the same command, without --restart, goes on from {states[0]}"
+    return "nothing was saved to go on from"
+
+
+def check_not_lost(folder, name):
+    """Raises ValueError where a training would replace weights that it does not go on from."""
+    weights = Path(folder, f"{name}.keras")
+    if weights.exists() and not find(folder, name):
+        raise ValueError(
+            f"{weights}: is there, but no {name}.state-*.npz to go on from; take another NAME (and "
+            "START_FROM, to go on from the weights alone), or replace them with --restart"
+        )
+
+
 @contextlib.contextmanager
 def claimed(folder, name):
     """Keeps other processes from training the same name at the same time.

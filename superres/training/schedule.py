@@ -1,13 +1,10 @@
-"""How the learning rate goes over the steps of a training, and how many there are."""
-
-import math
+"""How the learning rate goes over the steps of a training."""
 
 from superres.runtime.backend import keras
 
 ops = keras.ops
 
 WARMUP_SHARE = 10  # the learning rate rises over at most a tenth of all steps
-MINUTES_SHARE = 0.95  # of MINUTES for steps; the rest for scoring, saving and what slows it
 
 
 def warmup_within(warmup_steps, total_steps):
@@ -38,23 +35,6 @@ def learning_rates(peak, *, total_steps, warmup_steps, decay_steps):
         decay_steps=total_steps - warmup_steps,
         warmup_target=peak,
         warmup_steps=warmup_steps,
-    )
-
-
-def epochs_in(minutes, steps_per_epoch, *, step, seconds, step_seconds):
-    """How many epochs a training of some minutes has.
-
-    Args:
-        minutes: of the training.
-        steps_per_epoch: of an epoch.
-        step: steps that are done.
-        seconds: that they took.
-        step_seconds: of a step from here on.
-    """
-    left = max(0.0, 60 * MINUTES_SHARE * minutes - seconds)
-    return max(
-        math.ceil(max(step, 1) / steps_per_epoch),
-        int((step + left / step_seconds) / steps_per_epoch + 1e-6),
     )
 
 

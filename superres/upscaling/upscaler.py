@@ -62,7 +62,7 @@ class Upscaler:
         self.precision = precision
         self.self_ensemble = self_ensemble
         self.parameters = model.count_params()
-        self.step = 1 if backend.is_free_of_sizes() else WINDOW_STEP
+        self.step = 1 if backend.supports_dynamic_shapes() else WINDOW_STEP
         self._engines = {}
         self._is_fixed = tile_size > 0
         # LR pixels a side; less once memory ran out.

@@ -3,8 +3,8 @@ import threading
 import numpy as np
 import pytest
 
-from superres.dataset.crops import WAYS, Photograph, Pool, cut_batch
-from superres.runtime.prefetch import Stream
+from superres.dataset.crops import WAYS, CropSampler, Photograph, cut_batch
+from superres.runtime.prefetch import Prefetcher
 
 
 def labelled_photographs(scale):
@@ -18,7 +18,7 @@ def labelled_photographs(scale):
 
 
 def labelled_pool(scale=2):
-    return Pool(labelled_photographs(scale), 8 * scale)
+    return CropSampler(labelled_photographs(scale), 8 * scale)
 
 
 @pytest.mark.parametrize("scale", [2, 3, 4])
@@ -94,7 +94,7 @@ def test_stream_is_in_order_and_passes_errors_on():
             raise RuntimeError("step 12")
         return step
 
-    stream = Stream(make)
+    stream = Prefetcher(make)
     batches = stream.batches(range(7, 20))
     assert [next(batches) for _ in range(5)] == [7, 8, 9, 10, 11]
     with pytest.raises(RuntimeError, match="step 12"):
@@ -110,7 +110,7 @@ def test_stream_makes_batches_ahead_in_a_thread_of_its_own_and_no_more():
         made.append((step, threading.get_ident()))
         return step
 
-    stream = Stream(make, ahead=3)
+    stream = Prefetcher(make, ahead=3)
     batches = stream.batches(range(100))
     assert next(batches) == 0
     assert next(batches) == 1
@@ -121,7 +121,7 @@ def test_stream_makes_batches_ahead_in_a_thread_of_its_own_and_no_more():
 
 def test_stream_counts_what_it_was_waited_for():
     gate = threading.Event()
-    stream = Stream(lambda step: gate.wait(5))
+    stream = Prefetcher(lambda step: gate.wait(5))
     threading.Timer(0.3, gate.set).start()
     assert list(stream.batches(range(3))) == [True] * 3
     assert 0.2 < stream.waited < 4

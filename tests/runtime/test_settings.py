@@ -18,11 +18,12 @@ def test_help_shows_every_setting_with_its_meaning(module, capsys):
         module.main(["--help"])
     assert stop.value.code == 0
     shown = " ".join(capsys.readouterr().out.split())
-    _, names = settings.read_block(module.__file__)
-    assert names
-    for name, meaning in names.items():
-        assert "--" + name.lower().replace("_", "-") in shown
-        assert meaning in shown
+    found = settings.read_block(module.__file__)
+    assert found
+    for setting in found:
+        assert "--" + setting.name.lower().replace("_", "-") in shown
+        assert setting.meaning in shown
+        assert setting.heading in shown
 
 
 def test_train_takes_the_settings_of_the_network_too(capsys):
@@ -99,14 +100,23 @@ def test_setting_that_is_no_more_is_refused_with_what_replaces_it(tmp_path, caps
 
 
 def test_meaning_is_the_whole_comment(tmp_path):
-    values, meanings = settings.read_block(script(tmp_path, BLOCK))
-    assert values == {"COUNT": 6, "FLAG": False}
-    assert meanings == {"COUNT": 'how "many", # in all', "FLAG": "whether"}
+    assert settings.read_block(script(tmp_path, BLOCK)) == [
+        ("COUNT", 6, 'how "many", # in all', ""),
+        ("FLAG", False, "whether", ""),
+    ]
+
+
+def test_headings_are_those_of_the_help(tmp_path, capsys):
+    path = script(tmp_path, BLOCK.replace("FLAG", "# what to do\nFLAG"))
+    assert [setting.heading for setting in settings.read_block(path)] == ["", "what to do"]
+    with pytest.raises(SystemExit):
+        settings.parse([path], ["--help"])
+    assert "what to do:\n  --flag" in capsys.readouterr().out
 
 
 def test_value_may_be_computed_from_those_above(tmp_path):
     text = "# ----\nA = 20 * 50  # a\nB = A // 5  # b\n# ----\n"
-    assert settings.read_block(script(tmp_path, text))[0] == {"A": 1000, "B": 200}
+    assert [setting.value for setting in settings.read_block(script(tmp_path, text))] == [1000, 200]
 
 
 @pytest.mark.parametrize(

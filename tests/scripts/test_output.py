@@ -302,7 +302,7 @@ def test_the_first_line_says_how_it_computes_and_verbose_what_it_costs(
     first, second, *_ = capsys.readouterr().out.splitlines()
     assert first.startswith("small.keras: x2, ")
     assert first.endswith(", float32, self-ensemble, halo 8")
-    if backend.is_free_of_sizes():
+    if backend.supports_dynamic_shapes():
         assert second.endswith("a.png: 17x11, 4 tiles of 8x5, halo 8, extra work 288.2%")
     assert run(*words, "--overwrite", "--precision", "bfloat16") == 0
     assert ", bfloat16, halo 8" in capsys.readouterr().out
@@ -413,7 +413,7 @@ def test_little_memory_makes_smaller_tiles_before_it_refuses(
         patch.setattr(memory, "free_memory", lambda: free)
         patch.setattr(memory, "free_device_memory", lambda: 2**40)
         assert run(*words, "--precision", "float32") == 0
-    if backend.is_free_of_sizes():
+    if backend.supports_dynamic_shapes():
         assert " 56 tiles of " in capsys.readouterr().out
     whole = tmp_path / "whole"
     run(pictures / "a.png", whole, "--weights", small_weights, "--precision", "float32")

@@ -27,7 +27,7 @@ from superres.images.write import write_picture
 from superres.runtime import files, settings
 from superres.runtime.backend import keras
 from superres.scoring import metrics
-from superres.training import checkpoint, log, plots
+from superres.training import checkpoint, log, minutes, plots
 from superres.training.optimizers import OPTIMIZERS
 from superres.training.trainer import Trainer, _Hook
 from superres.upscaling import weight_files
@@ -604,8 +604,10 @@ def test_training_for_some_minutes_is_one_of_the_epochs_that_it_finds(
     photographs, monkeypatch, capsys
 ):
     # On a machine that is busy it might find so few that their warm-up is shortened.
-    epochs = train.epochs_in
-    monkeypatch.setattr(train, "epochs_in", lambda *where, **found: max(5, epochs(*where, **found)))
+    epochs = minutes.epochs_in
+    monkeypatch.setattr(
+        minutes, "epochs_in", lambda *where, **found: max(5, epochs(*where, **found))
+    )
     assert run(minutes=0.1, warmup_steps=2) == 0
     settings_now = json.loads((photographs / "weights/tiny.json").read_text())["settings"]
     assert f"EPOCHS = {settings_now['epochs']} of 5 steps in 0.1 min" in capsys.readouterr().out
@@ -621,11 +623,11 @@ def test_training_for_some_minutes_is_one_of_the_epochs_that_it_finds(
 def test_training_for_some_minutes_keeps_its_schedule_when_it_goes_on(
     photographs, monkeypatch, capsys
 ):
-    monkeypatch.setattr(train, "epochs_in", lambda *_, **__: 4)
+    monkeypatch.setattr(minutes, "epochs_in", lambda *_, **__: 4)
     with monkeypatch.context() as patched:
         at_step(patched, 7, lambda: os.kill(os.getpid(), signal.SIGTERM))
         assert run(minutes=1) == 130
-    monkeypatch.setattr(train, "epochs_in", lambda *_, **__: 6)
+    monkeypatch.setattr(minutes, "epochs_in", lambda *_, **__: 6)
     assert run(minutes=1) == 0
     assert newest_state()[1] == 20
     # Other minutes give another schedule.
@@ -648,9 +650,9 @@ def test_recipe_makes_sense(recipe):
 def test_rehearsal_of_the_recipe_for_a_gpu(photographs, monkeypatch, capsys):
     """The whole way of the shipped weights: stopped, lost but for the weights, scored."""
     write_sharp_pictures()
-    epochs = train.epochs_in  # as they would be, but on a slow machine
+    epochs = minutes.epochs_in  # as they would be, but on a slow machine
     monkeypatch.setattr(
-        train, "epochs_in", lambda *where, **found: max(4, min(6, epochs(*where, **found)))
+        minutes, "epochs_in", lambda *where, **found: max(4, min(6, epochs(*where, **found)))
     )
     options = LEARNING | {"name": "edsr_x2", "steps_per_epoch": 100, "minutes": 0.1}
     line = [word for word in words(**options) if word not in ("--epochs", TINY["--epochs"])]

@@ -1,6 +1,6 @@
 import pytest
 
-from superres.training import schedule
+from superres.training import minutes, schedule
 
 
 def rates(steps, **options):
@@ -37,9 +37,9 @@ def test_runs_of_a_few_steps_have_no_warmup(total_steps):
 def test_epochs_follow_from_minutes():
     def epochs(step, seconds, step_seconds):
         found = {"step": step, "seconds": seconds, "step_seconds": step_seconds}
-        return schedule.epochs_in(10, 100, **found)
+        return minutes.epochs_in(10, 100, **found)
 
-    seconds = 600 * schedule.MINUTES_SHARE
+    seconds = 600 * minutes.MINUTES_SHARE
     assert epochs(0, 0, seconds / 2000) == 20
     assert epochs(1000, seconds / 2, seconds / 2000) == 20
     # Never fewer than are done.

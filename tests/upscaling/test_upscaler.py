@@ -208,7 +208,7 @@ def test_memory_that_is_not_enough_for_one_pixel_ends(monkeypatch):
         upscaler.enlarge(smooth_picture(20, 20))
 
 
-@pytest.mark.skipif(not backend.is_free_of_sizes(), reason="compiles each size of window")
+@pytest.mark.skipif(not backend.supports_dynamic_shapes(), reason="compiles each size of window")
 def test_one_compilation_serves_pictures_of_all_sizes():
     model = small_network()
     traced = []

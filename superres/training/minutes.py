@@ -1,0 +1,74 @@
+"""How many epochs a training of some minutes has."""
+
+import math
+
+from superres.runtime import processes
+
+MINUTES_SHARE = 0.95  # of MINUTES for steps; the rest for scoring, saving and what slows it
+UNTIMED_STEPS, TIMED_SECONDS = 10, 20  # the first steps, which compile; those that are timed
+
+
+def epochs_in(minutes, steps_per_epoch, *, step, seconds, step_seconds):
+    """How many epochs a training of some minutes has.
+
+    Args:
+        minutes: of the training.
+        steps_per_epoch: of an epoch.
+        step: steps that are done.
+        seconds: that they took.
+        step_seconds: of a step from here on.
+    """
+    left = max(0.0, 60 * MINUTES_SHARE * minutes - seconds)
+    return max(
+        math.ceil(max(step, 1) / steps_per_epoch),
+        int((step + left / step_seconds) / steps_per_epoch + 1e-6),
+    )
+
+
+def epochs_of_state(state, minutes, steps_per_epoch):
+    """EPOCHS of a training that goes on: those that it had, or for other MINUTES others.
+
+    Args:
+        state: `checkpoint.State`.
+        minutes, steps_per_epoch: as the settings are now.
+    """
+    if minutes == state.settings.get("minutes"):
+        return state.settings["epochs"]
+    seconds = sum(row["seconds"] for row in state.rows[-1:]) + state.epoch["seconds"]
+    step_seconds = seconds / state.step
+    return epochs_in(
+        minutes, steps_per_epoch, step=state.step, seconds=seconds, step_seconds=step_seconds
+    )
+
+
+def epochs_by_timing(trainer, data, stop, log, minutes, steps_per_epoch, warmup_steps):
+    """Takes the first steps, and returns the EPOCHS that follow from how long they took.
+
+    They are a part of the warm-up, in which the learning rate does not depend on EPOCHS yet.
+
+    Args:
+        trainer: `Trainer`, which has not begun.
+        data: `Dataset`.
+        stop: `threading.Event`, as `Trainer.fit` takes it.
+        log: `TrainingLog`, in which the steps are counted.
+        minutes, steps_per_epoch, warmup_steps: as the settings are.
+    """
+    most = min(warmup_steps, steps_per_epoch - 1)
+    untimed = min(UNTIMED_STEPS, most // 2)
+    # Several processes have to take the same number of steps.
+    limit = TIMED_SECONDS if processes.index_and_count()[1] == 1 else math.inf
+    first = trainer.fit(data.batches(0, untimed), untimed, stop)
+    rest = trainer.fit(data.batches(untimed, most), most - untimed, stop, limit)
+    for fitted in first, rest:
+        log.count(fitted, 0.0)
+    step_seconds = rest.seconds / rest.steps
+    seconds = 2 * first.seconds + rest.seconds  # with the new schedule it is compiled once more
+    epochs = epochs_in(
+        minutes, steps_per_epoch, step=trainer.step, seconds=seconds, step_seconds=step_seconds
+    )
+    epochs = processes.all_gather(epochs)[0]
+    print(
+        f"{step_seconds:.3g} seconds a step: EPOCHS = {epochs} of {steps_per_epoch} steps in "
+        f"{minutes} minutes"
+    )
+    return epochs
