@@ -18,7 +18,8 @@ from tqdm import tqdm
 
 import network
 import utils
-from superres.dataset.folder import DataOptions, open_dataset
+from superres.dataset.folder import open_dataset
+from superres.dataset.options import DataOptions
 from superres.runtime import backend, command, memory, processes, settings
 from superres.runtime.backend import keras
 from superres.runtime.files import check_writable, remove_leftovers

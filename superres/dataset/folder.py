@@ -2,7 +2,6 @@
 
 import math
 import os
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -123,30 +122,6 @@ def hold_out(paths, scale, crop, skips, before=()):
     return held_out, [path for path in paths if path not in unusable]
 
 
-@dataclass(frozen=True)
-class DataOptions:
-    """What pictures a training uses, and how: as the settings of the same names.
-
-    Attributes:
-        data, validation_data: folders, searched recursively; the second may be empty.
-        cache: folder for decoded photographs; empty: none.
-        scale: reduction of the LR pictures.
-        crop_size: side of a crop, HR pixels.
-        batch_size: crops a step, of all processes together.
-        validation_crop: side of the centre of a validation picture that is scored, HR pixels.
-        seed: of all crops.
-    """
-
-    data: str
-    validation_data: str
-    cache: str
-    scale: int
-    crop_size: int
-    batch_size: int
-    validation_crop: int
-    seed: int
-
-
 class Dataset:
     """Photographs to train on, and some to validate on.
 
@@ -201,15 +176,7 @@ def open_dataset(options, *, held_out=(), in_turn=None, step=0, part=slice(None)
     skips = Skips()
     sizes, validation = _choose(options, skips, held_out)
     source = open_photographs(
-        sizes,
-        source=options.data,
-        scale=options.scale,
-        crop_size=options.crop_size,
-        seed=options.seed,
-        cache=options.cache,
-        free_memory=memory.free_memory(),
-        on_skip=skips,
-        in_turn=in_turn,
+        sizes, options, free_memory=memory.free_memory(), on_skip=skips, in_turn=in_turn
     )
     source.at(step)  # which fails where not one can be decoded
     print(f"{source.count} photographs, {source.where}; {len(validation)} to validate; {skips}")

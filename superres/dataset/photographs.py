@@ -145,9 +145,7 @@ def _into_memory(paths, scale):
     return photographs, skipped
 
 
-def open_photographs(
-    sizes, *, source, scale, crop_size, seed, cache, free_memory, on_skip, in_turn=None
-):
+def open_photographs(sizes, options, *, free_memory, on_skip, in_turn=None):
     """Makes photographs ready to be cut.
 
     A few are decoded into memory. More are decoded once into a file, from which the next start
@@ -158,11 +156,7 @@ def open_photographs(
 
     Args:
         sizes: dict of path -> (height, width), as `survey` returns it.
-        source: the folder that they are from.
-        scale: reduction of the LR pictures.
-        crop_size: side of a crop, HR pixels.
-        seed: of the order in which they come in turn.
-        cache: folder of the file; empty: no such file.
+        options: `DataOptions`.
         free_memory: bytes.
         on_skip: called with the path and the reason of each file that cannot be decoded.
         in_turn: whether they come in turn, as a training that goes on has to have it;
@@ -175,18 +169,22 @@ def open_photographs(
     Raises:
         ValueError: there is not one that can be decoded.
     """
+    scale = options.scale
     needed = sum(pixel_bytes(size, scale) for size in sizes.values())
-    if in_turn is None:
-        in_turn = needed > MEMORY_SHARE * free_memory
+    is_too_much = needed > MEMORY_SHARE * free_memory
+    in_turn = is_too_much if in_turn is None else in_turn
     file, skipped = None, {}
-    if cache and needed > SMALL_BYTES:
+    if options.cache and needed > SMALL_BYTES:
         try:
-            file, skipped = filled_cache(cache, source, sizes, scale)
+            file, skipped = filled_cache(options.cache, options.data, sizes, scale)
         except OSError as error:
-            print(f"decoded photographs are not kept in {cache}: {error.strerror or error}")
-    if not in_turn and not file and needed > MEMORY_SHARE * free_memory:
+            print(f"decoded photographs are not kept in {options.cache}: {error.strerror or error}")
+    if not in_turn and not file and is_too_much:
         print("not enough memory to go on as before: photographs come in turn, with other crops")
         in_turn = True
+    if not file and not in_turn:
+        where = "in memory"
+        photographs, skipped = _into_memory(list(sizes), scale)
     for path, reason in skipped.items():
         on_skip(path, reason)
     if in_turn:
@@ -194,8 +192,8 @@ def open_photographs(
         return InTurn(
             list(sizes),
             file.load if file else lambda path: decode(path, scale),
-            crop_size=crop_size,
-            seed=seed,
+            crop_size=options.crop_size,
+            seed=options.seed,
             resident=max(1, min(MOST_RESIDENT, len(sizes), RESIDENT_BYTES // largest)),
             on_skip=on_skip,
             where=f"loaded from {file.pixels}" if file else "decoded",
@@ -204,11 +202,6 @@ def open_photographs(
     if file:
         where = f"in {file.pixels}"
         photographs = list(filter(None, map(file.view, sizes)))
-    else:
-        where = "in memory"
-        photographs, skipped = _into_memory(list(sizes), scale)
-        for path, reason in skipped.items():
-            on_skip(path, reason)
     if not photographs:
         raise ValueError(f"none of {len(sizes)} pictures could be decoded")
-    return AllAtOnce(photographs, crop_size, where)
+    return AllAtOnce(photographs, options.crop_size, where)

@@ -5,6 +5,7 @@ import os
 import queue
 import shutil
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from superres.dataset import cache, photographs
 from superres.dataset.cache import decode, pixel_bytes
 from superres.dataset.crops import cut_batch
 from superres.dataset.folder import decode_centre, survey
+from superres.dataset.options import DataOptions
 from superres.dataset.photographs import LOADED_AHEAD, open_photographs
 from superres.images import read
 from superres.images.formats import UnreadablePicture, find_pictures
@@ -47,16 +49,23 @@ def skipped():
 
 def open_all(folder, skipped, **changed):
     sizes, _ = survey(find_pictures(folder), 16)
-    options = {
-        "source": folder,
-        "scale": 2,
-        "crop_size": 16,
-        "seed": 1,
-        "cache": "",
-        "free_memory": 2**30,
-        "on_skip": lambda path, reason: skipped.append((path.name, reason)),
-    }
-    return open_photographs(sizes, **options | changed)
+    how = {key: changed.pop(key) for key in ("free_memory", "in_turn") if key in changed}
+    options = DataOptions(
+        data=folder,
+        validation_data="",
+        cache="",
+        scale=2,
+        crop_size=16,
+        batch_size=8,
+        validation_crop=16,
+        seed=1,
+    )
+    return open_photographs(
+        sizes,
+        replace(options, **changed),
+        on_skip=lambda path, reason: skipped.append((path.name, reason)),
+        **{"free_memory": 2**30} | how,
+    )
 
 
 def batches(source, steps=range(3)):

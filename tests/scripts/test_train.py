@@ -19,7 +19,8 @@ import utils
 from superres.dataset import folder
 from superres.dataset import photographs as photographs_module
 from superres.dataset.crops import Photograph
-from superres.dataset.folder import DataOptions, Skips, hold_out, open_dataset
+from superres.dataset.folder import Skips, hold_out, open_dataset
+from superres.dataset.options import DataOptions
 from superres.images import write
 from superres.images.read import read_rgb
 from superres.images.resize import downscale
