@@ -41,7 +41,7 @@ FOLDER = "evaluation/original"  # HR pictures or test sets: a folder or picture,
 COMPARE = ""  # folder of another program's pictures, by the same names, or a list of folders
 PICTURES = True  # write the page and the pictures, and not only the tables
 # network
-WEIGHTS = ""  # .keras file, which also says the scale; empty: that of output.py; none: none
+WEIGHTS = ""  # .keras file, which also says the scale; empty: as output.py chooses; or "none"
 NETWORK = "auto"  # large, small, or auto: large on a GPU, small on a CPU; where WEIGHTS is empty
 SCALE = 0  # 2, 3 or 4; 0: that of the weights
 SELF_ENSEMBLE = False  # average over eight flips and turns: a little better, 8 times slower
@@ -55,7 +55,7 @@ NO_WEIGHTS = "none"
 MOST_LINES = 40  # pictures, or notes, up to which each is printed
 
 
-def load_chosen(chosen):
+def load_network(chosen):
     """Loads the network that the settings say, if any.
 
     Returns:
@@ -142,7 +142,7 @@ def score(test_sets, scale, enlarge=None, compared=None, on_restored=None, stop=
         try:
             if on_restored:
                 on_restored(test_set, pair, restored)
-        except (ValueError, OSError) as error:  # its name, or its shape
+        except (ValueError, OSError) as error:  # its name or its sides are too long for a file
             results.refused[pair.hr] = f"scored, but not all of its pictures were written: {error}"
     return results
 
@@ -191,7 +191,7 @@ def evaluate(chosen, stop):
     compare = settings.check_texts("compare", chosen.compare, may_be_empty=True)
     settings.check_flag("pictures", chosen.pictures)
     utils.check_network(chosen)
-    weights, upscaler, scale, first_line = load_chosen(chosen)
+    weights, upscaler, scale, first_line = load_network(chosen)
     test_sets = testsets.find_all(folders, scale, skip=WRITTEN)
     compared = find_compared(compare, test_sets, scale)
     if chosen.pictures:
@@ -200,8 +200,8 @@ def evaluate(chosen, stop):
     check_writable(RESULTS)
     print(first_line)
     for one in test_sets:
-        place = f"{len(one.pairs)} pictures in {shown(one.folder)}"
-        print(f"{printable(one.name)}: {place} ({one.layout})", flush=True)
+        found = f"{len(one.pairs)} pictures in {shown(one.folder)}"
+        print(f"{printable(one.name)}: {found} ({one.layout})", flush=True)
     count, places, page = sum(len(one.pairs) for one in test_sets), places_of(test_sets), None
     if chosen.pictures:
         page = Page(count, PREDICTION if upscaler else next(iter(compared), BICUBIC))

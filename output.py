@@ -61,8 +61,9 @@ def enlarge_picture(upscaler, job, picture, metadata, tally, writer, is_verbose)
     check_storable(job.target, shape, picture.dtype)
     needed = output_memory(job.target, shape, picture.dtype)
     tiles = tiles_in_memory(upscaler, picture, needed, writer.wait)
-    name, (top, bottom), (left, right) = shown(job.source), tiles.rows()[0], tiles.columns()[0]
+    name = shown(job.source)
     if is_verbose:
+        (top, bottom), (left, right) = tiles.rows()[0], tiles.columns()[0]
         tally.bar.write(
             f"{name}: {width}x{height}, {len(tiles)} tiles of {right - left}x{bottom - top}, halo "
             f"{tiles.halo}, extra work {tiles.extra_work:.1%}",
@@ -99,7 +100,7 @@ def enlarge(chosen, stop):
                     if tally.ended:
                         break
         finally:
-            bar.close()
+            bar.close()  # or its last line would stand behind the report
             tally.report(chosen.target)
     return 1 if tally.refused else 0
 

@@ -10,6 +10,8 @@ start. 130: stopped by Ctrl-C or SIGTERM, and saved.
 """
 
 import contextlib
+import dataclasses
+import inspect
 import math
 import sys
 from pathlib import Path
@@ -61,7 +63,7 @@ SAVE_MINUTES = 10  # between savings of the state from which an interrupted run 
 RESTART = False  # begin anew and overwrite an earlier run of the same NAME
 # ---------------------------------------------------------------------------------
 
-# Settings that made the weights in weights/, beside those above.
+# Settings beside those above; docs/weights.md tells which made the weights in weights/.
 _SMALL = {
     "num_filters": 64,
     "residual_blocks": 9,
@@ -113,7 +115,7 @@ REPLACED = {
 def validate(chosen):
     """Raises ValueError at the first setting of training whose value makes no sense.
 
-    Those of the network are `network.edsr`'s to check.
+    `network.edsr` checks those of the network.
     """
     for name in ("crop_size", "batch_size", "epochs", "steps_per_epoch", "validation_crop"):
         settings.check_whole(name, getattr(chosen, name), 1)
@@ -249,7 +251,7 @@ def save(chosen, trainer, log, data, is_new):
 
 
 def train(chosen, stop):
-    """Trains as the settings say; writes weights/<NAME>.keras, .json, .csv, .png and states.
+    """Trains as the settings say; writes weights/<NAME>.keras, files beside it, and states.
 
     Args:
         chosen: namespace of all settings of `network.py` and `train.py`, in lower case.
@@ -329,7 +331,7 @@ def open_data(chosen, state):
     """The `Dataset` of the settings, as it was where a training goes on."""
     process, process_count = processes.index_and_count()
     share = chosen.batch_size // process_count  # of each step, that this process cuts
-    names = DataOptions.__dataclass_fields__
+    names = [field.name for field in dataclasses.fields(DataOptions)]
     return open_dataset(
         DataOptions(**{name: getattr(chosen, name) for name in names}),
         held_out=state.held_out if state else (),
@@ -341,8 +343,7 @@ def open_data(chosen, state):
 
 def build_networks(chosen, held):
     """The network that is scored, in float32, and the one that is trained, on all devices."""
-    names = ("scale", "num_filters", "residual_blocks", "residual_scaling", "global_skip")
-    shape = {name: getattr(chosen, name) for name in names}
+    shape = {name: getattr(chosen, name) for name in inspect.signature(network.edsr).parameters}
     scored = network.edsr(**shape)
     held.enter_context(processes.over_all_devices(chosen.batch_size))
     keras.config.set_dtype_policy(chosen.precision)
@@ -362,7 +363,7 @@ def fit(chosen, stop, trainer, data, log, is_new, is_first):
     warmup_steps = warmup_within(chosen.warmup_steps, total_steps)
     if warmup_steps < chosen.warmup_steps:
         print(
-            f"WARMUP_STEPS = {chosen.warmup_steps}: {warmup_steps}, a tenth of all "
+            f"WARMUP_STEPS = {chosen.warmup_steps}: takes {warmup_steps}, a tenth of the "
             f"{total_steps:,} steps"
         )
     bar = tqdm(

@@ -65,7 +65,7 @@ def check_storable(path, shape, dtype):
 
     Args:
         path: file with one of the endings of `WRITE_OPTIONS`.
-        shape, dtype: of the picture, as `read` returns it.
+        shape, dtype: of the picture, as `read_picture` returns it.
 
     Raises:
         ValueError: it cannot, with the reason.

@@ -4,7 +4,7 @@ import numpy as np
 
 
 def to_8bit(pixels):
-    """Pixels as `read` returns them as uint8, (H, W) or (H, W, 3): rounded, without alpha."""
+    """What `read_picture` returns as uint8, (H, W) or (H, W, 3): rounded, without alpha."""
     if pixels.dtype == np.uint16:
         pixels = to_pixels(to_network(pixels))
     if pixels.ndim == 3 and pixels.shape[2] == 2:

@@ -15,7 +15,7 @@ from PIL import Image, ImageCms, PngImagePlugin, TiffImagePlugin, UnidentifiedIm
 from superres.images.formats import FORMATS, MAX_PIXELS, PNG_COLOURS, UnreadablePicture
 from superres.images.pixels import to_8bit
 
-# The libraries' own words about files, of which `read` says itself what matters.
+# The libraries' own words about files, of which `read_picture` says itself what matters.
 warnings.filterwarnings("ignore", module=r"PIL\.")
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 # Bytes a pixel while a picture is decoded: the decoder's copy, ours, and one in between.
@@ -50,7 +50,7 @@ def read_picture(path, max_pixels=MAX_PIXELS, max_bytes=math.inf):
     Returns:
         The pixels: uint8 (or uint16 from a 16-bit PNG or TIFF), (H, W) grey, (H, W, 2)
         grey and alpha, (H, W, 3) RGB or (H, W, 4) RGB and alpha.
-        What must go back into the output: a dict that `write` takes, with what there is of
+        What must go back into the output: a dict that `write_picture` takes, with what there is of
         `icc_profile` and `exif` (bytes), `dpi` (pair of numbers), of a PNG `srgb`, `gamma`,
         `chromaticity` (what Pillow makes of its chunks) and `cicp` (bytes), `lossless` (True
         for such a WebP), and `lost` (list of texts: what of the file is neither in the
@@ -106,7 +106,7 @@ def _check_pixel_count(file, max_pixels):
 
 
 def _read_open(file, path, max_pixels, max_bytes):
-    """`read` for a file that Pillow has opened but not decoded."""
+    """`read_picture` for a file that Pillow has opened but not decoded."""
     _check_pixel_count(file, max_pixels)
     raw_modes = " ".join(str(tile.args) for tile in file.tile)  # gone once it is decoded
     is_deep = _is_deep(file, raw_modes)
@@ -228,7 +228,7 @@ def _take_exif(file, metadata):
 
 
 def _read_shallow(file, metadata, raw_modes):
-    """Pixels of an open 8-bit file as `read` returns them; may change its colour profile."""
+    """Pixels of an open 8-bit file, as those of `read_picture`; may change its colour profile."""
     if file.mode in ("F", "I"):
         raise UnreadablePicture(f"32 bits a channel (mode {file.mode}): expected 8 or 16")
     if file.mode == "CMYK" and metadata["icc_profile"]:
@@ -258,7 +258,7 @@ def _read_shallow(file, metadata, raw_modes):
 
 
 def _read_deep(file, path, raw_modes):
-    """Pixels of a 16-bit PNG or TIFF file as `read` returns them, turned only if a TIFF.
+    """Pixels of a 16-bit PNG or TIFF file as `read_picture` returns them, turned only if a TIFF.
 
     Pillow would silently cut them to 8 bits, so OpenCV reads them. But OpenCV takes a
     damaged file for a whole one, so Pillow decodes it first, and raises what there is.

@@ -27,8 +27,8 @@ def write_picture(path, picture, metadata):
 
     Args:
         path: file with one of the endings of `WRITE_OPTIONS`, in an existing folder.
-        picture: array as `read` returns it.
-        metadata: as `read` returns it.
+        picture: array as `read_picture` returns it.
+        metadata: as `read_picture` returns it.
 
     Raises:
         ValueError: the format cannot hold such a picture.
@@ -38,7 +38,7 @@ def write_picture(path, picture, metadata):
 
 
 def write_bands(path, bands, shape, dtype, metadata):
-    """As `write`, but takes the picture in bands from top to bottom.
+    """As `write_picture`, but takes the picture in bands from top to bottom.
 
     PNG and TIFF are written band by band, so that the picture is never in memory as a
     whole; for the other formats Pillow holds it once.

@@ -111,7 +111,7 @@ def find_compared(folders, test_sets, scale):
     """Other programs' pictures.
 
     Returns:
-        dict of a program's name -> dict of a test set's name -> what `testsets.find_results`
+        dict of a program's name -> dict of a test set's name -> what `find_results`
         returns.
 
     Raises:

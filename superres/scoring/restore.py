@@ -24,8 +24,8 @@ class Restored:
         left_out: dict of path -> why another program's picture was left out.
         box: left, top, width and height of where the prediction, or the first of the others,
             gains most.
-        is_bicubic: whether the LR picture, where it is given, is what MATLAB's bicubic makes of
-            the original; `None` where it is not.
+        is_bicubic: whether a given LR picture is what MATLAB's bicubic makes of the original;
+            `None` where it was made here.
     """
 
     views: dict

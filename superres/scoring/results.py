@@ -7,7 +7,7 @@ from collections import Counter
 
 import numpy as np
 
-from superres.scoring.published import COUNTS, published
+from superres.scoring.published import picture_count, published
 
 KEYS = ("psnr", "ssim", "rgb_psnr")
 # Views of a picture; those of other programs bear the names of their folders.
@@ -108,7 +108,8 @@ class Results:
         given = [row["is_bicubic"] for row in rows if row["is_bicubic"] is not None]
         mean = means(rows, [NEAREST, *self.methods])
         # Else it would be compared with scores of other pictures.
-        is_whole = len(rows) == len(test_set.pairs) == COUNTS.get(test_set.known) and all(given)
+        count = picture_count(test_set.known)
+        is_whole = len(rows) == len(test_set.pairs) == count and all(given)
         there = published(test_set.known, self.scale, mean[BICUBIC]) if is_whole else {}
         lacking = {m: sum(m not in row["scores"] for row in rows) for m in self.methods}
         refused = self._failed[test_set.name]

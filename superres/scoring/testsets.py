@@ -263,7 +263,7 @@ def of_pictures(paths):
 
 
 def read_noted(path, notes, what):
-    """Pixels as `utils.read_8bit` gives them; what was changed is added to the list `notes`."""
+    """Pixels as `read_8bit` gives them; what was changed is added to the list `notes`."""
     pixels, _ = read_picture(path)
     if pixels.dtype == np.uint16:
         notes.append(f"{what} of 16 bits, rounded to 8")
@@ -310,10 +310,7 @@ def read_pair(pair, scale):
     if pair.lr is None:
         return hr, downscale(hr, scale), notes
     if not pair.lr.is_file():
-        raise ValueError(
-            f"its LR picture is missing: expected {pair.lr}, or with x{scale} or _x{scale} behind "
-            "its name"
-        )
+        raise ValueError(f"its LR picture is missing: expected {pair.lr}")
     lr = in_colours_of(read_noted(pair.lr, notes, "LR"), hr, notes, "LR")
     expected = (hr.shape[0] // scale, hr.shape[1] // scale)
     if lr.shape[:2] != expected:

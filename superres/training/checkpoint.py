@@ -30,7 +30,7 @@ class State:
         settings: dict of all settings, by name in lower case.
         arrays: what `Trainer.arrays` returns.
         rows, epoch, shown: of the `TrainingLog`.
-        held_out: names of the validation pictures that were held out of the training folder.
+        held_out: paths of the validation pictures that were held out of the training folder.
         validation: digest of the validation pictures.
         in_turn: whether photographs come in turn, see `photographs.open_photographs`.
     """

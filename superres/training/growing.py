@@ -15,13 +15,14 @@ import numpy as np
 from superres.upscaling import weight_files
 
 
-class Plan(NamedTuple):
+class Shape(NamedTuple):
     """How a network of `network.edsr` is built, read from its layers.
 
     Attributes:
         filters, blocks: as NUM_FILTERS and RESIDUAL_BLOCKS.
         residual_scaling, global_skip: likewise.
         shuffles: factor of each pixel shuffle, such as (2, 2) for x4.
+        kinds: what its layers are, whichever block they are in.
     """
 
     filters: int
@@ -29,26 +30,33 @@ class Plan(NamedTuple):
     residual_scaling: float
     global_skip: bool
     shuffles: tuple
+    kinds: frozenset
 
 
-def plan_of(layers):
-    """The plan of a network.
+def shape_of(layers):
+    """The shape of a network.
 
     Args:
         layers: dict of its layers by name.
 
     Raises:
-        KeyError: it is none of `network.edsr`.
+        KeyError, AttributeError: it is none of `network.edsr`.
     """
     filters = layers["head"].filters
     upscaling = sorted(name for name in layers if re.fullmatch(r"upscale\d+", name))
-    return Plan(
+    return Shape(
         filters,
         sum(re.fullmatch(r"block\d+_conv1", name) is not None for name in layers),
-        layers["block1_scale"].scale,
+        getattr(layers.get("block1_scale"), "scale", 1.0),
         "global_skip" in layers,
         tuple(isqrt(layers[name].filters // filters) for name in upscaling),
+        frozenset(_kind_of(layer) for layer in layers.values()),
     )
+
+
+def _kind_of(layer):
+    activation = getattr(getattr(layer, "activation", None), "__name__", "")
+    return re.sub(r"\d+", "#", layer.name), type(layer).__name__, activation
 
 
 def start_from(model, path):
@@ -66,12 +74,12 @@ def start_from(model, path):
     """
     ours = {layer.name: layer for layer in model.layers}
     theirs = {layer.name: layer for layer in weight_files.read(path).layers}
-    large = plan_of(ours)
     try:
-        small = plan_of(theirs)
+        large, small = shape_of(ours), shape_of(theirs)
     except (KeyError, AttributeError) as error:
         raise ValueError(
-            f"START_FROM = {str(path)!r}: has no layer {error}; expected a network of network.py"
+            f"START_FROM = {str(path)!r}: has no layer {error}, or the new network has none; "
+            "expected networks of network.py"
         ) from error
     for setting, value, least in (
         ("NUM_FILTERS", large.filters, small.filters),
@@ -86,6 +94,11 @@ def start_from(model, path):
         raise ValueError(
             f"START_FROM = {str(path)!r}: GLOBAL_SKIP = {large.global_skip}: expected "
             f"{small.global_skip}, as it was trained"
+        )
+    if other := sorted(name for name, *_ in large.kinds ^ small.kinds):
+        raise ValueError(
+            f"START_FROM = {str(path)!r}: is of another kind; {', '.join(dict.fromkeys(other))} "
+            "differ (# for numbers)"
         )
     for name, layer in ours.items():
         if not layer.trainable_weights:
@@ -110,19 +123,22 @@ def start_from(model, path):
 
 
 def _widened(large, small, factor):
-    """Kernel and bias `small` within those of a wider convolution.
+    """Weights `small` of a layer within those of a wider one.
 
     Args:
-        large: kernel (3, 3, I, O) at random, and bias (O,).
-        small: kernel (3, 3, i, o), and bias (o,).
+        large: list of arrays whose last axis are the channels: kernels (kh, kw, I, O) at random,
+            biases (O,) and others without input channels.
+        small: those of the narrower layer, (kh, kw, i, o) and (o,).
         factor: of the pixel shuffle behind it, 1 without: channel c of phase p is number
             p * channels + c.
     """
-    (kernel, bias), (small_kernel, small_bias) = large, small
     phases = factor**2
-    wide, narrow = len(bias) // phases, len(small_bias) // phases
-    old = (np.arange(phases)[:, None] * wide + np.arange(narrow)).ravel()
-    kernel[:, :, :, old] = 0
-    kernel[:, :, : small_kernel.shape[2], old] = small_kernel
-    bias[old] = small_bias
-    return [kernel, bias]
+    for wide, narrow in zip(large, small, strict=True):
+        channels, old_channels = wide.shape[-1] // phases, narrow.shape[-1] // phases
+        old = (np.arange(phases)[:, None] * channels + np.arange(old_channels)).ravel()
+        if wide.ndim == 4:
+            wide[..., old] = 0
+            wide[:, :, : narrow.shape[2], old] = narrow
+        else:
+            wide[..., old] = narrow
+    return large

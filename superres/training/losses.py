@@ -9,7 +9,7 @@ SSIM_SHARE = 0.84  # of 1 - SSIM in the mixed loss; the rest is L1
 
 
 def mean_absolute_error(hr, sr):
-    """L1 of uint8 `hr` against float `sr` in [0, 1], both (N, H, W, 3); (N,)."""
+    """L1 of `hr`, from 0 to 255, against `sr`, about from 0 to 1, both (N, H, W, 3); (N,)."""
     hr = keras.ops.cast(hr, "float32") / 255
     return keras.ops.mean(keras.ops.abs(hr - sr), axis=(1, 2, 3))
 
@@ -49,7 +49,7 @@ def ssim(x, y):
 
 
 def ssim_and_absolute_error(hr, sr):
-    """0.84 (1 - SSIM) + 0.16 L1 of uint8 `hr` against float `sr`, both (N, H, W, 3); (N,).
+    """0.84 (1 - SSIM) + 0.16 L1 of `hr` and `sr` as `mean_absolute_error` takes them; (N,).
 
     Zhao et al., "Loss Functions for Image Restoration with Neural Networks", 2017, with SSIM
     of one scale.

@@ -15,9 +15,7 @@ def plot(rows, path):
     loss.plot(steps, [row["loss"] for row in rows], marker=".")
     loss.set(ylabel="training loss")
     psnr.plot(steps, [row["psnr"] for row in rows], marker=".", label="network")
-    # It differs where the validation pictures were changed.
-    bicubic = [row["bicubic_psnr"] for row in rows]
-    psnr.step([0, *steps], [bicubic[0], *bicubic], color="grey", linestyle="--", label="bicubic")
+    psnr.axhline(rows[0]["bicubic_psnr"], color="grey", linestyle="--", label="bicubic")
     psnr.set(ylabel="validation PSNR-Y (dB)")
     psnr.legend()
     rate.plot(steps, [row["learning_rate"] for row in rows], marker=".")

@@ -47,12 +47,14 @@ def compare(path, before, now, *, silently, aloud):
         if name not in silently and (name not in before or before[name] != value)
     ]
     refused = [name for name in changed if name not in aloud]
+    if unknown := [name.upper() for name in refused if name not in before]:
+        raise ValueError(
+            f"{', '.join(unknown)}: {path} was saved before there was such a setting; take another "
+            "NAME, or begin anew with --restart"
+        )
     if refused:
         raise ValueError(
-            "; ".join(
-                f"{name.upper()} = {now[name]!r}: expected {before.get(name, 'no such setting')!r}"
-                for name in refused
-            )
+            "; ".join(f"{n.upper()} = {now[n]!r}: expected {before[n]!r}" for n in refused)
             + f", as in the interrupted run at {path}; set it so, take another NAME, or begin anew "
             "with --restart"
         )

@@ -55,6 +55,8 @@ def receptive_radius(model):
     spans = {id(model.output): (0, scale_of(model) - 1)}
     for operation in reversed(model.operations):
         kind = type(operation).__name__
+        if isinstance(operation, keras.layers.Layer) and kind not in LAYERS:
+            raise _unknown(operation)
         if kind == "InputLayer" or id(operation.output) not in spans:
             continue
         first, last = spans[id(operation.output)]
@@ -73,15 +75,20 @@ def receptive_radius(model):
         elif kind == "DepthToSpace":
             first, last = first // operation.block_size, last // operation.block_size
         elif kind not in POINTWISE:
-            raise ValueError(
-                f"layer {operation.name!r} of kind {kind}: how far it looks is not known, so "
-                "the picture cannot be cut into tiles"
-            )
+            raise _unknown(operation)
         for tensor in _inputs(operation):
             before, after = spans.get(id(tensor), (first, last))
             spans[id(tensor)] = min(before, first), max(after, last)
     first, last = spans[id(model.input)]
     return max(-first, last)
+
+
+def _unknown(operation):
+    kind = type(operation).__name__
+    return ValueError(
+        f"layer {operation.name!r} of kind {kind}: superres/upscaling/graph.py does not know how "
+        "far it looks, so pictures cannot be cut into tiles"
+    )
 
 
 def _feature_maps(model):

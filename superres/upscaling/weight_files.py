@@ -151,7 +151,7 @@ def check(path):
             # How it was trained is not loaded.
             config = {key: config[key] for key in config if key != "compile_config"}
             if found := _forbidden_part(config):
-                raise ValueError(f"it holds {found}, which is not needed to enlarge pictures")
+                raise ValueError(f"it holds {found}, which weights files may not hold")
             weights = archive.read("model.weights.h5")
         with h5py.File(io.BytesIO(weights)) as file:
             # Arrays that are stored in less than their size would fill the memory.

@@ -28,7 +28,7 @@ from superres.images.write import write_picture
 from superres.runtime import files, settings
 from superres.runtime.backend import keras
 from superres.scoring import metrics
-from superres.training import checkpoint, log, minutes, plots
+from superres.training import checkpoint, log, minutes, plots, resume
 from superres.training.optimizers import OPTIMIZERS
 from superres.training.trainer import Trainer, _Hook
 from superres.upscaling import weight_files
@@ -724,7 +724,7 @@ def test_name_follows_from_the_scale(photographs):
 
 def test_warmup_that_is_longer_than_a_tenth_of_the_run_is_shortened(photographs, capsys):
     assert run(warmup_steps=500, epochs=2, steps_per_epoch=20) == 0
-    assert "WARMUP_STEPS = 500: 4, a tenth of all 40 steps" in capsys.readouterr().out
+    assert "WARMUP_STEPS = 500: takes 4, a tenth of the 40 steps" in capsys.readouterr().out
 
 
 def test_run_with_decay_is_made_longer_after_its_end(photographs, capsys):
@@ -770,7 +770,20 @@ def test_setting_that_a_state_lacks_is_not_taken_for_equal(photographs, capsys):
     old = {name: value for name, value in state.settings.items() if name != "loss"}
     checkpoint.save(path.parent, "tiny", dataclasses.replace(state, settings=old))
     assert run(epochs=2) == 2
-    assert "LOSS = 'l1': expected 'no such setting'" in capsys.readouterr().err
+    assert "npz was saved before there was such a setting; take" in capsys.readouterr().err
+
+
+def test_every_setting_has_a_value_in_states_from_before_it():
+    """A setting that is added must be in `BUILT_IN`, or interrupted trainings could not go on."""
+    first = {"averaging", "from_best", "tensorboard", "scale", "num_filters", "residual_blocks"}
+    first |= {"residual_scaling", "global_skip", "data", "validation_data", "cache", "name"}
+    first |= {"start_from", "crop_size", "batch_size", "epochs", "steps_per_epoch", "loss", "seed"}
+    first |= {"learning_rate", "warmup_steps", "clip_norm", "validation_crop", "precision"}
+    first |= {"save_minutes", "restart"}
+    known = {resume.RENAMED.get(name, name) for name in first} | resume.BUILT_IN.keys()
+    for script in network, train:
+        for setting in settings.read_block(script.__file__):
+            assert setting.name.lower() in known, setting.name
 
 
 @pytest.mark.parametrize(

@@ -93,5 +93,25 @@ def test_what_cannot_grow_is_refused(saved, options, message):
 def test_a_network_of_another_kind_is_refused(saved):
     pixels = keras.Input((None, None, 3))
     other = keras.Model(pixels, keras.layers.Conv2D(3, 3, padding="same", name="only")(pixels))
-    with pytest.raises(ValueError, match=r"has no layer 'head'; expected a network of network.py"):
+    with pytest.raises(ValueError, match=r"has no layer 'head', or the new network has none"):
         growing.start_from(network.edsr(2, 8, 2), saved(other))
+
+
+def prelu_block(x, num_filters, residual_scaling, name):
+    """A residual block of another kind."""
+    branch = keras.layers.Conv2D(num_filters, 3, padding="same", name=f"{name}_conv1")(x)
+    branch = keras.layers.PReLU(shared_axes=[1, 2], name=f"{name}_prelu")(branch)
+    branch = keras.layers.Conv2D(num_filters, 3, padding="same", name=f"{name}_conv2")(branch)
+    return keras.layers.Add(name=f"{name}_add")([x, branch])
+
+
+def test_a_block_of_another_kind_grows_into_its_own_kind_alone(saved, monkeypatch):
+    relu = small_network()
+    monkeypatch.setattr(network, "residual_block", prelu_block)
+    prelu = small_network()
+    large = network.edsr(2, 12, 3)
+    growing.start_from(large, saved(prelu))
+    np.testing.assert_allclose(enlarged(large), enlarged(prelu), atol=1e-5)
+    message = r"is of another kind; block#_conv1, block#_prelu, block#_scale differ"
+    with pytest.raises(ValueError, match=message):
+        growing.start_from(large, saved(relu))
