@@ -265,6 +265,7 @@ def train(chosen, stop):
     """
     validate(chosen)
     chosen.name = chosen.name or f"my_edsr_x{chosen.scale}"
+    weights = WEIGHTS_FOLDER / f"{chosen.name}.keras"
     check_places(chosen)
     processes.join()
     is_first = processes.index_and_count()[0] == 0  # which scores and saves
@@ -272,49 +273,24 @@ def train(chosen, stop):
         if is_first:
             held.enter_context(checkpoint.claimed(WEIGHTS_FOLDER, chosen.name))
         state = go_on_from(chosen)
-        weights = WEIGHTS_FOLDER / f"{chosen.name}.keras"
         if state and state.step >= chosen.epochs * chosen.steps_per_epoch:
-            if not weights.exists():
-                raise ValueError(
-                    f"{weights}: is gone, but its training is finished; begin anew with --restart"
-                )
-            print(f"{weights} is finished, after {state.step:,} steps")
+            say_finished(weights, state)
             return
-
         keras.utils.set_random_seed(chosen.seed)
         scored, model = build_networks(chosen, held)
         print(f"{model.count_params():,} parameters, {backend.describe()}, {chosen.precision}")
         if chosen.start_from and not state:
             growing.start_from(model, chosen.start_from)
         data = held.enter_context(open_data(chosen, state))
-        about = {
-            "held_out": [] if chosen.validation_data else [str(path) for path in data.validation],
-            "validation": digest(data.validation.values()),
-        }
-        if state and state.rows and about["validation"] != state.validation:
-            raise ValueError(
-                "the validation pictures have changed, so that scores could "
-                "not be compared; put them back, take another NAME, or begin anew with --restart"
-            )
-        before = {key: getattr(state, key) for key in ("rows", "epoch", "shown")} if state else {}
-        log = TrainingLog(
-            weights, vars(chosen), scored, list(data.validation.values()), **before, about=about
-        )
+        log = open_log(chosen, weights, scored, data, state)
         if chosen.minutes and not state:  # until EPOCHS follow, the warm-up is not shortened
             chosen.epochs = math.ceil(10 * chosen.warmup_steps / chosen.steps_per_epoch)
         trainer = trainer_for(chosen, model)
         if state:
             trainer.restore(state.arrays, state.step)
         elif chosen.minutes:
-            chosen.epochs = minutes.epochs_by_timing(
-                trainer,
-                data,
-                stop,
-                log,
-                chosen.minutes,
-                chosen.steps_per_epoch,
-                chosen.warmup_steps,
-            )
+            wanted = chosen.minutes, chosen.steps_per_epoch, chosen.warmup_steps
+            chosen.epochs = minutes.epochs_by_timing(trainer, data, stop, log, *wanted)
             timed, trainer = trainer, trainer_for(chosen, model)
             trainer.restore(timed.arrays(), timed.step)
         fit(chosen, stop, trainer, data, log, is_new=state is None, is_first=is_first)
@@ -338,6 +314,33 @@ def open_data(chosen, state):
         in_turn=state.in_turn if state else None,
         step=state.step if state else 0,
         part=slice(process * share, (process + 1) * share),
+    )
+
+
+def say_finished(weights, state):
+    """Says that there is nothing left to train."""
+    if not weights.exists():
+        raise ValueError(
+            f"{weights}: is gone, but its training is finished; begin anew with --restart"
+        )
+    print(f"{weights} is finished, after {state.step:,} steps")
+
+
+def open_log(chosen, weights, scored, data, state):
+    """The `TrainingLog` of the settings, with what is in it where a training goes on."""
+    validation = data.validation
+    about = {
+        "held_out": [] if chosen.validation_data else [str(path) for path in validation],
+        "validation": digest(validation.values()),
+    }
+    if state and state.rows and about["validation"] != state.validation:
+        raise ValueError(
+            "the validation pictures have changed, so that scores could not be compared; put them "
+            "back, take another NAME, or begin anew with --restart"
+        )
+    done = {key: getattr(state, key) for key in ("rows", "epoch", "shown")} if state else {}
+    return TrainingLog(
+        weights, vars(chosen), scored, list(validation.values()), **done, about=about
     )
 
 

@@ -81,25 +81,7 @@ def start_from(model, path):
             f"START_FROM = {str(path)!r}: has no layer {error}, or the new network has none; "
             "expected networks of network.py"
         ) from error
-    for setting, value, least in (
-        ("NUM_FILTERS", large.filters, small.filters),
-        ("RESIDUAL_BLOCKS", large.blocks, small.blocks),
-    ):
-        if value < least:
-            raise ValueError(
-                f"START_FROM = {str(path)!r}: {setting} = {value}: expected at least the {least} "
-                "that it has; a network cannot shrink"
-            )
-    if large.global_skip != small.global_skip:
-        raise ValueError(
-            f"START_FROM = {str(path)!r}: GLOBAL_SKIP = {large.global_skip}: expected "
-            f"{small.global_skip}, as it was trained"
-        )
-    if other := sorted(name for name, *_ in large.kinds ^ small.kinds):
-        raise ValueError(
-            f"START_FROM = {str(path)!r}: is of another kind; {', '.join(dict.fromkeys(other))} "
-            "differ (# for numbers)"
-        )
+    _check(large, small, path)
     for name, layer in ours.items():
         if not layer.trainable_weights:
             continue
@@ -120,6 +102,29 @@ def start_from(model, path):
         f"starting from {path}, {small.blocks} blocks of {small.filters} filters"
         + ("" if small.shuffles == large.shuffles else ", of another scale")
     )
+
+
+def _check(large, small, path):
+    """Raises ValueError where a network of one shape cannot grow into one of another."""
+    for setting, value, least in (
+        ("NUM_FILTERS", large.filters, small.filters),
+        ("RESIDUAL_BLOCKS", large.blocks, small.blocks),
+    ):
+        if value < least:
+            raise ValueError(
+                f"START_FROM = {str(path)!r}: {setting} = {value}: expected at least the {least} "
+                "that it has; a network cannot shrink"
+            )
+    if large.global_skip != small.global_skip:
+        raise ValueError(
+            f"START_FROM = {str(path)!r}: GLOBAL_SKIP = {large.global_skip}: expected "
+            f"{small.global_skip}, as it was trained"
+        )
+    if other := sorted(name for name, *_ in large.kinds ^ small.kinds):
+        raise ValueError(
+            f"START_FROM = {str(path)!r}: is of another kind; {', '.join(dict.fromkeys(other))} "
+            "differ (# for numbers)"
+        )
 
 
 def _widened(large, small, factor):
