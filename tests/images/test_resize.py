@@ -1,0 +1,68 @@
+import numpy as np
+import pytest
+
+from superres.images.read import read_rgb
+from superres.images.resize import crop_to_multiple, downscale, imresize, upscale_bicubic
+
+
+def slow_imresize(line, new_length):
+    """One line by MATLAB's imresize, written down tap by tap from its definition."""
+    ratio = new_length / len(line)
+    shrink = min(ratio, 1)
+
+    def kernel(x):
+        x = abs(x)
+        if x <= 1:
+            return 1.5 * x**3 - 2.5 * x**2 + 1
+        return -0.5 * x**3 + 2.5 * x**2 - 4 * x + 2 if x <= 2 else 0
+
+    resized = []
+    for n in range(new_length):
+        centre = (n + 0.5) / ratio - 0.5
+        total = weight_sum = 0
+        for k in range(int(centre - 2 / shrink) - 3, int(centre + 2 / shrink) + 4):
+            weight = kernel(shrink * (centre - k))
+            mirrored = k % (2 * len(line))
+            value = line[min(mirrored, 2 * len(line) - 1 - mirrored)]
+            total += weight * value
+            weight_sum += weight
+        resized.append(int(min(255, max(0, total / weight_sum)) + 0.5))
+    return resized
+
+
+@pytest.mark.parametrize(("length", "new_length"), [(24, 12), (24, 8), (24, 6), (7, 14), (5, 20)])
+def test_imresize_follows_the_definition_on_a_line(length, new_length):
+    line = np.random.default_rng(length).integers(0, 256, length, dtype=np.uint8)
+    expected = slow_imresize([int(v) for v in line], new_length)
+    assert imresize(line[:, None], new_length, 1)[:, 0].tolist() == expected
+    assert imresize(line[None, :, None], 1, new_length)[0, :, 0].tolist() == expected
+
+
+def test_imresize_rounds_after_the_rows():
+    picture = np.random.default_rng(0).integers(0, 256, (16, 16), dtype=np.uint8)
+    rows = np.array([slow_imresize([int(v) for v in column], 8) for column in picture.T]).T
+    both = [slow_imresize([int(v) for v in row], 8) for row in rows]
+    assert imresize(picture, 8, 8).tolist() == both
+
+
+@pytest.mark.parametrize("scale", [2, 3, 4])
+def test_downscale_is_the_published_set5_bit_for_bit(benchmarks, scale):
+    folder = benchmarks / "Set5"
+    names = sorted(path.name for path in (folder / "HR").iterdir())
+    assert len(names) == 5
+    for name in names:
+        hr = crop_to_multiple(read_rgb(folder / "HR" / name), scale)
+        lr = read_rgb(folder / "LR" / f"x{scale}" / name)
+        np.testing.assert_array_equal(downscale(hr, scale), lr, err_msg=name)
+
+
+def test_resizing_keeps_flat_pictures_and_dtype():
+    flat = np.full((12, 18, 3), 40_000, np.uint16)
+    assert (downscale(flat, 3) == 40_000).all()
+    assert (upscale_bicubic(flat, 2) == 40_000).all()
+    assert downscale(flat, 3).shape == (4, 6, 3)
+
+
+def test_downscale_refuses_what_the_scale_does_not_divide():
+    with pytest.raises(ValueError, match="size 5x4: expected multiples of the scale 2"):
+        downscale(np.zeros((4, 5, 3), np.uint8), 2)
