@@ -6,7 +6,7 @@ import pytest
 
 from superres.scoring import page
 from support import bilinear_network
-from tools import trials
+from tools import trials, trials_of_page, trials_of_training
 
 pytestmark = pytest.mark.slow
 
@@ -19,7 +19,7 @@ def test_mutants():
 
 def test_page(tmp_path, monkeypatch):
     monkeypatch.setattr(page, "BUDGET", 2_000_000)
-    assert trials.try_page(tmp_path / "report.html", 4, 500) < 4_000_000
+    assert trials_of_page.try_page(tmp_path / "report.html", 4, 500) < 4_000_000
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs SIGKILL")
@@ -30,14 +30,16 @@ def test_kills():
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs SIGKILL")
 def test_killed_training_ends_as_an_undisturbed_one():
-    anytime, inside, _ = trials.try_training_kills(3, seed=1)
+    anytime, inside, _ = trials_of_training.try_training_kills(3, seed=1)
     assert (anytime, inside) == (2, 1)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs SIGTERM and open files as Unix has them")
 def test_long_training_names_each_damaged_file_once():
     # So short, its memory is still growing a little.
-    samples = trials.try_hours(0.4, count=100, save_minutes=0.02, most_growth=200 * 2**20)
+    samples = trials_of_training.try_hours(
+        0.4, count=100, save_minutes=0.02, most_growth=200 * 2**20
+    )
     assert samples[-1][3] > 0
 
 
