@@ -82,8 +82,11 @@ class Trainer:
         Raises:
             FloatingPointError: the loss is not finite.
         """
-        hook = _Hook(self, stop, seconds, on_steps)
-        self.model.fit(batches, steps_per_epoch=steps, callbacks=hook, shuffle=False, verbose=0)
+        hook, batches = _Hook(self, stop, seconds, on_steps), _Batches(batches, steps)
+        try:
+            self.model.fit(batches, callbacks=hook, shuffle=False, verbose=0)
+        finally:
+            batches.forget()
         return Fitted(hook.steps, hook.read(), hook.seconds, hook.reason == STOPPED)
 
     def ema_weights(self):
@@ -140,6 +143,39 @@ class Trainer:
             "what was saved before is kept. Lower LEARNING_RATE, or look for the cause in the "
             "pictures, and run the same command again: it goes on from there"
         )
+
+
+class _Batches(keras.utils.PyDataset):
+    """The batches of one `fit`.
+
+    TensorFlow never lets go of what a `fit` was given. Of a generator Keras would hold the first
+    batches with it, so that the memory would grow by them in every epoch.
+    """
+
+    LOOKED_AT = 2  # Keras may ask for the first ones twice, to see their shapes
+
+    def __init__(self, batches, count):
+        super().__init__()
+        self._batches, self._count, self._first = batches, count, []
+
+    @property
+    def num_batches(self):
+        return self._count
+
+    def __getitem__(self, index):
+        if index < len(self._first):
+            return self._first[index]
+        batch = next(self._batches)
+        if index < self.LOOKED_AT:
+            self._first.append(batch)
+        else:
+            self._first.clear()
+        return batch
+
+    def forget(self):
+        """Lets go of all batches."""
+        self._batches = None
+        self._first.clear()
 
 
 class _Hook(keras.callbacks.CallbackList):
