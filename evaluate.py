@@ -9,8 +9,8 @@ and SSIM beside those of bicubic enlargement, and writes
   evaluation/figures        for each picture the detail where the prediction gains most
 
 `python evaluate.py FOLDER ...` takes others: folders of originals, single originals, or test
-sets as they are distributed (HR and LR/x2; GTmod12 and LRbicx2; image_SRF_2; DIV2K), or a folder
-of such ones. `--compare FOLDER` adds the pictures of another program.
+sets as they are distributed (docs/evaluation.md says which), or a folder of such ones.
+`--compare FOLDER` adds the pictures of another program.
 
 The protocol: HR cropped to a multiple of the scale; LR by MATLAB's bicubic `imresize`; the
 prediction rounded to uint8; scores on Y of YCbCr, not rounded; `scale` pixels shaved from
@@ -116,7 +116,8 @@ def score(test_sets, scale, enlarge=None, compared=None, on_restored=None, stop=
     Args:
         test_sets: list of `testsets.TestSet`.
         scale: 2, 3 or 4.
-        enlarge: function of a LR picture, as `restore` takes it, or None.
+        enlarge: function of a LR picture, as `restore` takes it, or None; raises
+            KeyboardInterrupt to stop.
         compared: as `find_compared` returns it, or None.
         on_restored: function of each test set, pair and `Restored`, or None.
         stop: `threading.Event`: where it is set, the pictures that are left are not tried.
@@ -135,6 +136,8 @@ def score(test_sets, scale, enlarge=None, compared=None, on_restored=None, stop=
         others = {name: path for name, path in others.items() if path}
         try:
             restored = restore(pair, scale, enlarge, others)
+        except KeyboardInterrupt:
+            break
         except ValueError as error:
             results.refuse(test_set, pair, error)
             continue
@@ -211,9 +214,17 @@ def evaluate(chosen, stop):
         write_pictures(RESULTS, place, pair.name.name, restored)
         page.add(title, restored)
 
+    def enlarge(lr):
+        return upscaler.enlarge(lr, on_tile=stop.check)
+
     with stop.gently():
         results = score(
-            test_sets, scale, upscaler and upscaler.enlarge, compared, page and show, stop
+            test_sets,
+            scale,
+            enlarge if upscaler else None,
+            compared,
+            on_restored=show if page else None,
+            stop=stop,
         )
     print_scores(results)  # before what could fail, that they are not lost
     if results.rows:

@@ -1,6 +1,7 @@
 """The network: EDSR with scaled residual blocks and a pixel-shuffle tail.
 
-`python network.py` prints its summary and draws it into docs/.
+`python network.py` prints its summary and draws it into docs/; with other settings on the command
+line, into the current folder.
 
 Source: Lim et al., "Enhanced Deep Residual Networks for Single Image Super-Resolution",
 2017 (https://arxiv.org/abs/1707.02921).
@@ -124,8 +125,10 @@ def draw(chosen, stop):
     from superres.images import drawing  # here, so that nobody who loads a network waits for it
 
     edsr(**vars(chosen)).summary()
-    DOCS.mkdir(exist_ok=True)
-    block, whole = DOCS / "residual_block.png", DOCS / "network.png"
+    as_in_file = {s.name.lower(): s.value for s in settings.read_block(__file__)}
+    folder = DOCS if vars(chosen) == as_in_file else Path()
+    folder.mkdir(exist_ok=True)
+    block, whole = folder / "residual_block.png", folder / "network.png"
     drawing.draw_residual_block(block, chosen.num_filters, chosen.residual_scaling)
     drawing.draw_network(
         whole,

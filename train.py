@@ -106,9 +106,9 @@ FREE_TO_CHANGE += ("save_minutes",)
 # ... and these are what one may want to change in the middle; it is said.
 CHANGED_ALOUD = ("learning_rate", "epochs", "decay_epochs", "minutes")
 REPLACED = {
-    "averaging": "it is EMA_DECAY now",
-    "from_best": "take another NAME and START_FROM the weights",
-    "tensorboard": "weights/<NAME>.csv has all numbers",
+    "averaging": "AVERAGING is now called EMA_DECAY",
+    "from_best": "FROM_BEST was removed; take another NAME, and START_FROM the weights",
+    "tensorboard": "TENSORBOARD was removed; weights/<NAME>.csv has all numbers",
 }
 
 
@@ -366,8 +366,8 @@ def fit(chosen, stop, trainer, data, log, is_new, is_first):
     warmup_steps = warmup_within(chosen.warmup_steps, total_steps)
     if warmup_steps < chosen.warmup_steps:
         print(
-            f"WARMUP_STEPS = {chosen.warmup_steps}: takes {warmup_steps}, a tenth of the "
-            f"{total_steps:,} steps"
+            f"warm-up shortened from {chosen.warmup_steps} to {warmup_steps} steps, a tenth of all "
+            f"{total_steps:,}"
         )
     bar = tqdm(
         desc="training",

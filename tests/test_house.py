@@ -45,7 +45,7 @@ def test_rooms_use_only_those_below_them(path):
 
 
 def test_scripts_import_one_another_one_way():
-    """utils no script, and no script another but train.py and output.py what utils cannot give."""
+    """network.py and utils.py none; train.py both; the others utils.py."""
     for script in SCRIPTS:
         others = {name for name in imported(ROOT / f"{script}.py") if name in SCRIPTS}
         allowed = {"network": set(), "utils": set(), "train": {"network", "utils"}}

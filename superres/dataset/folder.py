@@ -79,10 +79,11 @@ def report_others(folder):
     """Says which files of a folder are no pictures by their names; hidden ones are not told of."""
     files = find_files(folder, lambda error: None)
     others = [f for f in files if not is_picture(f) and not f.name.startswith(".")]
+    others = [f for f in others if f.suffix != ".py"]  # such as that which fetches DIV2K
     if others:
         names = ", ".join(shown(path) for path in others[:5])
         more = f" and {len(others) - 5} more" if len(others) > 5 else ""
-        print(f"left out, as no pictures by their names: {len(others)} files, {names}{more}")
+        print(f"left out, as no pictures by their names: {names}{more}")
 
 
 def is_scorable(photograph):
@@ -206,6 +207,11 @@ def _choose(options, skips, held_out):
     else:
         validation, left = hold_out(list(sizes), scale, crop, skips, held_out)
         sizes = {path: sizes[path] for path in left}
+    if not paths and not options.validation_data:
+        raise ValueError(
+            f"DATA = {options.data!r}: no photographs in {Path(options.data).resolve()}; put at "
+            "least two there, or a link to a folder of them, or run python data/download_div2k.py"
+        )
     if not sizes or not validation:
         found = [f"{len(paths)} pictures in {Path(options.data).resolve()}"]
         if options.validation_data:

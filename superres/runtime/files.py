@@ -104,5 +104,8 @@ def check_writable(folder):
     part = Path(folder, f"{PART}{secrets.token_hex(4)}.txt")
     try:
         part.touch(exist_ok=False)
-    finally:
-        part.unlink(missing_ok=True)
+        part.unlink()
+    except OSError as error:
+        raise OSError(
+            error.errno, f"cannot be written to: {error.strerror}", str(folder)
+        ) from error

@@ -12,6 +12,7 @@ in the file or given for one run, and is written down in one place only.
 
 import argparse
 import ast
+import difflib
 import io
 import math
 import sys
@@ -51,7 +52,10 @@ def read_block(path):
     block = "\n".join(lines[rules[0] + 1 : rules[1]]) + "\n"
     values, meanings, headings = {}, {}, {}
     for node in ast.parse(block).body:
-        name, text = node.targets[0].id, ast.unparse(node.value)
+        target = node.target if isinstance(node, ast.AnnAssign) else node.targets[0]
+        if node.value is None:
+            raise ValueError(f"{path.name}: {target.id}: expected a value")
+        name, text = target.id, ast.unparse(node.value)
         try:  # so that EPOCHS = 20 * 50 can be written; with settings above it, and nothing else
             values[name] = eval(text, {"__builtins__": {}}, values)
         except Exception as error:
@@ -77,7 +81,7 @@ class _Parser(argparse.ArgumentParser):
         self.exit(2, f"{self.prog}: {message}; --help lists the settings\n")
 
 
-def _number(text):
+def number(text):
     """Whole number or decimal: a setting that is 1 in the file may be 0.5 on the command line."""
     try:
         return int(text)
@@ -125,8 +129,12 @@ def parse(scripts, arguments=None, positional=(), several=(), recipes=None, repl
                 metavar=setting.name,
                 help=f"same as --{setting.name.lower()}",
             )
+    for setting in found:
+        if instead := (replaced or {}).get(setting.name.lower()):
+            raise ValueError(f"{setting.name} in the settings: {instead}")
     arguments = sys.argv[1:] if arguments is None else arguments
     _check_words(parser, arguments, positional, several, replaced or {})
+    _check_names(parser, arguments, [setting.name for setting in found])
     # Options may stand between the positionals; argparse does not allow it beside a --.
     parse_all = parser.parse_args if "--" in arguments else parser.parse_intermixed_args
     # A positional and its option share one name, and argparse would let the default of
@@ -151,7 +159,7 @@ def _add(parser, setting, is_several):
     if isinstance(setting.value, bool):
         options["action"] = argparse.BooleanOptionalAction
     elif isinstance(setting.value, int | float):
-        options |= {"type": _number, "metavar": "NUMBER"}
+        options |= {"type": number, "metavar": "NUMBER"}
     else:
         options |= {"type": str, "metavar": "TEXT"}
         options |= {"action": "append"} if is_several else {}
@@ -163,7 +171,7 @@ def _check_words(parser, arguments, positional, several, replaced):
     for word in arguments:
         name = word.split("=")[0].removeprefix("--").removeprefix("no-").replace("-", "_")
         if word.startswith("--") and name in replaced:
-            parser.error(f"{word}: {name.upper()} is no more; {replaced[name]}")
+            parser.error(f"{word}: {replaced[name]}")
     lists = {"--" + name.lower() for name in several}
     for word, first, second in zip(arguments, arguments[1:], arguments[2:], strict=False):
         if word in lists and not second.startswith("-"):
@@ -171,6 +179,17 @@ def _check_words(parser, arguments, positional, several, replaced):
                 f"{word} {first} {second}: expected one value after {word}; give another one as "
                 f"{word} {second}, and what is meant for {' or '.join(positional)} before {word}"
             )
+
+
+def _check_names(parser, arguments, names):
+    """Ends the program at an option that is not known but close to one that is."""
+    options = ["--" + name.lower().replace("_", "-") for name in names]
+    known = {*options, *(option.replace("--", "--no-", 1) for option in options), "--", "--help"}
+    for word in arguments[: arguments.index("--") if "--" in arguments else None]:
+        option = word.split("=")[0]
+        close = difflib.get_close_matches(option, options, 1)
+        if option.startswith("--") and option not in known and close:
+            parser.error(f"{option}: no such setting; did you mean {close[0]}?")
 
 
 def check_whole(name, value, minimum):

@@ -86,16 +86,19 @@ def find_results(folder, test_set, scale):
 
 def _match(folder, pairs):
     """Pictures in a folder that belong to pairs: dict of name -> path."""
+    whole_names = {pair.name.as_posix().casefold(): pair.name for pair in pairs}
     originals = {pair.name.with_suffix("").as_posix().casefold(): pair.name for pair in pairs}
     # Results may lie beside the pictures that they were made of.
     own = {path.resolve() for pair in pairs for path in (pair.hr, pair.lr) if path}
     fitting = {}
     for path in find_pictures(folder):
-        stem = path.relative_to(folder).with_suffix("").as_posix().casefold()
+        place = path.relative_to(folder)
+        stem = place.with_suffix("").as_posix().casefold()
         begun = [one for one in originals if stem == one or stem.startswith(f"{one}_")]
         if begun and path.resolve() not in own:
             # Of cat and cat_2, cat_2_x2 belongs to cat_2: the longest that it begins with.
             name = originals[max(begun, key=len)]
+            name = whole_names.get(place.as_posix().casefold(), name)
             fitting.setdefault(name, []).append(path)
     found = {}
     for name, paths in fitting.items():
@@ -125,6 +128,9 @@ def find_compared(folders, test_sets, scale):
             found = "it has none"
             if there:
                 found = f"it has {there[0].relative_to(folder)}" + ", ..." * (len(there) > 1)
+            own = {pair.hr.resolve() for one in test_sets for pair in one.pairs}
+            if any(path.resolve() in own for path in there):
+                raise ValueError(f"COMPARE = {folder!r}: these are the originals themselves")
             raise ValueError(
                 f"COMPARE = {folder!r}: expected pictures of x{scale}, named as the originals are, "
                 f"such as {test_sets[0].pairs[0].name}, but other files, in it or in {name}, "

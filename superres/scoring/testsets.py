@@ -209,7 +209,12 @@ def find(folder, scale, skip=()):
         endings = " ".join(sorted(SUFFIXES))
         raise ValueError(f"FOLDER = {str(folder)!r}: no pictures found in it ({endings})")
     if not sets:
-        return [_plain(path, others)]
+        one = _plain(path, others)
+        if any(_is_part(above) for above in (path.absolute(), path.absolute().parent)):
+            one = replace(
+                one, layout=f"{one.layout}, though by its name it is a part of a test set"
+            )
+        return [one]
     if others:
         left_out = f"; {len(others)} other pictures in {path} left out"
         sets[0] = replace(sets[0], layout=sets[0].layout + left_out)

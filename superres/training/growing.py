@@ -56,7 +56,8 @@ def shape_of(layers):
 
 def _kind_of(layer):
     activation = getattr(getattr(layer, "activation", None), "__name__", "")
-    return re.sub(r"\d+", "#", layer.name), type(layer).__name__, activation
+    name = re.sub(r"^(block|upscale)\d+", r"\1#", layer.name)
+    return name, type(layer).__name__, activation
 
 
 def start_from(model, path):

@@ -7,7 +7,6 @@ import itertools
 import math
 import os
 import stat
-import sys
 import traceback
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -68,6 +67,10 @@ def plan(source, target):
     outputs = Path(os.path.realpath(target))
     if not source.exists():
         raise ValueError(f"SOURCE = {str(source)!r}: no such file or folder")
+    if target.exists() and not target.is_dir():
+        raise ValueError(f"TARGET = {str(target)!r}: is a file, expected a folder")
+    if target.suffix.lower() in SUFFIXES and not target.exists():
+        raise ValueError(f"TARGET = {str(target)!r}: expected a folder; names stay as they are")
     if inputs == outputs:
         expected = "SOURCE" if source.is_dir() else "the input's"
         raise ValueError(f"TARGET = {str(target)!r}: expected another folder than {expected}")
@@ -149,7 +152,6 @@ class Tally:
             reason = reason or ("out of memory" if is_memory else type(error).__name__)
             self.refused[job.source] = reason
             self.bar.update()
-            self.bar.write(f"refused {shown(job.source)}: {reason}", file=sys.stderr)
             if getattr(error, "errno", None) in NO_ROOM:
                 self.ended = f"stopped ({error.strerror})"
 
@@ -169,11 +171,13 @@ class Tally:
         words = f"{self.done} done, {self.there} already there, {len(self.refused)} refused"
         if self.ended:
             words += f", {self.ended}, {len(self.plan.jobs) - tried} not tried"
-        others = self.plan.others
-        left_out = f"; {others} other files left out" if others else ""
-        print(f"{words}, in {shown(target)}{left_out}")
         for path, reason in self.refused.items():
-            print(f"  {shown(path)}: {reason}")
+            print(f"refused {shown(path)}: {reason}")
+        others = self.plan.others
+        left_out = f"; other files left out: {others}" if others else ""
+        print(f"{words}, in {shown(target)}{left_out}")
+        if self.there:
+            print("Pictures that were there are left as they are; --overwrite makes them again.")
 
 
 def read_ahead(jobs, max_pixels):
@@ -218,8 +222,10 @@ class WriteBehind:
         return self
 
     def __exit__(self, *error):
-        self.wait()  # also when stopped: the last picture is computed
-        self._worker.shutdown()
+        try:
+            self.wait()  # also when stopped: the last picture is computed
+        finally:
+            self._worker.shutdown()
 
     def wait(self):
         """Waits until the last picture is written."""

@@ -158,7 +158,8 @@ class TilePlan:
     @property
     def memory(self):
         """Bytes that a tile takes while it is computed."""
-        sides = (min(self.tile_size + 2 * self.halo, n) for n in (self.height, self.width))
+        side = _up(self.tile_size + 2 * self.halo, self.step)
+        sides = (min(side, length) for length in (self.height, self.width))
         return math.prod(sides) * self.bytes_per_pixel
 
     def smaller(self, at_least=1):

@@ -82,7 +82,8 @@ class Upscaler:
     def _fitting_tile(self):
         """The largest tile that memory allows."""
         pixels = MEMORY_SHARE * memory.free_device_memory() / self._engine().bytes_per_pixel
-        return max(1, min(math.isqrt(int(pixels)) - 2 * self.halo, LARGEST_TILE))
+        window = math.isqrt(int(pixels)) // self.step * self.step
+        return max(1, min(window - 2 * self.halo, LARGEST_TILE))
 
     def plan(self, shape, dtype=np.uint8, free=math.inf):
         """How a picture is cut: into the smallest tiles whose halos cost little.

@@ -95,8 +95,23 @@ def test_recipe_replaces_settings_and_the_command_line_goes_before_it(tmp_path):
 def test_setting_that_is_no_more_is_refused_with_what_replaces_it(tmp_path, capsys, word):
     path = script(tmp_path, BLOCK)
     with pytest.raises(SystemExit):
-        settings.parse([path], [word, "3"], replaced={"old_name": "it is COUNT now"})
-    assert "OLD_NAME is no more; it is COUNT now" in capsys.readouterr().err
+        settings.parse([path], [word, "3"], replaced={"old_name": "OLD_NAME is COUNT now"})
+    assert "OLD_NAME is COUNT now" in capsys.readouterr().err
+
+
+def test_setting_that_is_no_more_is_refused_in_the_file_too(tmp_path):
+    path = script(tmp_path, BLOCK)
+    with pytest.raises(ValueError, match="COUNT in the settings: COUNT is NUMBER now"):
+        settings.parse([path], [], replaced={"count": "COUNT is NUMBER now"})
+
+
+@pytest.mark.parametrize(("word", "meant"), [("--coutn", "--count"), ("--flags=1", "--flag")])
+def test_word_that_is_nearly_a_setting(tmp_path, capsys, word, meant):
+    path = script(tmp_path, BLOCK)
+    with pytest.raises(SystemExit):
+        settings.parse([path], [word, "3"])
+    assert f"no such setting; did you mean {meant}?" in capsys.readouterr().err
+    assert settings.parse([path], ["--no-flag", "--count", "3"]).count == 3
 
 
 def test_meaning_is_the_whole_comment(tmp_path):
@@ -124,6 +139,7 @@ def test_value_may_be_computed_from_those_above(tmp_path):
     [
         ("# ----\nCOUNT = 1\n# ----\n", "script.py: COUNT: expected a comment"),
         ("# ----\nA = open('x')  # a\n# ----\n", r"script.py: A = open\('x'\): name 'open' is not"),
+        ("# ----\nA: int\n# ----\n", "script.py: A: expected a value"),
         ("A = 1  # a\n", "script.py: expected settings between two lines that begin with"),
     ],
 )

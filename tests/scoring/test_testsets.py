@@ -141,6 +141,7 @@ def test_folder_of_lr_pictures_alone_is_scored_as_any_other(tmp_path):
     lay_out(tmp_path, "HR/{}.png", "LR/x2/{}.png")
     (found,) = testsets.find(tmp_path / "LR", 2)
     assert [pair.name.as_posix() for pair in found.pairs] == ["x2/baby.png", "x2/bird.png"]
+    assert found.layout.endswith(", though by its name it is a part of a test set")
 
 
 def test_folder_of_test_sets(tmp_path):
@@ -360,6 +361,20 @@ def test_result_belongs_to_the_longest_name_that_it_begins_with(tmp_path):
     assert found_in(tmp_path, names) == {"cat_2.png": "cat_2_x2.png"}
     write(tmp_path / "cat_x2.png", smooth_picture(4, 4))
     assert found_in(tmp_path, names) == {"cat_2.png": "cat_2_x2.png", "cat.png": "cat_x2.png"}
+
+
+def test_originals_that_differ_in_their_endings_have_results_of_their_own(tmp_path):
+    for name in "deep.png", "deep.tif":
+        write(tmp_path / name, smooth_picture(4, 4))
+    names = ["deep.png", "deep.tif"]
+    assert found_in(tmp_path, names) == {name: name for name in names}
+
+
+def test_originals_given_as_results_are_refused(tmp_path):
+    lay_out(tmp_path / "Set5", "{}.png")
+    test_sets = testsets.find(tmp_path / "Set5", 2)
+    with pytest.raises(ValueError, match="these are the originals themselves"):
+        compare.find_compared([str(tmp_path / "Set5")], test_sets, 2)
 
 
 def test_results_of_another_scale_are_not_taken(tmp_path):

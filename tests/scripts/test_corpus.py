@@ -65,7 +65,7 @@ def test_the_whole_batch(batch):
     others = len(corpus.OTHERS)
     assert (
         f"{done} done, 0 already there, {refused} refused, in {shown(target)}; "
-        f"{others} other files left out"
+        f"other files left out: {others}"
     ) in printed
     expected = {output_name(name) for name, case in CASES.items() if case.truth is not None}
     there = {p.relative_to(target).as_posix() for p in target.rglob("*") if p.is_file()}

@@ -96,11 +96,15 @@ def test_refuses_what_makes_no_network(arguments, message):
 
 
 def test_command_prints_summary_and_draws_diagrams(tmp_path, monkeypatch, capsys):
+    """Into docs/; those of other settings on the command line, into the current folder."""
     monkeypatch.setattr(network, "DOCS", tmp_path / "docs")
-    assert network.main(["--num-filters", "8", "--residual-blocks", "2", "--scale", "4"]) == 0
-    assert "block2_conv1" in capsys.readouterr().out
-    for name in ("residual_block.png", "network.png"):
-        assert (tmp_path / "docs" / name).stat().st_size > 1000
+    monkeypatch.chdir(tmp_path)
+    words = ["--num-filters", "8", "--residual-blocks", "2", "--scale", "4"]
+    for options, folder, block in (words, tmp_path, 2), ([], tmp_path / "docs", 24):
+        assert network.main(options) == 0
+        assert f"block{block}_conv1" in capsys.readouterr().out
+        for name in ("residual_block.png", "network.png"):
+            assert (folder / name).stat().st_size > 1000
 
 
 def test_command_refuses_wrong_values_in_one_line(capsys):

@@ -103,7 +103,8 @@ def test_target_inside_the_source_is_not_enlarged_again(tmp_path, pictures, smal
         (["empty", "out"], "SOURCE = 'empty': no pictures found in it"),
         (["in", "in"], "TARGET = 'in': expected another folder than SOURCE"),
         (["in/a.png", "in"], "TARGET = 'in': expected another folder than the input's"),
-        (["in", "in/a.png"], "a.png"),
+        (["in", "in/a.png"], "TARGET = 'in/a.png': is a file, expected a folder"),
+        (["in", "b.png"], "TARGET = 'b.png': expected a folder; names stay as they are"),
         (["in", "out", "--tile-size", "-1"], "TILE_SIZE = -1: expected a whole number"),
         (["in", "out", "--precision", "half"], "PRECISION = 'half': expected one of"),
         (["in", "out", "--max-megapixels", "0"], "MAX_MEGAPIXELS = 0: expected a number"),
@@ -314,7 +315,7 @@ def test_other_files_are_counted(tmp_path, pictures, small_weights, capsys):
     run(pictures, tmp_path / "out", "--weights", small_weights)
     printed = capsys.readouterr().out
     assert "2 done, 0 already there, 1 refused" in printed
-    assert "; 3 other files left out" in printed
+    assert "; other files left out: 3" in printed
 
 
 def test_folder_that_cannot_be_read_is_named(

@@ -450,8 +450,18 @@ def test_files_that_are_no_pictures_are_named_and_counted(photographs, capsys):
     for name in ("notes.txt", "a.heic", ".hidden"):
         (photographs / "data" / name).write_text("?")
     run(epochs=1)
-    words = "left out, as no pictures by their names: 2 files, data/a.heic, data/notes.txt"
+    words = "left out, as no pictures by their names: data/a.heic, data/notes.txt"
     assert words in capsys.readouterr().out
+
+
+def test_folder_without_photographs_says_what_to_do(photographs, capsys):
+    (photographs / "empty").mkdir()
+    (photographs / "empty" / "download.py").touch()
+    assert run(data="empty") == 2
+    captured = capsys.readouterr()
+    assert "DATA = 'empty': no photographs in " in captured.err
+    assert "put at least two there" in captured.err
+    assert "download.py" not in captured.out
 
 
 def test_signal_while_pictures_are_decoded_ends_with_130(photographs, monkeypatch, capsys):
@@ -724,7 +734,7 @@ def test_name_follows_from_the_scale(photographs):
 
 def test_warmup_that_is_longer_than_a_tenth_of_the_run_is_shortened(photographs, capsys):
     assert run(warmup_steps=500, epochs=2, steps_per_epoch=20) == 0
-    assert "WARMUP_STEPS = 500: takes 4, a tenth of the 40 steps" in capsys.readouterr().out
+    assert "warm-up shortened from 500 to 4 steps, a tenth of all 40" in capsys.readouterr().out
 
 
 def test_run_with_decay_is_made_longer_after_its_end(photographs, capsys):

@@ -112,6 +112,6 @@ def test_a_block_of_another_kind_grows_into_its_own_kind_alone(saved, monkeypatc
     large = network.edsr(2, 12, 3)
     growing.start_from(large, saved(prelu))
     np.testing.assert_allclose(enlarged(large), enlarged(prelu), atol=1e-5)
-    message = r"is of another kind; block#_conv#, block#_prelu, block#_scale differ"
+    message = r"is of another kind; block#_conv1, block#_prelu, block#_scale differ"
     with pytest.raises(ValueError, match=message):
         growing.start_from(large, saved(relu))

@@ -162,3 +162,9 @@ def test_plan_of_the_rest_of_a_picture_sees_what_is_done():
     smaller = tiles.smaller()
     assert smaller.rows(done=50) == [(50, 75), (75, 100)]
     assert smaller.window((50, 75), (0, 24)) == ((44, 81), (0, 30))
+
+
+def test_memory_of_a_plan_is_that_of_its_windows():
+    assert tiling.TilePlan(1000, 1000, 64, 13, step=1, bytes_per_pixel=2).memory == 2 * 90**2
+    assert tiling.TilePlan(1000, 1000, 64, 13, step=64, bytes_per_pixel=2).memory == 2 * 128**2
+    assert tiling.TilePlan(50, 1000, 64, 13, step=64, bytes_per_pixel=2).memory == 2 * 50 * 128
