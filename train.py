@@ -9,10 +9,10 @@ Exit code 0: the training is finished. 1: it failed; what was saved is kept. 2: 
 start. 130: stopped by Ctrl-C or SIGTERM, and saved.
 """
 
+import argparse
 import contextlib
 import dataclasses
 import inspect
-import math
 import sys
 from pathlib import Path
 
@@ -201,22 +201,21 @@ def trainer_for(chosen, model):
     )
 
 
-def go_on_from(chosen):
-    """The state that a training goes on from; `None` where it begins anew.
+def changed(chosen, **changes):
+    """The settings, with some of them changed."""
+    return argparse.Namespace(**vars(chosen) | changes)
+
+
+def check_resumable(path, state, chosen):
+    """Says from where a training goes on, and what is different from here on.
 
     Raises:
-        ValueError: all states are damaged, or the newest is of other settings.
+        ValueError: settings differ that must not.
     """
-    path, state = (None, None) if chosen.restart else resume.load(WEIGHTS_FOLDER, chosen.name)
-    if state is None:
-        return None
-    if chosen.minutes:
-        chosen.epochs = minutes.epochs_of_state(state, chosen.minutes, chosen.steps_per_epoch)
     before, now = state.settings, vars(chosen)
     changes = resume.compare(path, before, now, silently=FREE_TO_CHANGE, aloud=CHANGED_ALOUD)
     if state.step < chosen.epochs * chosen.steps_per_epoch:
         print("\n".join([f"going on after step {state.step:,}, from {path}", *changes]))
-    return state
 
 
 def save(chosen, trainer, log, data, is_new):
@@ -263,8 +262,6 @@ def train(chosen, stop):
         Failed: the end could not be saved.
         KeyboardInterrupt: it was stopped; the state is saved.
     """
-    validate(chosen)
-    chosen.name = chosen.name or f"my_edsr_x{chosen.scale}"
     weights = WEIGHTS_FOLDER / f"{chosen.name}.keras"
     check_places(chosen)
     processes.join()
@@ -272,7 +269,11 @@ def train(chosen, stop):
     with contextlib.ExitStack() as held:
         if is_first:
             held.enter_context(checkpoint.claimed(WEIGHTS_FOLDER, chosen.name))
-        state = go_on_from(chosen)
+        path, state = (None, None) if chosen.restart else resume.load(WEIGHTS_FOLDER, chosen.name)
+        if chosen.minutes:
+            chosen = changed(chosen, epochs=minutes.epochs_before_timing(chosen, state))
+        if state:
+            check_resumable(path, state, chosen)
         if state and state.step >= chosen.epochs * chosen.steps_per_epoch:
             say_finished(weights, state)
             return
@@ -283,14 +284,13 @@ def train(chosen, stop):
             growing.start_from(model, chosen.start_from)
         data = held.enter_context(open_data(chosen, state))
         log = open_log(chosen, weights, scored, data, state)
-        if chosen.minutes and not state:  # until EPOCHS follow, the warm-up is not shortened
-            chosen.epochs = math.ceil(10 * chosen.warmup_steps / chosen.steps_per_epoch)
         trainer = trainer_for(chosen, model)
         if state:
             trainer.restore(state.arrays, state.step)
         elif chosen.minutes:
-            wanted = chosen.minutes, chosen.steps_per_epoch, chosen.warmup_steps
-            chosen.epochs = minutes.epochs_by_timing(trainer, data, stop, log, *wanted)
+            epochs = minutes.epochs_by_timing(chosen, trainer, data, stop, log)
+            chosen = changed(chosen, epochs=epochs)
+            log.settings = vars(chosen)
             timed, trainer = trainer, trainer_for(chosen, model)
             trainer.restore(timed.arrays(), timed.step)
         fit(chosen, stop, trainer, data, log, is_new=state is None, is_first=is_first)
@@ -413,6 +413,8 @@ def fit(chosen, stop, trainer, data, log, is_new, is_first):
 
 def work(chosen, stop):
     """Trains, and says how to go on where it was stopped or memory ran out."""
+    validate(chosen)
+    chosen = changed(chosen, name=chosen.name or f"my_edsr_x{chosen.scale}")
     try:
         train(chosen, stop)
     except FloatingPointError as error:

@@ -3,6 +3,7 @@
 import math
 
 from superres.runtime import processes
+from superres.training.schedule import WARMUP_SHARE
 
 MINUTES_SHARE = 0.95  # of MINUTES for steps; the rest for scoring, saving and what slows it
 UNTIMED_STEPS, TIMED_SECONDS = 10, 20  # the first steps, which compile; those that are timed
@@ -25,35 +26,43 @@ def epochs_in(minutes, steps_per_epoch, *, step, seconds, step_seconds):
     )
 
 
-def epochs_of_state(state, minutes, steps_per_epoch):
-    """EPOCHS of a training that goes on: those that it had, or for other MINUTES others.
+def epochs_before_timing(chosen, state):
+    """EPOCHS of a training for MINUTES, at its start.
 
     Args:
-        state: `checkpoint.State`.
-        minutes, steps_per_epoch: as the settings are now.
+        chosen: the settings.
+        state: `checkpoint.State` from which it goes on; it keeps the EPOCHS that it had, or has
+            others for other MINUTES. `None`: so many that the warm-up is not shortened, until
+            others follow from the first steps.
     """
-    if minutes == state.settings.get("minutes"):
+    if state is None:
+        return math.ceil(WARMUP_SHARE * chosen.warmup_steps / chosen.steps_per_epoch)
+    if chosen.minutes == state.settings.get("minutes"):
         return state.settings["epochs"]
     seconds = sum(row["seconds"] for row in state.rows[-1:]) + state.epoch["seconds"]
-    step_seconds = seconds / state.step
     return epochs_in(
-        minutes, steps_per_epoch, step=state.step, seconds=seconds, step_seconds=step_seconds
+        chosen.minutes,
+        chosen.steps_per_epoch,
+        step=state.step,
+        seconds=seconds,
+        step_seconds=seconds / state.step,
     )
 
 
-def epochs_by_timing(trainer, data, stop, log, minutes, steps_per_epoch, warmup_steps):
+def epochs_by_timing(chosen, trainer, data, stop, log):
     """Takes the first steps, and returns the EPOCHS that follow from how long they took.
 
     They are a part of the warm-up, in which the learning rate does not depend on EPOCHS yet.
 
     Args:
+        chosen: the settings.
         trainer: `Trainer`, which has not begun.
         data: `Dataset`.
         stop: `threading.Event`, as `Trainer.fit` takes it.
         log: `TrainingLog`, in which the steps are counted.
-        minutes, steps_per_epoch, warmup_steps: as the settings are.
     """
-    most = min(warmup_steps, steps_per_epoch - 1)
+    minutes, steps_per_epoch = chosen.minutes, chosen.steps_per_epoch
+    most = min(chosen.warmup_steps, steps_per_epoch - 1)
     untimed = min(UNTIMED_STEPS, most // 2)
     # Several processes have to take the same number of steps.
     limit = TIMED_SECONDS if processes.index_and_count()[1] == 1 else math.inf

@@ -322,6 +322,15 @@ def test_saving_does_not_change_the_training(photographs):
     assert_equal_states(newest_state(), often)
 
 
+def test_training_without_a_name_says_how_to_go_on(photographs, monkeypatch, capsys):
+    at_step(monkeypatch, 4, lambda: signal.raise_signal(signal.SIGTERM))
+    assert run(name="") == 130
+    state = "my_edsr_x2.state-00000004.npz"
+    assert f"the same command, without --restart, goes on from {train.WEIGHTS_FOLDER / state}" in (
+        capsys.readouterr().err
+    )
+
+
 def test_finished_training_is_not_done_again(photographs, capsys):
     run()
     before = newest_state()
