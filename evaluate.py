@@ -21,24 +21,26 @@ originals or of those to compare. 2: it could not start, or not write its result
 Ctrl-C or SIGTERM; what was scored until then is written.
 """
 
-import hashlib
+import functools
 import sys
 from pathlib import Path
 
 import utils
-from superres.runtime import backend, command, settings
+from superres.images.degradation import degrade, of_picture
+from superres.runtime import command, settings
 from superres.runtime.files import check_writable, replacing
 from superres.runtime.terminal import printable, progress, shown
 from superres.scoring import tables, testsets
 from superres.scoring.compare import find_compared
 from superres.scoring.page import Page
 from superres.scoring.restore import places_of, restore, write_pictures
-from superres.scoring.results import BICUBIC, PREDICTION, Results
+from superres.scoring.results import BICUBIC, PREDICTION, Results, how_made
 
 # ------------------------------------------------------------------- settings ----
 # files
 FOLDER = "evaluation/original"  # HR pictures or test sets: a folder or picture, or a list
 COMPARE = ""  # folder of another program's pictures, by the same names, or a list of folders
+DEGRADATION = ""  # of the LR pictures: jpeg75 or another quality, or photo, a mix; empty: none
 PICTURES = True  # write the page and the pictures, and not only the tables
 # network
 WEIGHTS = ""  # .keras file, which also says the scale; empty: as output.py chooses; or "none"
@@ -83,34 +85,9 @@ def check_sources(test_sets, compared):
             )
 
 
-def how_it_was_made(scale, weights, upscaler, compared):
-    """What made the pictures and the scores: dict, as results.json begins with it.
-
-    Args:
-        scale: 2, 3 or 4.
-        weights: path of the network's file, or None.
-        upscaler: as `utils.load` returns it, or None.
-        compared: dict of another program's name -> folder of its pictures.
-    """
-    made_by = {"scale": scale, "weights": None}
-    if upscaler:
-        made_by = {
-            "scale": scale,
-            "weights": weights.name,
-            "weights_sha256": hashlib.sha256(weights.read_bytes()).hexdigest(),
-            "parameters": upscaler.parameters,
-            "precision": upscaler.precision,
-            "self_ensemble": upscaler.self_ensemble,
-            "backend": backend.describe(),
-        }
-    return made_by | {
-        "channel": "Y of YCbCr (BT.601), not rounded; grey originals as they are",
-        "border": scale,
-        "compared": compared,
-    }
-
-
-def score(test_sets, scale, enlarge=None, compared=None, on_restored=None, stop=None):
+def score(
+    test_sets, scale, enlarge=None, compared=None, degradation="", on_restored=None, stop=None
+):
     """Scores a network, bicubic enlargement and other programs' pictures by the same code.
 
     Args:
@@ -119,6 +96,7 @@ def score(test_sets, scale, enlarge=None, compared=None, on_restored=None, stop=
         enlarge: function of a LR picture, as `restore` takes it, or None; raises
             KeyboardInterrupt to stop.
         compared: as `find_compared` returns it, or None.
+        degradation: name of what the LR pictures go through, as `of_picture` takes it; empty: none.
         on_restored: function of each test set, pair and `Restored`, or None.
         stop: `threading.Event`: where it is set, the pictures that are left are not tried.
 
@@ -127,15 +105,17 @@ def score(test_sets, scale, enlarge=None, compared=None, on_restored=None, stop=
     """
     compared = compared or {}
     methods = [BICUBIC, *([PREDICTION] if enlarge else []), *compared]
-    results = Results(test_sets, methods, scale)
+    results = Results(test_sets, methods, scale, degradation)
     pairs = [(test_set, pair) for test_set in test_sets for pair in test_set.pairs]
-    for test_set, pair in progress(iterable=pairs, desc="scoring", unit="picture", leave=False):
+    bar = progress(iterable=pairs, desc="scoring", unit="picture", leave=False)
+    for number, (test_set, pair) in enumerate(bar):
         if stop and stop.is_set():
             break
         others = {name: found[test_set.name].get(pair.name) for name, found in compared.items()}
         others = {name: path for name, path in others.items() if path}
+        degrading = degradation and functools.partial(degraded, degradation, number, scale)
         try:
-            restored = restore(pair, scale, enlarge, others)
+            restored = restore(pair, scale, enlarge, others, degrading)
         except KeyboardInterrupt:
             break
         except ValueError as error:
@@ -148,6 +128,12 @@ def score(test_sets, scale, enlarge=None, compared=None, on_restored=None, stop=
         except (ValueError, OSError) as error:  # its name or its sides are too long for a file
             results.refused[pair.hr] = f"scored, but not all of its pictures were written: {error}"
     return results
+
+
+def degraded(name, number, scale, lr, hr):
+    """What becomes of the LR picture of a number."""
+    degradation, random = of_picture(name, number)
+    return degrade(degradation, lr, hr, scale, random)
 
 
 def write(results, made_by, page):
@@ -193,6 +179,8 @@ def evaluate(chosen, stop):
     folders = settings.check_texts("folder", chosen.folder)
     compare = settings.check_texts("compare", chosen.compare, may_be_empty=True)
     settings.check_flag("pictures", chosen.pictures)
+    if chosen.degradation:
+        of_picture(chosen.degradation, 0)
     utils.check_network(chosen)
     weights, upscaler, scale, first_line = load_network(chosen)
     test_sets = testsets.find_all(folders, scale, skip=WRITTEN)
@@ -205,6 +193,8 @@ def evaluate(chosen, stop):
     for one in test_sets:
         found = f"{len(one.pairs)} pictures in {shown(one.folder)}"
         print(f"{printable(one.name)}: {found} ({one.layout})", flush=True)
+    if chosen.degradation:
+        print(f"LR pictures degraded by {chosen.degradation}")
     count, places, page = sum(len(one.pairs) for one in test_sets), places_of(test_sets), None
     if chosen.pictures:
         page = Page(count, PREDICTION if upscaler else next(iter(compared), BICUBIC))
@@ -223,13 +213,14 @@ def evaluate(chosen, stop):
             scale,
             enlarge if upscaler else None,
             compared,
+            chosen.degradation,
             on_restored=show if page else None,
             stop=stop,
         )
     print_scores(results)  # before what could fail, that they are not lost
     if results.rows:
         names = dict(zip(compared, compare, strict=True))
-        write(results, how_it_was_made(scale, weights, upscaler, names), page)
+        write(results, how_made(scale, weights, upscaler, names), page)
     if stop.is_set():
         raise command.Stopped(f"{len(results.rows)} of {count} were scored")
     if not results.rows:

@@ -137,7 +137,7 @@ def try_mutants(count, seed=0, chunk=250):
                         assert file.size == (2 * width, 2 * height), path
                     done += 1
                 else:
-                    reason = re.search(rf"^  {re.escape(str(path))}: (.+)$", run.stdout, re.M)
+                    reason = re.search(rf"^refused {re.escape(str(path))}: (.+)$", run.stdout, re.M)
                     assert reason, f"{path}: neither done nor refused\n{said}"
                     refused += 1
     return done, refused

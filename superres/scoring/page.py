@@ -155,12 +155,13 @@ class Page:
         )
         names = ", ".join(one.name for one in results.test_sets)
         who = ", ".join([made_by["weights"] or BICUBIC, *made_by["compared"]])
+        degraded = results.degradation and f" {results.degradation}"
         count, refusals = len(self._index), tables.refusals(results)
         more = len(refusals) - MOST_REFUSALS
         texts = [*tables.provenance(results, made_by), *refusals[:MOST_REFUSALS]]
         texts += [f"{more} more in results.md"] if more > 0 else []
         values = {
-            "title": html.escape(f"{names} ×{results.scale}: {who}"),
+            "title": html.escape(f"{names} ×{results.scale}{degraded}: {who}"),
             "subtitle": f"{count} picture{'s' * (count != 1)}, enlarged {results.scale} times",
             "tables": tables.as_html(tables.summary_table(results)),
             "provenance": "\n".join(f"<p>{html.escape(text)}</p>" for text in texts),

@@ -24,8 +24,8 @@ class Restored:
         left_out: dict of path -> why another program's picture was left out.
         box: left, top, width and height of where the prediction, or the first of the others,
             gains most.
-        is_bicubic: whether a given LR picture is what MATLAB's bicubic makes of the original;
-            `None` where it was made here.
+        is_bicubic: whether a given or degraded LR picture is what MATLAB's bicubic makes of the
+            original; `None` where it was made so here.
     """
 
     views: dict
@@ -36,7 +36,7 @@ class Restored:
     is_bicubic: bool | None
 
 
-def restore(pair, scale, enlarge=None, others=None):
+def restore(pair, scale, enlarge=None, others=None, degrade=None):
     """Makes, reads and scores all versions of one picture.
 
     Args:
@@ -45,6 +45,8 @@ def restore(pair, scale, enlarge=None, others=None):
         enlarge: function of the LR picture, uint8 (H, W[, 3]), that predicts the HR picture; or
             `None`.
         others: dict of another program's name -> path of what it made of the picture.
+        degrade: function of the LR and the HR picture, which returns what becomes of the first;
+            or `None`.
 
     Returns:
         `Restored`.
@@ -53,6 +55,9 @@ def restore(pair, scale, enlarge=None, others=None):
         ValueError: the pair cannot be scored, as `testsets.read_pair` says.
     """
     hr, lr, notes = testsets.read_pair(pair, scale)
+    is_bicubic = np.array_equal(lr, downscale(hr, scale)) if pair.lr else None
+    if degrade:
+        lr, is_bicubic = degrade(lr, hr), False
     views = {NEAREST: upscale_nearest(lr, scale), BICUBIC: upscale_bicubic(lr, scale)}
     if enlarge:
         views[PREDICTION] = enlarge(lr)
@@ -71,7 +76,7 @@ def restore(pair, scale, enlarge=None, others=None):
         notes=notes,
         left_out=left_out,
         box=figures.find_box(hr, views[before], views[best], scale),
-        is_bicubic=np.array_equal(lr, downscale(hr, scale)) if pair.lr else None,
+        is_bicubic=is_bicubic,
     )
 
 

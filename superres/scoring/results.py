@@ -1,12 +1,14 @@
 """Scores of an evaluation: of each picture, their means, and what is to be known of them."""
 
 import csv
+import hashlib
 import io
 import json
 from collections import Counter
 
 import numpy as np
 
+from superres.runtime import backend
 from superres.scoring.published import picture_count, published
 
 KEYS = ("psnr", "ssim", "rgb_psnr")
@@ -54,6 +56,7 @@ class Results:
         test_sets: list of `testsets.TestSet`.
         methods: names of what is scored beside nearest.
         scale: of the enlargement.
+        degradation: name of what the LR pictures went through; empty: nothing.
 
     Attributes:
         rows: list of dicts with test_set, name, scores (nearest and methods -> what
@@ -61,8 +64,9 @@ class Results:
         refused: dict of path -> reason.
     """
 
-    def __init__(self, test_sets, methods, scale):
+    def __init__(self, test_sets, methods, scale, degradation=""):
         self.test_sets, self.methods, self.scale = test_sets, methods, scale
+        self.degradation = degradation
         self.rows, self.refused = [], {}
         self._failed = Counter()
 
@@ -120,6 +124,7 @@ class Results:
             "pictures": len(rows),
             "refused": refused,
             "untried": len(test_set.pairs) - len(rows) - refused,
+            "degradation": self.degradation,
             "given_lr": len(given),
             "given_lr_equal_to_bicubic": sum(given),
             "missing": {method: count for method, count in lacking.items() if count},
@@ -160,6 +165,33 @@ class Results:
         }
         with_null = json.loads(json.dumps(results), parse_constant=lambda infinity: None)
         return json.dumps(with_null, indent=2) + "\n"
+
+
+def how_made(scale, weights, upscaler, compared):
+    """What made the pictures and the scores: dict, as results.json begins with it.
+
+    Args:
+        scale: 2, 3 or 4.
+        weights: path of the network's file, or None.
+        upscaler: of the network: it has parameters, precision and self_ensemble; or None.
+        compared: dict of another program's name -> folder of its pictures.
+    """
+    made_by = {"scale": scale, "weights": None}
+    if upscaler:
+        made_by = {
+            "scale": scale,
+            "weights": weights.name,
+            "weights_sha256": hashlib.sha256(weights.read_bytes()).hexdigest(),
+            "parameters": upscaler.parameters,
+            "precision": upscaler.precision,
+            "self_ensemble": upscaler.self_ensemble,
+            "backend": backend.describe(),
+        }
+    return made_by | {
+        "channel": "Y of YCbCr (BT.601), not rounded; grey originals as they are",
+        "border": scale,
+        "compared": compared,
+    }
 
 
 def _flat(found):

@@ -198,6 +198,11 @@ def _lr_text(one):
     """Where the LR pictures of a test set come from."""
     text = f"{one['name']}: {one['folder']} ({one['layout']}). LR "
     given, equal = one["given_lr"], one["given_lr_equal_to_bicubic"]
+    if one["degradation"]:
+        return text + (
+            f"degraded by {one['degradation']}, so scores are not comparable with those of bicubic "
+            "LR pictures"
+        )
     if not given:
         return text + "made here by MATLAB's bicubic imresize, bit for bit"
     if given == equal:

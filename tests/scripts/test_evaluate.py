@@ -111,6 +111,32 @@ def test_one_bad_picture_does_not_end_the_rest(tmp_path, benchmark, small_weight
     assert [row["name"] for row in results(tmp_path)["images"]] == ["b.png"]
 
 
+def test_degraded_pictures_are_restored_and_it_is_said(tmp_path, benchmark, small_weights, capsys):
+    (benchmark / "HR").rename(tmp_path / "Set5")
+    words = ["Set5", "--weights", str(small_weights)]
+    assert evaluate.main([*words, "--no-pictures"]) == 0
+    clean = results(tmp_path)["mean"]
+    capsys.readouterr()
+    assert evaluate.main([*words, "--degradation", "jpeg30"]) == 0
+    captured = capsys.readouterr()
+    assert "LR pictures degraded by jpeg30" in captured.out
+    assert "degraded by jpeg30, so scores are not comparable" in captured.err
+    degraded = results(tmp_path)["mean"]
+    for key in ("psnr", "bicubic_psnr", "nearest_psnr"):
+        assert abs(degraded[key] - clean[key]) > 0.05
+    assert results(tmp_path)["test_sets"][0]["degradation"] == "jpeg30"
+    assert "<title>Set5 ×2 jpeg30: " in (tmp_path / "evaluation/report.html").read_text()
+
+
+def test_photo_degrades_each_picture_in_its_own_way_the_same_in_every_run(tmp_path, benchmark):
+    scores = []
+    for _ in range(2):
+        words = ["Set", "--weights", "none", "--scale", "2", "--no-pictures"]
+        assert evaluate.main([*words, "--degradation", "photo"]) == 0
+        scores.append([row["bicubic_psnr"] for row in results(tmp_path)["images"]])
+    assert scores[0] == scores[1]
+
+
 def test_several_test_sets_at_once(tmp_path, benchmark, small_weights, capsys):
     (benchmark / "HR").rename(tmp_path / "plain")
     shutil.copytree(tmp_path / "plain", benchmark / "HR")
@@ -413,6 +439,7 @@ def test_nobody_reads_what_is_printed(tmp_path, benchmark):
         ),
         (["HR", "--compare", "nowhere"], "COMPARE = 'nowhere': no such folder"),
         (["HR", "--compare", "empty"], "COMPARE = 'empty': expected pictures of x2, named as"),
+        (["HR", "--degradation", "jpeg0"], "DEGRADATION = 'jpeg0': expected photo, or jpeg"),
         (["bad"], "FOLDER = 'bad': no picture in it could be scored"),
     ],
 )

@@ -1,0 +1,115 @@
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from superres.images import degradation
+from superres.images.degradation import Degradation, Saving, degrade, draw, named
+from superres.images.resize import downscale
+from support import smooth_picture
+
+
+def by_pillow(picture, **options):
+    file = io.BytesIO()
+    Image.fromarray(picture).save(file, "JPEG", **options)
+    return np.asarray(Image.open(file))
+
+
+@pytest.mark.parametrize("quality", [25, 75, 98])
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("is_subsampled", [True, False])
+def test_jpeg_is_that_of_libjpeg(quality, channels, is_subsampled):
+    """What Pillow writes, bit for bit, with libjpeg's tables: OpenCV has no way of its own."""
+    picture = smooth_picture(40, 50, channels)
+    picture = picture[..., 0] if channels == 1 else picture
+    options = {} if channels == 1 else {"subsampling": "4:2:0" if is_subsampled else "4:4:4"}
+    saved = degradation.save_as_jpeg(picture, Saving(quality, is_subsampled))
+    np.testing.assert_array_equal(saved, by_pillow(picture, quality=quality, **options))
+
+
+def test_shift_moves_the_blocks():
+    picture = smooth_picture(64, 64)
+    shifted = degradation.save_as_jpeg(picture, Saving(30, shift=(3, 5)))
+    assert shifted.shape == picture.shape
+    # The same as if the picture began 3 rows and 5 columns further inside of another.
+    larger = np.pad(picture, ((3, 0), (5, 0), (0, 0)), mode="reflect")
+    np.testing.assert_array_equal(shifted, by_pillow(larger, quality=30)[3:, 5:])
+    assert (shifted != degradation.save_as_jpeg(picture, Saving(30))).any()
+
+
+def test_quality_is_that_of_the_last_saving():
+    assert Degradation().quality == 1
+    assert Degradation(blur=0.5, savings=(Saving(30), Saving(82))).quality == 0.82
+
+
+def test_draws_are_those_of_the_generator_and_as_often_as_they_should():
+    first, second = ([draw(np.random.default_rng(seed)) for seed in range(3000)] for _ in range(2))
+    assert first == second
+    clean = [one for one in first if one == Degradation()]
+    assert len(clean) / 3000 == pytest.approx(degradation.CLEAN_SHARE, abs=0.03)
+    rest = [one for one in first if one != Degradation()]
+    savings = [one.savings for one in rest if one.savings]
+    assert len(savings) / len(rest) == pytest.approx(degradation.JPEG_SHARE, abs=0.03)
+    twice = [one for one in savings if len(one) == 2]
+    assert len(twice) / len(savings) == pytest.approx(degradation.TWICE_SHARE, abs=0.03)
+    qualities = [one.quality for several in savings for one in several]
+    assert (min(qualities), max(qualities)) == degradation.JPEG_QUALITY
+    shifts = {one.shift[0] for several in savings for one in several}
+    assert shifts == set(range(16))
+    for share, happened in (
+        (degradation.BLUR_SHARE, [one.blur > 0 for one in rest]),
+        (degradation.NOISE_SHARE, [one.noise > 0 for one in rest]),
+        (degradation.OTHER_KERNEL_SHARE, [one.kernel != "bicubic" for one in rest]),
+    ):
+        # Of those where nothing happened, some look clean.
+        assert np.mean(happened) == pytest.approx(share, abs=0.03)
+
+
+def test_clean_picture_stays_as_it_is():
+    hr = smooth_picture(40, 40)
+    lr = downscale(hr, 2)
+    np.testing.assert_array_equal(degrade(Degradation(), lr, hr, 2), lr)
+
+
+@pytest.mark.parametrize("kernel", degradation.KERNELS)
+def test_other_kernels_reduce_the_original(kernel):
+    hr = smooth_picture(40, 60)
+    lr = downscale(hr, 2)
+    other = degrade(Degradation(kernel), lr, hr, 2)
+    assert other.shape == lr.shape
+    assert 0 < np.abs(other.astype(int) - lr).mean() < 12
+    # Without an original there is nothing to reduce.
+    np.testing.assert_array_equal(degrade(Degradation(kernel), lr, None, 2), lr)
+
+
+def test_area_is_the_mean():
+    hr = smooth_picture(8, 8)
+    mean = hr.reshape(4, 2, 4, 2, 3).mean(axis=(1, 3))
+    assert np.abs(degrade(Degradation("area"), hr[::2, ::2], hr, 2) - mean).max() <= 1
+
+
+def test_blur_and_noise_are_as_strong_as_they_say():
+    flat = np.full((200, 200, 3), 120, np.uint8)
+    noisy = degrade(Degradation(noise=3.0), flat, None, 2, np.random.default_rng(0))
+    assert noisy.astype(float).std() == pytest.approx(3.0, abs=0.1)
+    point = np.zeros((31, 31), np.uint8)
+    point[15, 15] = 255
+    blurred = degrade(Degradation(blur=0.8), point, None, 2).astype(float)
+    rows = blurred.sum(axis=1) / blurred.sum()
+    assert np.sqrt(((np.arange(31) - 15) ** 2 * rows).sum()) == pytest.approx(0.8, abs=0.05)
+
+
+def test_named():
+    assert named("jpeg75") == Degradation(savings=(Saving(75),))
+    for name in ("jpeg", "jpeg0", "jpeg101", "png", "jpeg7.5", "75"):
+        with pytest.raises(ValueError, match=f"DEGRADATION = '{name}': expected photo, or jpeg"):
+            named(name)
+
+
+def test_words():
+    savings = (Saving(30, False), Saving(50))
+    assert str(Degradation("area", 0.52, 1.0, savings)) == (
+        "area, blur 0.5, noise 1.0, JPEG 30 4:4:4, JPEG 50 4:2:0"
+    )
+    assert str(Degradation()) == "clean"
