@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 from superres.images.formats import find_pictures
-from superres.scoring import results, tables, testsets
+from superres.scoring import reading, results, tables, testsets
 
 SCALE_FOLDER = re.compile(r"[xX](\d+)")
 
@@ -24,12 +24,12 @@ def read_result(path, hr, notes):
         ValueError: unreadable, or of another size.
     """
     own_notes = []
-    picture = testsets.read_noted(path, own_notes, path.name)
+    picture = reading.read_noted(path, own_notes, path.name)
     if picture.shape[:2] != hr.shape[:2]:
         raise ValueError(
             f"{picture.shape[1]}x{picture.shape[0]} pixels, expected {hr.shape[1]}x{hr.shape[0]}"
         )
-    picture = testsets.in_colours_of(picture, hr, own_notes, path.name)
+    picture = reading.in_colours_of(picture, hr, own_notes, path.name)
     notes += own_notes
     return picture
 

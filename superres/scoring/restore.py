@@ -8,7 +8,7 @@ import numpy as np
 from superres.images.drawing import side_by_side
 from superres.images.resize import downscale, upscale_bicubic, upscale_nearest
 from superres.images.write import write_picture
-from superres.scoring import compare, figures, metrics, results, testsets
+from superres.scoring import compare, figures, metrics, reading, results, testsets
 from superres.scoring.results import BICUBIC, NEAREST, ORIGINAL, PREDICTION
 
 
@@ -52,9 +52,9 @@ def restore(pair, scale, enlarge=None, others=None, degrade=None):
         `Restored`.
 
     Raises:
-        ValueError: the pair cannot be scored, as `testsets.read_pair` says.
+        ValueError: the pair cannot be scored, as `reading.read_pair` says.
     """
-    hr, lr, notes = testsets.read_pair(pair, scale)
+    hr, lr, notes = reading.read_pair(pair, scale)
     is_bicubic = np.array_equal(lr, downscale(hr, scale)) if pair.lr else None
     if degrade:
         lr, is_bicubic = degrade(lr, hr), False

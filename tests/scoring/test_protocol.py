@@ -7,7 +7,7 @@ from PIL import Image
 
 import evaluate
 from superres.images import resize
-from superres.scoring import compare, metrics, restore, results, testsets
+from superres.scoring import compare, metrics, reading, restore, results, testsets
 from support import ROOT, smooth_picture
 
 SAMPLES = ROOT / "evaluation" / "original"
@@ -154,13 +154,13 @@ MISTAKES = {
         test_border_of_scale_pixels_is_shaved,
     ),
     "OpenCV's bicubic": (
-        (resize, restore, testsets),
+        (resize, restore, reading),
         "downscale",
         without_antialiasing,
         test_lr_is_made_by_matlabs_bicubic,
     ),
     "Pillow's bicubic": (
-        (resize, restore, testsets),
+        (resize, restore, reading),
         "downscale",
         by_pillow,
         test_lr_is_rounded_after_the_rows_and_after_the_columns,

@@ -7,7 +7,7 @@ import pytest
 
 from superres.images.resize import downscale
 from superres.images.write import write_picture
-from superres.scoring import compare, testsets
+from superres.scoring import compare, reading, testsets
 from superres.scoring.published import published
 from support import smooth_picture
 
@@ -52,7 +52,7 @@ def test_layout_is_recognised_and_its_lr_used(tmp_path, layout):
     assert found.name == name
     assert [pair.name.name.split("_")[0].split(".")[0] for pair in found.pairs] == list(NAMES)
     for pair in found.pairs:
-        hr, lr, notes = testsets.read_pair(pair, 2)
+        hr, lr, notes = reading.read_pair(pair, 2)
         np.testing.assert_array_equal(lr, hr[::2, ::2])
         assert not notes
 
@@ -100,7 +100,7 @@ def test_rcans_layout(tmp_path):
     for one in found:
         for pair in one.pairs:
             assert pair.lr.name == pair.hr.name.replace("HR", "LRBI")
-            hr, lr, _ = testsets.read_pair(pair, 2)
+            hr, lr, _ = reading.read_pair(pair, 2)
             np.testing.assert_array_equal(lr, hr[::2, ::2])
     write(tmp_path / "SR/RCAN/Set5/x2/baby_RCAN_BIx2.png", smooth_picture(4, 4))
     found = compare.find_results(tmp_path / "SR/RCAN", found[0], 2)
@@ -114,7 +114,7 @@ def test_lr_of_another_scale_is_made(tmp_path, scale):
     lay_out(tmp_path, *LAYOUTS["ours"][1:])
     (found,) = testsets.find(tmp_path, scale)
     assert [pair.lr for pair in found.pairs] == [None, None]
-    hr, lr, _ = testsets.read_pair(found.pairs[0], scale)
+    hr, lr, _ = reading.read_pair(found.pairs[0], scale)
     np.testing.assert_array_equal(lr, downscale(hr, scale))
 
 
@@ -262,7 +262,7 @@ def pair(tmp_path, hr, lr=None):
 
 def test_hr_is_cropped_to_a_multiple_of_the_scale(tmp_path):
     picture = smooth_picture(41, 52)
-    hr, lr, _ = testsets.read_pair(pair(tmp_path, picture), 3)
+    hr, lr, _ = reading.read_pair(pair(tmp_path, picture), 3)
     np.testing.assert_array_equal(hr, picture[:39, :51])
     np.testing.assert_array_equal(lr, downscale(hr, 3))
 
@@ -271,43 +271,43 @@ def test_missing_lr_is_named(tmp_path):
     one = pair(tmp_path, smooth_picture(40, 40), smooth_picture(20, 20))
     one.lr.unlink()
     with pytest.raises(ValueError, match=r"its LR picture is missing: expected .*lr.png"):
-        testsets.read_pair(one, 2)
+        reading.read_pair(one, 2)
 
 
 def test_lr_of_another_size_is_refused(tmp_path):
     one = pair(tmp_path, smooth_picture(41, 52), smooth_picture(20, 25))
     message = r"lr.png has 25x20 pixels: expected 26x20, the original's 52x41 divided by 2"
     with pytest.raises(ValueError, match=message):
-        testsets.read_pair(one, 2)
+        reading.read_pair(one, 2)
 
 
 def test_grey_original_stays_grey(tmp_path):
     grey = smooth_picture(20, 22, 1)[..., 0]
-    hr, lr, notes = testsets.read_pair(pair(tmp_path, grey), 2)
+    hr, lr, notes = reading.read_pair(pair(tmp_path, grey), 2)
     assert (hr.shape, lr.shape, notes) == ((20, 22), (10, 11), [])
     small = np.repeat(grey[::2, ::2, None], 3, axis=2)
-    hr, lr, notes = testsets.read_pair(pair(tmp_path, grey, small), 2)
+    hr, lr, notes = reading.read_pair(pair(tmp_path, grey, small), 2)
     np.testing.assert_array_equal(lr, grey[::2, ::2])
     assert notes == ["LR reduced to grey, as the original is"]
 
 
 def test_16_bits_are_rounded_to_8_and_said(tmp_path):
     picture = smooth_picture(20, 20, dtype=np.uint16)
-    hr, _, notes = testsets.read_pair(pair(tmp_path, picture), 2)
+    hr, _, notes = reading.read_pair(pair(tmp_path, picture), 2)
     np.testing.assert_array_equal(hr, np.round(picture / 257).astype(np.uint8))
     assert notes == ["original of 16 bits, rounded to 8"]
 
 
 def test_transparency_is_left_out_and_said(tmp_path):
     picture = smooth_picture(20, 20, 4)
-    hr, _, notes = testsets.read_pair(pair(tmp_path, picture), 2)
+    hr, _, notes = reading.read_pair(pair(tmp_path, picture), 2)
     np.testing.assert_array_equal(hr, picture[..., :3])
     assert notes == ["transparency of original left out"]
 
 
 def test_picture_too_small_to_be_scored(tmp_path):
     with pytest.raises(ValueError, match="14x40 in multiples of 2: expected at least 15x15"):
-        testsets.read_pair(pair(tmp_path, smooth_picture(40, 14)), 2)
+        reading.read_pair(pair(tmp_path, smooth_picture(40, 14)), 2)
 
 
 # ---- pictures of other programs ----
