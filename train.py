@@ -42,6 +42,7 @@ VALIDATION_CROP = 512  # side of the centre of a validation picture that is scor
 CACHE = "data/.cache"  # folder for decoded photographs, 3.8 bytes a pixel; empty: none
 CROP_SIZE = 64  # height and width of a training crop, in HR pixels
 BATCH_SIZE = 8  # crops a step, on all devices together
+DEGRADATION = "bicubic"  # of the LR crops; or photo: JPEG, blur, noise, other kernels, at random
 # how long
 EPOCHS = 1000  # times STEPS_PER_EPOCH; the learning rate reaches 0 at the end
 STEPS_PER_EPOCH = 1000  # steps between validations
@@ -134,6 +135,7 @@ def validate(chosen):
             )
     settings.check_choice("precision", chosen.precision, PRECISIONS)
     settings.check_choice("scale", chosen.scale, network.SHUFFLES)
+    settings.check_choice("degradation", chosen.degradation, ("bicubic", "photo"))
     settings.check_choice("loss", chosen.loss, LOSSES)
     settings.check_choice("optimizer", chosen.optimizer, OPTIMIZERS)
     settings.check_flag("restart", chosen.restart)

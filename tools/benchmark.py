@@ -90,7 +90,7 @@ def enlargement(scale, num_filters, residual_blocks, precision, side):
     return run
 
 
-def noise_stream(scale, batch_size, crop_size):
+def noise_stream(scale, batch_size, crop_size, degradation="bicubic"):
     """Crops of pictures of noise, in memory."""
     random = np.random.default_rng(0)
     height, width = (side // scale for side in PHOTOGRAPH)
@@ -102,7 +102,9 @@ def noise_stream(scale, batch_size, crop_size):
         for _ in range(8)
     ]
     pool = CropSampler(photographs, crop_size)
-    return Prefetcher(lambda step: cut_batch(pool, step, batch_size=batch_size, seed=0))
+    return Prefetcher(
+        lambda step: cut_batch(pool, step, batch_size=batch_size, seed=0, degradation=degradation)
+    )
 
 
 def cutting(stream, batch_size):
@@ -156,7 +158,10 @@ def measure(scale, side, matrix, batch_size, crop_size, steps, rounds):
             runs[f"training, {name}, {optimizer}", precision] = training(
                 scale, *size, precision, optimizer, stream, pixels, steps
             )
-    runs[f"crops of {crop_size}x{crop_size}, without training", ""] = cutting(stream, batch_size)
+    photo = noise_stream(scale, batch_size, crop_size, "photo")
+    for kind, crops in {"": stream, ", degraded as photo": photo}.items():
+        what = f"crops of {crop_size}x{crop_size}{kind}, without training"
+        runs[what, ""] = cutting(crops, batch_size)
     best = {}
     for n in range(rounds + 1):  # the first one compiles
         for key, run in runs.items():
@@ -166,6 +171,7 @@ def measure(scale, side, matrix, batch_size, crop_size, steps, rounds):
             if n and (key not in best or seconds < best[key].seconds):
                 best[key] = Measured(*key, seconds, **done)
     stream.close()
+    photo.close()
     return list(best.values())
 
 

@@ -1,6 +1,7 @@
 """Draws the project's own pictures: the samples, and the figures of the README.
 
-`python -m tools.draw` draws the samples, `python -m tools.draw figures` docs/figure_*.jpg.
+`python -m tools.draw` draws the samples, `python -m tools.draw figures` docs/figure_*.jpg and
+docs/degradations.jpg.
 """
 
 import math
@@ -88,9 +89,36 @@ def draw_figures(folder):
                 picture.save(folder / name, quality=92, subsampling="4:4:4")
 
 
+def draw_degradations(path):
+    """The same crop after ten random degradations, with what each went through."""
+    from superres.images.degradation import Degradation, degrade, draw
+    from superres.images.drawing import side_by_side
+    from superres.images.read import read_rgb
+    from superres.images.resize import downscale, upscale_nearest
+
+    hr = read_rgb(ROOT / "evaluation/original/astronaut.png")[24:184, 144:304]
+    lr = downscale(hr, 2)
+    lines, panels, seed = [], [], 0
+    while len(lines) < 2:
+        random = np.random.default_rng(seed)
+        degradation, seed = draw(random), seed + 1
+        if degradation != Degradation() or not (panels or lines):
+            shown = degrade(degradation, lr, hr, 2, random)
+            panels.append((str(degradation), upscale_nearest(shown, 3)))
+        if len(panels) == 5:
+            lines.append(side_by_side(panels))
+            panels = []
+    width = max(line.shape[1] for line in lines)
+    lines = [
+        np.pad(s, ((0, 8), (0, width - s.shape[1]), (0, 0)), constant_values=255) for s in lines
+    ]
+    Image.fromarray(np.concatenate(lines)).save(path, quality=92, subsampling="4:4:4")
+
+
 if __name__ == "__main__":
     if sys.argv[1:] == ["figures"]:
         draw_figures(ROOT / "docs")
+        draw_degradations(ROOT / "docs/degradations.jpg")
     else:
         draw_chart(ROOT / "evaluation/original/chart.png")
         draw_badge(ROOT / "inference/original/badge.png")

@@ -9,6 +9,8 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
+from superres.images.degradation import BLOCK, Degradation, degrade, draw
+
 
 class Photograph(NamedTuple):
     """One training picture: uint8 (H, W, 3) `lr` and (scale * H, scale * W, 3) `hr`."""
@@ -50,23 +52,40 @@ class CropSampler:
         rows = [p.lr.shape[0] - self.lr_size + 1 for p in photographs]
         self.ends = np.cumsum([r * c for r, c in zip(rows, self.columns, strict=True)])
 
-    def cut(self, place, way, lr, hr):
+    def cut(self, place, way, lr, hr, random=None):
         """Cuts one crop.
 
         Args:
             place: its number among all positions, below `ends[-1]`.
             way: how it is flipped and turned, 0 to 7.
             lr, hr: where it is written to.
+            random: NumPy generator by which the LR crop is degraded; `None`: it is not.
         """
         index = int(np.searchsorted(self.ends, place, side="right"))
         photograph = self.photographs[index]
         top, left = divmod(int(self.ends[index]) - 1 - place, self.columns[index])
-        for out, picture, factor in (lr, photograph.lr, 1), (hr, photograph.hr, self.scale):
-            size, y, x = self.lr_size * factor, top * factor, left * factor
-            WAYS[way](picture[y : y + size, x : x + size], out)
+        side, scale = self.lr_size, self.scale
+        lr_crop = photograph.lr[top : top + side, left : left + side]
+        hr_crop = photograph.hr[scale * top :, scale * left :][: scale * side, : scale * side]
+        if random and (degradation := draw(random)) != Degradation():
+            lr_crop = self._degraded(photograph, top, left, degradation, random)
+        WAYS[way](lr_crop, lr)
+        WAYS[way](hr_crop, hr)
+
+    def _degraded(self, photograph, top, left, degradation, random):
+        """A LR crop that is degraded together with what is around it, as in a whole picture."""
+        rows, columns = (
+            slice(max(0, first - BLOCK), first + self.lr_size + BLOCK) for first in (top, left)
+        )
+        in_hr = (slice(self.scale * part.start, self.scale * part.stop) for part in (rows, columns))
+        window = degrade(
+            degradation, photograph.lr[rows, columns], photograph.hr[*in_hr], self.scale, random
+        )
+        window = window[top - rows.start :, left - columns.start :]
+        return window[: self.lr_size, : self.lr_size]
 
 
-def cut_batch(pool, step, *, batch_size, seed, part=slice(None)):
+def cut_batch(pool, step, *, batch_size, seed, part=slice(None), degradation="bicubic"):
     """Random aligned crops, each flipped and turned at random; a function of (seed, step).
 
     Args:
@@ -74,6 +93,7 @@ def cut_batch(pool, step, *, batch_size, seed, part=slice(None)):
         step: number of the training step.
         batch_size: crops a step.
         part: which of them to cut: one process of several cuts its own.
+        degradation: bicubic, or photo: what people's pictures have been through, at random.
 
     Returns:
         uint8 (N, crop_size / scale, crop_size / scale, 3) LR crops and uint8
@@ -84,6 +104,8 @@ def cut_batch(pool, step, *, batch_size, seed, part=slice(None)):
     ways = random.integers(len(WAYS), size=batch_size)[part].tolist()
     lr = np.empty((len(places), pool.lr_size, pool.lr_size, 3), np.uint8)
     hr = np.empty((len(places), pool.crop_size, pool.crop_size, 3), np.uint8)
-    for n, (place, way) in enumerate(zip(places, ways, strict=True)):
-        pool.cut(place, way, lr[n], hr[n])
+    numbers = range(batch_size)[part]
+    for n, (place, way, number) in enumerate(zip(places, ways, numbers, strict=True)):
+        own = np.random.default_rng((seed, step, number)) if degradation == "photo" else None
+        pool.cut(place, way, lr[n], hr[n], own)
     return lr, hr

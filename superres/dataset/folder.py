@@ -9,6 +9,7 @@ from tqdm import tqdm
 
 from superres.dataset.crops import Photograph, cut_batch
 from superres.dataset.photographs import open_photographs
+from superres.images.degradation import degrade, of_picture
 from superres.images.formats import SUFFIXES, UnreadablePicture, find_pictures, is_picture
 from superres.images.read import picture_size, read_rgb
 from superres.images.resize import crop_to_multiple, downscale
@@ -184,7 +185,12 @@ def open_dataset(options, *, held_out=(), in_turn=None, step=0, part=slice(None)
 
     def make_batch(step):
         return cut_batch(
-            source.at(step), step, batch_size=options.batch_size, seed=options.seed, part=part
+            source.at(step),
+            step,
+            batch_size=options.batch_size,
+            seed=options.seed,
+            part=part,
+            degradation=options.degradation,
         )
 
     return Dataset(source, validation, skips, make_batch)
@@ -207,6 +213,8 @@ def _choose(options, skips, held_out):
     else:
         validation, left = hold_out(list(sizes), scale, crop, skips, held_out)
         sizes = {path: sizes[path] for path in left}
+    if options.degradation != "bicubic":
+        validation = _degraded(validation, options)
     if not paths and not options.validation_data:
         raise ValueError(
             f"DATA = {options.data!r}: no photographs in {Path(options.data).resolve()}; put at "
@@ -224,6 +232,16 @@ def _choose(options, skips, held_out):
             "least 1 of each"
         )
     return sizes, validation
+
+
+def _degraded(validation, options):
+    """Validation pictures that have been through what the crops have, the same in every run."""
+    found = {}
+    for number, (path, photograph) in enumerate(validation.items()):
+        degradation, random = of_picture(options.degradation, number)
+        lr = degrade(degradation, photograph.lr, photograph.hr, options.scale, random)
+        found[path] = Photograph(lr, photograph.hr)
+    return found
 
 
 def _centres(paths, scale, crop, skips):

@@ -5,7 +5,13 @@ from superres.training import checkpoint
 
 # Settings that have another name by now, and values that were built in before they were settings.
 RENAMED = {"averaging": "ema_decay"}
-BUILT_IN = {"optimizer": "adam", "decay_epochs": 0, "minutes": 0, "recipe": ""}
+BUILT_IN = {
+    "optimizer": "adam",
+    "decay_epochs": 0,
+    "minutes": 0,
+    "recipe": "",
+    "degradation": "bicubic",
+}
 
 
 def load(folder, name):

@@ -4,7 +4,10 @@ import numpy as np
 import pytest
 
 from superres.dataset.crops import WAYS, CropSampler, Photograph, cut_batch
+from superres.images.degradation import Degradation, Saving, degrade
+from superres.images.resize import downscale
 from superres.runtime.prefetch import Prefetcher
+from support import smooth_picture
 
 
 def labelled_photographs(scale):
@@ -83,6 +86,59 @@ def test_read_only_pictures_can_be_cut():
     expected = cut_batch(labelled_pool(), 0, batch_size=64, seed=1)
     for ours, theirs in zip(cut_batch(pool, 0, batch_size=64, seed=1), expected, strict=True):
         np.testing.assert_array_equal(ours, theirs)
+
+
+# ---- degraded ----
+
+
+def photograph(height, width, scale=2):
+    hr = smooth_picture(scale * height, scale * width)
+    return Photograph(downscale(hr, scale), hr)
+
+
+def test_degraded_crops_show_the_same_place_and_follow_from_seed_and_step():
+    pool = CropSampler([photograph(70, 90), photograph(32, 40)], 64)
+
+    def cut(step, **options):
+        return cut_batch(pool, step, batch_size=60, seed=1, **options)
+
+    clean, degraded = cut(3), cut(3, degradation="photo")
+    np.testing.assert_array_equal(degraded[1], clean[1])
+    change = np.abs(degraded[0].astype(int) - clean[0]).mean(axis=(1, 2, 3))
+    assert 10 < (change == 0).sum() < 32  # a third is clean
+    assert 0.5 < np.median(change[change > 0]) < 30
+    for ours, theirs in zip(cut(3, degradation="photo"), degraded, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    assert (cut(4, degradation="photo")[0] != degraded[0]).any()
+
+
+def test_parts_of_a_degraded_batch_are_those_of_the_whole():
+    pool = CropSampler([photograph(70, 90)], 64)
+
+    def cut(part):
+        return cut_batch(pool, 5, batch_size=6, seed=1, part=part, degradation="photo")[0]
+
+    parts = [cut(slice(n, n + 2)) for n in (0, 2, 4)]
+    np.testing.assert_array_equal(np.concatenate(parts), cut(slice(None)))
+
+
+@pytest.mark.parametrize(("top", "left"), [(0, 0), (20, 30), (38, 58), (5, 58)])
+def test_crop_is_what_the_whole_picture_would_have_there(top, left):
+    """Also at its borders; JPEG's blocks begin as far from the crop as they are drawn to."""
+    whole = photograph(70, 90)
+    pool = CropSampler([whole], 64)
+    blur = Degradation(blur=0.7)
+    crop = pool._degraded(whole, top, left, blur, None)
+    expected = degrade(blur, whole.lr, whole.hr, 2)[top : top + 32, left : left + 32]
+    np.testing.assert_array_equal(crop, expected)
+    saving = Degradation(savings=(Saving(40, shift=(3, 7)),))
+    crop = pool._degraded(whole, top, left, saving, None)
+    begins = max(0, top - 16), max(0, left - 16)
+    shift = tuple((3, 7)[n] - begins[n] for n in (0, 1))
+    aligned = Degradation(savings=(Saving(40, shift=tuple(s % 16 for s in shift)),))
+    expected = degrade(aligned, whole.lr, whole.hr, 2)[top : top + 32, left : left + 32]
+    inner = (slice(9, -9), slice(9, -9))  # chroma is smoothed over the window's borders
+    np.testing.assert_array_equal(crop[inner], expected[inner])
 
 
 # ---- the stream ----

@@ -331,6 +331,18 @@ def test_training_without_a_name_says_how_to_go_on(photographs, monkeypatch, cap
     )
 
 
+def test_training_on_degraded_crops_is_validated_on_degraded_pictures(photographs, capsys):
+    run(epochs=1)
+    assert run(epochs=1, name="photo", degradation="photo") == 0
+    clean, degraded = (
+        json.loads((photographs / f"weights/{name}.json").read_text())["best"]["bicubic_psnr"]
+        for name in ("tiny", "photo")
+    )
+    assert degraded != clean
+    assert run(epochs=2, name="photo", degradation="bicubic") == 2
+    assert "DEGRADATION = 'bicubic': expected 'photo'" in capsys.readouterr().err
+
+
 def test_finished_training_is_not_done_again(photographs, capsys):
     run()
     before = newest_state()
