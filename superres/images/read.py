@@ -59,7 +59,7 @@ def read_picture(path, max_pixels=MAX_PIXELS, max_bytes=math.inf):
     Raises:
         UnreadablePicture: with the reason.
     """
-    with _opened(path) as file:
+    with opened(path) as file:
         return _read_open(file, path, max_pixels, max_bytes)
 
 
@@ -69,13 +69,13 @@ def picture_size(path, max_pixels=MAX_PIXELS):
     Raises:
         UnreadablePicture: with the reason; also when it has more pixels than `max_pixels`.
     """
-    with _opened(path) as file:
+    with opened(path) as file:
         _check_pixel_count(file, max_pixels)
         return file.height, file.width
 
 
 @contextlib.contextmanager
-def _opened(path):
+def opened(path):
     """A picture file opened by Pillow; errors inside become `UnreadablePicture`."""
     try:
         if not Path(path).is_file():
