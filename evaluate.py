@@ -179,6 +179,7 @@ def evaluate(chosen, stop):
     folders = settings.check_texts("folder", chosen.folder)
     compare = settings.check_texts("compare", chosen.compare, may_be_empty=True)
     settings.check_flag("pictures", chosen.pictures)
+    settings.check_text("degradation", chosen.degradation, may_be_empty=True)
     if chosen.degradation:
         of_picture(chosen.degradation, 0)
     utils.check_network(chosen)
