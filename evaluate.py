@@ -113,7 +113,11 @@ def score(
             break
         others = {name: found[test_set.name].get(pair.name) for name, found in compared.items()}
         others = {name: path for name, path in others.items() if path}
-        degrading = degradation and functools.partial(degraded, degradation, number, scale)
+        degrading, notes = None, []
+        if degradation:
+            drawn, random = of_picture(degradation, number)
+            degrading = functools.partial(degrade, drawn, scale=scale, random=random)
+            notes = [f"LR: {drawn}"] if degradation == "photo" else []
         try:
             restored = restore(pair, scale, enlarge, others, degrading)
         except KeyboardInterrupt:
@@ -121,6 +125,7 @@ def score(
         except ValueError as error:
             results.refuse(test_set, pair, error)
             continue
+        restored.notes.extend(notes)
         results.add(test_set, pair, restored)
         try:
             if on_restored:
@@ -128,12 +133,6 @@ def score(
         except (ValueError, OSError) as error:  # its name or its sides are too long for a file
             results.refused[pair.hr] = f"scored, but not all of its pictures were written: {error}"
     return results
-
-
-def degraded(name, number, scale, lr, hr):
-    """What becomes of the LR picture of a number."""
-    degradation, random = of_picture(name, number)
-    return degrade(degradation, lr, hr, scale, random)
 
 
 def write(results, made_by, page):

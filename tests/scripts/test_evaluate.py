@@ -133,7 +133,9 @@ def test_photo_degrades_each_picture_in_its_own_way_the_same_in_every_run(tmp_pa
     for _ in range(2):
         words = ["Set", "--weights", "none", "--scale", "2", "--no-pictures"]
         assert evaluate.main([*words, "--degradation", "photo"]) == 0
-        scores.append([row["bicubic_psnr"] for row in results(tmp_path)["images"]])
+        images = results(tmp_path)["images"]
+        scores.append([row["bicubic_psnr"] for row in images])
+        assert all(row["notes"][0].startswith("LR: ") for row in images)
     assert scores[0] == scores[1]
 
 
