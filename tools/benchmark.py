@@ -118,10 +118,10 @@ def cutting(stream, batch_size):
     return run
 
 
-def training(scale, num_filters, residual_blocks, precision, optimizer, stream, pixels, steps):
-    """Function that trains for some steps, each of so many LR pixels."""
+def training(shape, precision, optimizer, stream, pixels, steps):
+    """Function that trains a network of (scale, filters, blocks), with so many LR pixels a step."""
     keras.config.set_dtype_policy("mixed_bfloat16" if precision == "bfloat16" else precision)
-    model = network.edsr(scale, num_filters, residual_blocks)
+    model = network.edsr(*shape)
     keras.config.set_dtype_policy("float32")
     trainer = Trainer(
         model, loss="l1", optimizer=optimizer, learning_rate=1e-4, clip_norm=1.0, ema_decay=0.999
@@ -156,7 +156,7 @@ def measure(scale, side, matrix, batch_size, crop_size, steps, rounds):
     for name, size in NETWORKS.items():
         for optimizer, precision in itertools.product(OPTIMIZERS, PRECISIONS):
             runs[f"training, {name}, {optimizer}", precision] = training(
-                scale, *size, precision, optimizer, stream, pixels, steps
+                (scale, *size), precision, optimizer, stream, pixels, steps
             )
     photo = noise_stream(scale, batch_size, crop_size, "photo")
     for kind, crops in {"": stream, ", degraded as photo": photo}.items():
