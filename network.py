@@ -22,6 +22,7 @@ NUM_FILTERS = 128  # channels of every feature map; 64 on weak hardware
 RESIDUAL_BLOCKS = 24  # depth, two convolutions a block; 9 on weak hardware
 RESIDUAL_SCALING = 0.1  # factor of a block's branch; keeps deep networks stable early on
 GLOBAL_SKIP = False  # add the bilinearly enlarged input: learns faster in short trainings
+TOLD_QUALITY = False  # a second input: how good a JPEG the picture was; for DEGRADATION = "photo"
 # ---------------------------------------------------------------------------------
 
 DOCS = Path(__file__).parent / "docs"
@@ -71,6 +72,7 @@ def edsr(
     residual_blocks=24,
     residual_scaling=0.1,
     global_skip=False,
+    told_quality=False,
 ):
     """Builds the network, untrained.
 
@@ -85,10 +87,15 @@ def edsr(
         residual_scaling: factor of each block's branch, above 0 and at most 1.
         global_skip: whether the bilinearly enlarged input is added to the output, so
             that the network learns the difference only.
+        told_quality: whether there is a second input, float32 (N, 1, 1, 1): the quality / 100 of
+            the JPEG that the picture was, 1 for a lossless one. To every feature map of the
+            first convolution it adds that much of a learnt number, 0 at first: as a fourth
+            channel of the picture would that holds nothing else. DRUNet (Zhang et al., 2021,
+            https://arxiv.org/abs/2008.13751) is told the noise so.
 
     Returns:
-        `keras.Model` from float32 RGB (N, H, W, 3) in [0, 1] to float32
-        (N, scale * H, scale * W, 3); not clipped, so values may lie a little outside
+        `keras.Model` from float32 RGB (N, H, W, 3) in [0, 1], or a list of it and the quality,
+        to float32 (N, scale * H, scale * W, 3); not clipped, so values may lie a little outside
         [0, 1]. H and W are free.
 
     Raises:
@@ -99,9 +106,17 @@ def edsr(
     settings.check_whole("residual_blocks", residual_blocks, 1)
     settings.check_number("residual_scaling", residual_scaling, above=0, at_most=1)
     settings.check_flag("global_skip", global_skip)
+    settings.check_flag("told_quality", told_quality)
 
     lr = keras.Input((None, None, 3), dtype="float32", name="lr")
     head = keras.layers.Conv2D(num_filters, 3, padding="same", name="head")(lr)
+    inputs = [lr]
+    if told_quality:
+        inputs.append(keras.Input((1, 1, 1), dtype="float32", name="quality"))
+        shift = keras.layers.Conv2D(
+            num_filters, 1, use_bias=False, kernel_initializer="zeros", name="quality_head"
+        )(inputs[1])  # (N, 1, 1, num_filters)
+        head = keras.layers.Add(name="told_quality")([head, shift])
 
     x = head  # (N, H, W, num_filters)
     for n in range(1, residual_blocks + 1):
@@ -117,7 +132,7 @@ def edsr(
 
     if global_skip:
         sr = keras.layers.Add(dtype="float32", name="global_skip")([bilinear(lr, scale), sr])
-    return keras.Model(lr, sr, name=f"edsr_x{scale}")
+    return keras.Model(inputs if told_quality else lr, sr, name=f"edsr_x{scale}")
 
 
 def draw(chosen, stop):
@@ -136,6 +151,7 @@ def draw(chosen, stop):
         chosen.num_filters,
         chosen.residual_blocks,
         chosen.global_skip,
+        chosen.told_quality,
     )
     print(f"Diagrams: {block} and {whole}")
     return 0

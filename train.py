@@ -34,7 +34,7 @@ from superres.training.trainer import Trainer
 from superres.upscaling import weight_files
 
 # ------------------------------------------------------------------- settings ----
-RECIPE = ""  # small_x2, small_x3, small_x4 or h100: settings that replace these; empty: none
+RECIPE = ""  # small_x2, photo_x2 (_x3, _x4), h100: settings that replace these; empty: none
 # data
 DATA = "data"  # folder of HR photographs, searched recursively
 VALIDATION_DATA = ""  # folder of validation pictures; empty: hold out a few of DATA
@@ -77,6 +77,19 @@ _FROM_X2 = _SMALL | {
     "crop_size": 96,
     "learning_rate": 8e-4,
 }
+_PHOTO = _SMALL | {
+    "told_quality": True,
+    "degradation": "photo",
+    "optimizer": "muon",
+    "learning_rate": 1e-3,
+}
+
+
+def _photo_of(scale):
+    clean = utils.WEIGHTS_FOLDER / f"edsr_small_x{scale}.keras"
+    return {"scale": scale, "start_from": str(clean), "crop_size": 64 if scale == 2 else 96}
+
+
 RECIPES = {
     # Two cores of an AMD EPYC with AVX512-BF16. 1,000 steps (--epochs 1): Set5 37.11, Set14 32.58
     # dB. All of them are not run yet; with Adam, at 1e-3, they took 114 minutes: 37.67, 33.05 dB.
@@ -85,6 +98,8 @@ RECIPES = {
     "small_x3": _FROM_X2 | {"scale": 3, "epochs": 10},
     # The same machine, 94 minutes: Set5 31.62, Set14 28.16 dB.
     "small_x4": _FROM_X2 | {"scale": 4, "epochs": 15},
+    # For JPEGs, see docs/training.md.
+    **{f"photo_x{scale}": _PHOTO | _photo_of(scale) for scale in utils.SCALES},
     # For one H100 and 25 minutes, not run yet: 64 crops of 96x96 are 6.9 TFLOP a step.
     "h100": {
         "scale": 2,

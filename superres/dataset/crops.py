@@ -13,10 +13,17 @@ from superres.images.degradation import BLOCK, Degradation, degrade, draw
 
 
 class Photograph(NamedTuple):
-    """One training picture: uint8 (H, W, 3) `lr` and (scale * H, scale * W, 3) `hr`."""
+    """A picture to train or to validate on.
+
+    Attributes:
+        lr: uint8 (H, W, 3).
+        hr: uint8 (scale * H, scale * W, 3).
+        quality: what `lr` says of itself: a JPEG's quality / 100; 1.0 of a lossless one.
+    """
 
     lr: np.ndarray
     hr: np.ndarray
+    quality: float = 1.0
 
 
 # The eight ways to flip and turn a crop. OpenCV does it ten times as fast as NumPy.
@@ -60,6 +67,9 @@ class CropSampler:
             way: how it is flipped and turned, 0 to 7.
             lr, hr: where it is written to.
             random: NumPy generator by which the LR crop is degraded; `None`: it is not.
+
+        Returns:
+            The quality that the LR crop says of itself.
         """
         index = int(np.searchsorted(self.ends, place, side="right"))
         photograph = self.photographs[index]
@@ -67,10 +77,12 @@ class CropSampler:
         side, scale = self.lr_size, self.scale
         lr_crop = photograph.lr[top : top + side, left : left + side]
         hr_crop = photograph.hr[scale * top :, scale * left :][: scale * side, : scale * side]
-        if random and (degradation := draw(random)) != Degradation():
+        degradation = draw(random) if random else Degradation()
+        if degradation != Degradation():
             lr_crop = self._degraded(photograph, top, left, degradation, random)
         WAYS[way](lr_crop, lr)
         WAYS[way](hr_crop, hr)
+        return degradation.quality
 
     def _degraded(self, photograph, top, left, degradation, random):
         """A LR crop that is degraded together with what is around it, as in a whole picture."""
@@ -96,16 +108,18 @@ def cut_batch(pool, step, *, batch_size, seed, part=slice(None), degradation="bi
         degradation: bicubic, or photo: what people's pictures have been through, at random.
 
     Returns:
-        uint8 (N, crop_size / scale, crop_size / scale, 3) LR crops and uint8
-        (N, crop_size, crop_size, 3) HR crops.
+        What networks take, and what they are to make of it: uint8
+        (N, crop_size / scale, crop_size / scale, 3) LR crops with their qualities, float32
+        (N, 1, 1, 1), and uint8 (N, crop_size, crop_size, 3) HR crops.
     """
     random = np.random.default_rng((seed, step))
     places = random.integers(pool.ends[-1], size=batch_size)[part].tolist()
     ways = random.integers(len(WAYS), size=batch_size)[part].tolist()
     lr = np.empty((len(places), pool.lr_size, pool.lr_size, 3), np.uint8)
     hr = np.empty((len(places), pool.crop_size, pool.crop_size, 3), np.uint8)
+    quality = np.empty((len(places), 1, 1, 1), np.float32)
     numbers = range(batch_size)[part]
     for n, (place, way, number) in enumerate(zip(places, ways, numbers, strict=True)):
         own = np.random.default_rng((seed, step, number)) if degradation == "photo" else None
-        pool.cut(place, way, lr[n], hr[n], own)
-    return lr, hr
+        quality[n] = pool.cut(place, way, lr[n], hr[n], own)
+    return (lr, quality), hr

@@ -142,7 +142,7 @@ class Dataset:
         self._stream = Prefetcher(make_batch)
 
     def batches(self, first, end):
-        """Yields pairs of uint8 arrays, LR and HR crops, for the steps from `first` to `end`."""
+        """Yields what `cut_batch` returns, for the steps from `first` to `end`."""
         return self._stream.batches(range(first, end))
 
     @property
@@ -240,7 +240,7 @@ def _degraded(validation, options):
     for number, (path, photograph) in enumerate(validation.items()):
         degradation, random = of_picture(options.degradation, number)
         lr = degrade(degradation, photograph.lr, photograph.hr, options.scale, random)
-        found[path] = Photograph(lr, photograph.hr)
+        found[path] = Photograph(lr, photograph.hr, degradation.quality)
     return found
 
 

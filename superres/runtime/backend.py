@@ -102,36 +102,47 @@ def compiled(model):
     """Compiles a model for inference.
 
     Returns:
-        Function from float32 (N, H, W, 3) to float32, both NumPy arrays. TensorFlow
-        compiles it once for all sizes, JAX once for each size; PyTorch does not compile.
-        It follows when the model's weights are changed.
+        Function from float32 (N, H, W, 3), and what else the model takes, to float32, all NumPy
+        arrays. TensorFlow compiles it once for all sizes, JAX once for each size; PyTorch does
+        not compile. It follows when the model's weights are changed.
     """
+
+    def as_model_takes(inputs):
+        return inputs[0] if len(inputs) == 1 else list(inputs)
+
     name = keras.backend.backend()
     if name == "tensorflow":
         import tensorflow as tf
 
         signature = [tf.TensorSpec((None, None, None, 3), tf.float32)]
+        signature += [tf.TensorSpec(other.shape, tf.float32) for other in model.inputs[1:]]
         run = tf.function(
-            lambda lr: model(lr, training=False), input_signature=signature, autograph=False
+            lambda *inputs: model(as_model_takes(inputs), training=False),
+            input_signature=signature,
+            autograph=False,
         )
-        return lambda lr: run(lr).numpy()
+        return lambda *inputs: run(*inputs).numpy()
     if name == "jax":
         import jax
         import numpy as np
 
-        run = jax.jit(lambda weights, rest, lr: model.stateless_call(weights, rest, lr)[0])
+        run = jax.jit(
+            lambda weights, rest, inputs: model.stateless_call(
+                weights, rest, as_model_takes(inputs)
+            )[0]
+        )
 
-        def call(lr):
+        def call(*inputs):
             weights = [variable.value for variable in model.trainable_variables]
             rest = [variable.value for variable in model.non_trainable_variables]
-            return np.asarray(run(weights, rest, lr))
+            return np.asarray(run(weights, rest, inputs))
 
         return call
     import torch
 
-    def call(lr):
+    def call(*inputs):
         with torch.inference_mode():
-            return keras.ops.convert_to_numpy(model(lr, training=False))
+            return keras.ops.convert_to_numpy(model(as_model_takes(inputs), training=False))
 
     return call
 

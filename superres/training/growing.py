@@ -14,21 +14,24 @@ import numpy as np
 
 from superres.upscaling import weight_files
 
+OF_QUALITY = ("quality", "quality_head", "told_quality")  # layers, whose weights begin at 0
+
 
 class Shape(NamedTuple):
     """How a network of `network.edsr` is built, read from its layers.
 
     Attributes:
         filters, blocks: as NUM_FILTERS and RESIDUAL_BLOCKS.
-        residual_scaling, global_skip: likewise.
+        residual_scaling, global_skip, told_quality: likewise.
         shuffles: factor of each pixel shuffle, such as (2, 2) for x4.
-        kinds: what its layers are, whichever block they are in.
+        kinds: what its layers are, whichever block they are in; without those of the quality.
     """
 
     filters: int
     blocks: int
     residual_scaling: float
     global_skip: bool
+    told_quality: bool
     shuffles: tuple
     kinds: frozenset
 
@@ -49,8 +52,9 @@ def shape_of(layers):
         sum(re.fullmatch(r"block\d+_conv1", name) is not None for name in layers),
         getattr(layers.get("block1_scale"), "scale", 1.0),
         "global_skip" in layers,
+        "told_quality" in layers,
         tuple(isqrt(layers[name].filters // filters) for name in upscaling),
-        frozenset(_kind_of(layer) for layer in layers.values()),
+        frozenset(_kind_of(layer) for name, layer in layers.items() if name not in OF_QUALITY),
     )
 
 
@@ -120,6 +124,10 @@ def _check(large, small, path):
         raise ValueError(
             f"START_FROM = {str(path)!r}: GLOBAL_SKIP = {large.global_skip}: expected "
             f"{small.global_skip}, as it was trained"
+        )
+    if small.told_quality and not large.told_quality:
+        raise ValueError(
+            f"START_FROM = {str(path)!r}: TOLD_QUALITY = False: expected True, as it was trained"
         )
     if other := sorted(name for name, *_ in large.kinds ^ small.kinds):
         raise ValueError(

@@ -78,13 +78,13 @@ def adam(learning_rate, **options):
 
 
 def muon(learning_rate, **options):
-    """Muon; the network's first and last convolution stay with Adam, as its authors advise."""
+    """Muon; the network's first convolutions and its last stay with Adam, as its authors advise."""
     return Muon(
         learning_rate,
         adam_beta_2=0.99,
         adam_weight_decay=None,
         weight_decay=None,
-        exclude_layers=["^head/", "^tail/"],
+        exclude_layers=["^head/", "^quality_head/", "^tail/"],
         **options,
     )
 

@@ -11,6 +11,7 @@ BUILT_IN = {
     "minutes": 0,
     "recipe": "",
     "degradation": "bicubic",
+    "told_quality": False,
 }
 
 

@@ -10,6 +10,7 @@ from superres.runtime import backend, processes
 from superres.runtime.backend import keras
 from superres.training.losses import LOSSES
 from superres.training.optimizers import OPTIMIZERS
+from superres.upscaling.graph import is_told_quality
 
 READ_SECONDS = 1.0  # between readings of the loss, for each of which a GPU has to wait
 AGREEMENT_STEPS = 20  # after so many, several processes ask each other whether to stop
@@ -46,14 +47,19 @@ class Trainer:
 
     Attributes:
         step: steps that are done.
-        model: `network` with uint8 pixels in, compiled.
+        model: `network` with uint8 pixels in, and the quality if it is told one, compiled.
     """
 
     def __init__(self, network, *, loss, optimizer, learning_rate, clip_norm, ema_decay):
         # The crops travel to the device as uint8, a quarter of the bytes of float32.
         pixels = keras.Input((None, None, 3), dtype="uint8")
         scaled = keras.layers.Rescaling(1 / 255, dtype="float32")(pixels)
-        self.model = keras.Model(pixels, network(scaled))
+        self._is_told = is_told_quality(network)
+        if self._is_told:
+            quality = keras.Input((1, 1, 1), dtype="float32")
+            self.model = keras.Model((pixels, quality), network([scaled, quality]))
+        else:
+            self.model = keras.Model(pixels, network(scaled))
         self.model.compile(
             OPTIMIZERS[optimizer](
                 learning_rate, global_clipnorm=clip_norm, use_ema=True, ema_momentum=ema_decay
@@ -69,8 +75,8 @@ class Trainer:
         """Trains on some batches.
 
         Args:
-            batches: generator of pairs of uint8 arrays, LR and HR crops, of at least `steps`. It
-                must be a new one each time, for Keras looks ahead.
+            batches: generator of what `cut_batch` returns, of at least `steps`. It must be a new
+                one each time, for Keras looks ahead.
             steps: how many to do.
             stop: `threading.Event`: where it is set, it ends after the step.
             seconds: after which it ends earlier.
@@ -82,7 +88,8 @@ class Trainer:
         Raises:
             FloatingPointError: the loss is not finite.
         """
-        hook, batches = _Hook(self, stop, seconds, on_steps), _Batches(batches, steps)
+        hook = _Hook(self, stop, seconds, on_steps)
+        batches = _Batches(batches, steps, self._is_told)
         try:
             self.model.fit(batches, callbacks=hook, shuffle=False, verbose=0)
         finally:
@@ -154,9 +161,9 @@ class _Batches(keras.utils.PyDataset):
 
     LOOKED_AT = 2  # Keras may ask for the first ones twice, to see their shapes
 
-    def __init__(self, batches, count):
+    def __init__(self, batches, count, is_told):
         super().__init__()
-        self._batches, self._count, self._first = batches, count, []
+        self._batches, self._count, self._is_told, self._first = batches, count, is_told, []
 
     @property
     def num_batches(self):
@@ -165,7 +172,8 @@ class _Batches(keras.utils.PyDataset):
     def __getitem__(self, index):
         if index < len(self._first):
             return self._first[index]
-        batch = next(self._batches)
+        (lr, quality), hr = next(self._batches)
+        batch = ((lr, quality) if self._is_told else lr), hr
         if index < self.LOOKED_AT:
             self._first.append(batch)
         else:

@@ -27,16 +27,25 @@ def scale_of(model):
     Raises:
         ValueError: it does not enlarge RGB pictures by a whole number.
     """
+    shapes = [(1, 8, 8, 3), (1, 1, 1, 1)][: len(model.inputs)]
     try:
-        _, height, width, channels = model.compute_output_shape((1, 8, 8, 3))
+        shape = model.compute_output_shape(shapes if len(shapes) > 1 else shapes[0])
+        _, height, width, channels = shape
     except Exception as error:  # Keras raises many kinds
-        raise ValueError("expected a network that takes (N, H, W, 3)") from error
+        raise ValueError(
+            "expected a network that takes (N, H, W, 3), or that and a quality, (N, 1, 1, 1)"
+        ) from error
     if channels != 3 or height != width or height % 8 or height < 8:
         raise ValueError(
             "expected a network that enlarges RGB pictures by a whole number; "
             f"it makes (8, 8, 3) into ({height}, {width}, {channels})"
         )
     return height // 8
+
+
+def is_told_quality(model):
+    """Whether a network has a second input: the quality of the JPEG that a picture was."""
+    return len(model.inputs) > 1
 
 
 def _inputs(operation):
@@ -79,7 +88,7 @@ def receptive_radius(model):
         for tensor in _inputs(operation):
             before, after = spans.get(id(tensor), (first, last))
             spans[id(tensor)] = min(before, first), max(after, last)
-    first, last = spans[id(model.input)]
+    first, last = spans[id(model.inputs[0])]
     return max(-first, last)
 
 

@@ -20,7 +20,7 @@ def centre_with_halo(run, lr, halo, radius):
     """The centre of a picture, computed with no more than `halo` pixels around it.
 
     Args:
-        run: the network: float32 (1, H, W, 3) to float32 (1, scale * H, scale * W, 3).
+        run: the network: float32 (H, W, 3) to float32 (scale * H, scale * W, 3).
         lr: float32 (H, W, 3) in [0, 1], H and W above 2 * `radius`.
         halo: LR pixels, at most `radius`.
         radius: what is no centre, on each side, in LR pixels.
@@ -30,7 +30,7 @@ def centre_with_halo(run, lr, halo, radius):
     """
     cut = radius - halo
     window = lr[cut : lr.shape[0] - cut, cut : lr.shape[1] - cut]
-    sr = run(np.ascontiguousarray(window)[None])[0]
+    sr = run(window)
     margin = halo * (sr.shape[0] // window.shape[0])
     return sr[margin : sr.shape[0] - margin, margin : sr.shape[1] - margin]
 

@@ -19,8 +19,12 @@ SMALLEST_TILE, USUAL_TILE, LARGEST_TILE = 64, 256, 1024
 WINDOW_STEP = 64  # under JAX, which compiles each size anew, windows are multiples of it
 
 
+LOSSLESS = 1.0  # the quality of a picture that was no JPEG
+HALO_QUALITIES = (LOSSLESS, 0.5)  # at which the halo is measured: of a bad JPEG more is looked at
+
+
 class _Engine(NamedTuple):
-    """A network in one precision: (1, H, W, 3) to (1, scale * H, scale * W, 3), float32."""
+    """A network in one precision, as `backend.compiled` returns it."""
 
     run: object
     bytes_per_pixel: int
@@ -30,7 +34,8 @@ class Upscaler:
     """Enlarges pictures with one network.
 
     Args:
-        model: network from RGB (N, H, W, 3) in [0, 1] to (N, scale * H, scale * W, 3).
+        model: network from RGB (N, H, W, 3) in [0, 1] to (N, scale * H, scale * W, 3); it may
+            be told a quality, see `network.edsr`.
         halo: LR pixels around a tile that are computed with it, see `tiling.measured_halo`;
             `None` for all that the network looks at.
         precision: "float32", "bfloat16", or "auto" for bfloat16 where it is faster; then
@@ -42,6 +47,7 @@ class Upscaler:
 
     Attributes:
         scale, radius, halo, precision, self_ensemble: as they came out.
+        is_told_quality: whether the network is told the quality of a picture.
         model: as it was given.
         parameters: number of weights.
         step: what the windows' sides are multiples of.
@@ -56,6 +62,7 @@ class Upscaler:
             precision = "bfloat16" if backend.has_fast_bfloat16() else "float32"
         self.model = model
         self.scale = graph.scale_of(model)
+        self.is_told_quality = graph.is_told_quality(model)
         self.radius = graph.receptive_radius(model)
         # Alpha's edges are looked for two pixels around.
         self.halo = self.radius if halo is None else min(max(halo, 2), self.radius)
@@ -109,14 +116,19 @@ class Upscaler:
 
     def measured_halo(self, pictures):
         """`tiling.measured_halo` of this network, which must be in float32."""
-        return tiling.measured_halo(self._engine().run, self.radius, pictures)
+        return max(
+            tiling.measured_halo(self._network(quality), self.radius, pictures)
+            for quality in (HALO_QUALITIES if self.is_told_quality else (LOSSLESS,))
+        )
 
-    def _tile(self, picture, tiles, rows, columns, most_alpha):
+    def _network(self, quality, dtype=np.uint8):
+        """The network for pictures of a quality: float32 (H, W, 3) to float32."""
+        told = [np.full((1, 1, 1, 1), quality, np.float32)] if self.is_told_quality else []
+        return lambda lr: self._engine(dtype).run(np.ascontiguousarray(lr)[None], *told)[0]
+
+    def _tile(self, picture, tiles, rows, columns, most_alpha, quality):
         """One tile, in the picture's dtype, from its window: the tile with the halo."""
-
-        def network(lr):
-            return self._engine(picture.dtype).run(np.ascontiguousarray(lr)[None])[0]
-
+        network = self._network(quality, picture.dtype)
         network = channels.self_ensemble(network) if self.self_ensemble else network
         (top, bottom), (left, right) = tiles.window(rows, columns)
         lr = to_network(picture[top:bottom, left:right])
@@ -127,7 +139,7 @@ class Upscaler:
         ]
         return to_pixels(sr[*inner], picture.dtype)
 
-    def bands(self, picture, tiles=None, on_tile=lambda: None):
+    def bands(self, picture, tiles=None, on_tile=lambda: None, quality=LOSSLESS):
         """Enlarges a picture tile by tile, without seams, in bands from top to bottom.
 
         In float32 the bands are those of the picture computed at once, to 0.01 grey levels
@@ -140,6 +152,7 @@ class Upscaler:
                 returns it.
             tiles: as `plan` returns it; `None` for that of this picture.
             on_tile: called after each tile.
+            quality: what the network is told, if it is told one: a JPEG's quality / 100.
 
         Yields:
             Arrays of the same dtype and channels, (rows, scale * W[, C]), which make up
@@ -157,7 +170,7 @@ class Upscaler:
             rows, band = remaining[0], []
             try:
                 for columns in tiles.columns():
-                    band.append(self._tile(lr, tiles, rows, columns, most_alpha))
+                    band.append(self._tile(lr, tiles, rows, columns, most_alpha, quality))
                     on_tile()
             except Exception as error:  # each backend has its own kind for this
                 if not memory.is_out_of_memory(error):
@@ -170,8 +183,8 @@ class Upscaler:
             yield band[..., 0] if picture.ndim == 2 else band
             remaining = remaining[1:]
 
-    def enlarge(self, picture, tiles=None, on_tile=lambda: None):
+    def enlarge(self, picture, tiles=None, on_tile=lambda: None, quality=LOSSLESS):
         """As `bands`, but returns the enlarged picture whole: (scale * H, scale * W[, C])."""
         height, width, *colours = picture.shape
         shape = (self.scale * height, self.scale * width, *colours)
-        return assembled(self.bands(picture, tiles, on_tile), shape, picture.dtype)
+        return assembled(self.bands(picture, tiles, on_tile, quality), shape, picture.dtype)

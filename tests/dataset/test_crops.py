@@ -26,9 +26,10 @@ def labelled_pool(scale=2):
 
 @pytest.mark.parametrize("scale", [2, 3, 4])
 def test_crops_of_lr_and_hr_show_the_same_place(scale):
-    lr, hr = cut_batch(labelled_pool(scale), 0, batch_size=64, seed=1)
+    (lr, quality), hr = cut_batch(labelled_pool(scale), 0, batch_size=64, seed=1)
     assert lr.shape == (64, 8, 8, 3)
     assert hr.shape == (64, 8 * scale, 8 * scale, 3)
+    np.testing.assert_array_equal(quality, np.ones((64, 1, 1, 1), np.float32))
     assert lr.dtype == hr.dtype == np.uint8
     np.testing.assert_array_equal(lr.repeat(scale, 1).repeat(scale, 2), hr)
 
@@ -45,7 +46,7 @@ def test_the_ways_are_the_eight_flips_and_turns():
 
 
 def test_crops_are_flipped_and_turned_in_all_eight_ways():
-    lr, _ = cut_batch(labelled_pool(), 0, batch_size=200, seed=1)
+    (lr, _), _ = cut_batch(labelled_pool(), 0, batch_size=200, seed=1)
     down = lr[:, 1, 0, :2].astype(int) - lr[:, 0, 0, :2]
     right = lr[:, 0, 1, :2].astype(int) - lr[:, 0, 0, :2]
     assert len({(*a, *b) for a, b in zip(down.tolist(), right.tolist(), strict=True)}) == 8
@@ -53,7 +54,7 @@ def test_crops_are_flipped_and_turned_in_all_eight_ways():
 
 def test_every_position_is_equally_likely():
     # 23 x 13 and 2 x 18 positions of 8x8 LR crops
-    lr, _ = cut_batch(labelled_pool(), 0, batch_size=8000, seed=1)
+    (lr, _), _ = cut_batch(labelled_pool(), 0, batch_size=8000, seed=1)
     corners = lr[..., :2].min(axis=(1, 2))
     places = set(zip(lr[:, 0, 0, 2].tolist(), map(tuple, corners.tolist()), strict=True))
     assert len(places) == 23 * 13 + 2 * 18
@@ -70,12 +71,13 @@ def test_crops_follow_from_seed_and_step():
 
 
 def test_parts_of_a_batch_are_those_of_the_whole():
-    whole = cut_batch(labelled_pool(), 5, batch_size=6, seed=1)
-    parts = [
-        cut_batch(labelled_pool(), 5, batch_size=6, seed=1, part=slice(n, n + 2)) for n in (0, 2, 4)
-    ]
+    def cut(part=slice(None)):
+        (lr, _), hr = cut_batch(labelled_pool(), 5, batch_size=6, seed=1, part=part)
+        return lr, hr
+
+    parts = [cut(slice(n, n + 2)) for n in (0, 2, 4)]
     for n in range(2):
-        np.testing.assert_array_equal(np.concatenate([part[n] for part in parts]), whole[n])
+        np.testing.assert_array_equal(np.concatenate([part[n] for part in parts]), cut()[n])
 
 
 def test_read_only_pictures_can_be_cut():
@@ -83,9 +85,10 @@ def test_read_only_pictures_can_be_cut():
     for photograph in pool.photographs:
         photograph.hr.setflags(write=False)
         photograph.lr.setflags(write=False)
-    expected = cut_batch(labelled_pool(), 0, batch_size=64, seed=1)
-    for ours, theirs in zip(cut_batch(pool, 0, batch_size=64, seed=1), expected, strict=True):
-        np.testing.assert_array_equal(ours, theirs)
+    (lr, _), hr = cut_batch(labelled_pool(), 0, batch_size=64, seed=1)
+    (same_lr, _), same_hr = cut_batch(pool, 0, batch_size=64, seed=1)
+    np.testing.assert_array_equal(same_lr, lr)
+    np.testing.assert_array_equal(same_hr, hr)
 
 
 # ---- degraded ----
@@ -100,13 +103,19 @@ def test_degraded_crops_show_the_same_place_and_follow_from_seed_and_step():
     pool = CropSampler([photograph(70, 90), photograph(32, 40)], 64)
 
     def cut(step, **options):
-        return cut_batch(pool, step, batch_size=60, seed=1, **options)
+        (lr, quality), hr = cut_batch(pool, step, batch_size=60, seed=1, **options)
+        return lr, hr, quality.ravel()
 
     clean, degraded = cut(3), cut(3, degradation="photo")
     np.testing.assert_array_equal(degraded[1], clean[1])
     change = np.abs(degraded[0].astype(int) - clean[0]).mean(axis=(1, 2, 3))
     assert 10 < (change == 0).sum() < 32  # a third is clean
     assert 0.5 < np.median(change[change > 0]) < 30
+    assert (clean[2] == 1).all()
+    told = degraded[2][change > 0]
+    assert 0.25 <= told.min() < 0.4
+    assert 0.85 < told[told < 1].max() <= 0.98
+    assert (degraded[2][change == 0] == 1).all()
     for ours, theirs in zip(cut(3, degradation="photo"), degraded, strict=True):
         np.testing.assert_array_equal(ours, theirs)
     assert (cut(4, degradation="photo")[0] != degraded[0]).any()
@@ -119,7 +128,8 @@ def test_parts_of_a_degraded_batch_are_those_of_the_whole():
         return cut_batch(pool, 5, batch_size=6, seed=1, part=part, degradation="photo")[0]
 
     parts = [cut(slice(n, n + 2)) for n in (0, 2, 4)]
-    np.testing.assert_array_equal(np.concatenate(parts), cut(slice(None)))
+    for n, whole in enumerate(cut(slice(None))):
+        np.testing.assert_array_equal(np.concatenate([part[n] for part in parts]), whole)
 
 
 @pytest.mark.parametrize(("top", "left"), [(0, 0), (20, 30), (38, 58), (5, 58)])

@@ -32,7 +32,7 @@ from superres.training import checkpoint, log, minutes, plots, resume
 from superres.training.optimizers import OPTIMIZERS
 from superres.training.trainer import Trainer, _Hook
 from superres.upscaling import weight_files
-from support import small_network, smooth_picture
+from support import batch_of, small_network, smooth_picture
 
 TINY = {
     "--data": "data",
@@ -92,7 +92,7 @@ def test_averaged_weights_follow_the_definition(name):
     hr = np.full((1, 8, 8, 3), 180, np.uint8)
     expected = None
     for step in range(4):
-        trainer.fit((pair for pair in [(lr, hr)]), 1, threading.Event())
+        trainer.fit(batch_of(lr, hr), 1, threading.Event())
         weights = trainer.model.get_weights()
         # It begins with the weights after the first step; 0.2 is reached at the third.
         decay = [0, 2 / 11, 0.2, 0.2][step]
@@ -581,8 +581,8 @@ def test_loss_that_is_not_finite_stops_with_the_last_state_kept(photographs, mon
             return loss
 
     def poisoned(pool, step, **options):
-        lr, hr = make(pool, step, **options)
-        return lr, np.full_like(hr, 77) if step == 7 else hr
+        inputs, hr = make(pool, step, **options)
+        return inputs, np.full_like(hr, 77) if step == 7 else hr
 
     monkeypatch.setattr("superres.training.trainer.LOSSES", Poisoned(losses))
     monkeypatch.setattr(folder, "cut_batch", poisoned)

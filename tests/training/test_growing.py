@@ -7,7 +7,7 @@ import network
 from superres.runtime.backend import keras
 from superres.training import growing
 from superres.training.trainer import Trainer
-from support import small_network, smooth_picture
+from support import batch_of, small_network, smooth_picture
 
 
 @pytest.fixture
@@ -52,7 +52,7 @@ def test_every_weight_of_a_grown_network_learns(saved, scale):
     for _ in range(4):
         hr = random.integers(0, 256, (2, 12 * scale, 12 * scale, 3), np.uint8)
         lr = np.ascontiguousarray(hr[:, ::scale, ::scale])
-        trainer.fit((pair for pair in [(lr, hr)]), 1, threading.Event())
+        trainer.fit(batch_of(lr, hr), 1, threading.Event())
     for variable, start in zip(large.trainable_variables, before, strict=True):
         change = variable.numpy() - start
         assert (change != 0).mean() > 0.99, variable.path

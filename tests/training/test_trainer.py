@@ -6,6 +6,7 @@ import numpy as np
 
 import network
 from superres.training.trainer import Trainer
+from support import batch_of
 
 
 def test_no_crops_stay_in_memory_after_a_fit():
@@ -25,7 +26,7 @@ def test_no_crops_stay_in_memory_after_a_fit():
             random = np.random.default_rng(seed)
             lr, hr = (random.integers(0, 256, (2, n, n, 3), np.uint8) for n in (8, 16))
             made.extend([weakref.ref(lr), weakref.ref(hr)])
-            yield lr, hr
+            yield from batch_of(lr, hr)
 
     for steps in (1, 2, 3, 5):
         assert trainer.fit(batches(steps), steps, threading.Event()).steps == steps

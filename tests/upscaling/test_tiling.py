@@ -86,9 +86,14 @@ def test_bytes_per_pixel_is_the_widest_place():
 # ---- the halo ----
 
 
+def run_of(model):
+    run = backend.compiled(model)
+    return lambda lr: run(np.ascontiguousarray(lr)[None])[0]
+
+
 def test_measured_halo_keeps_the_promise_and_one_less_does_not():
     model = small_network(global_skip=True)
-    run, radius = backend.compiled(model), graph.receptive_radius(model)
+    run, radius = run_of(model), graph.receptive_radius(model)
     pictures = [rgb(50, 60, seed) for seed in range(3)]
     halo = tiling.measured_halo(run, radius, pictures)
 
@@ -107,7 +112,7 @@ def test_measured_halo_keeps_the_promise_and_one_less_does_not():
 
 
 def test_measured_halo_without_a_picture_that_is_large_enough_is_the_radius():
-    run = backend.compiled(small_network())
+    run = run_of(small_network())
     assert tiling.measured_halo(run, 8, [rgb(16, 40)]) == 8
     assert tiling.measured_halo(run, 8, []) == 8
 
