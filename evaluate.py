@@ -21,12 +21,12 @@ originals or of those to compare. 2: it could not start, or not write its result
 Ctrl-C or SIGTERM; what was scored until then is written.
 """
 
-import functools
 import sys
 from pathlib import Path
 
 import utils
-from superres.images.degradation import degrade, of_picture
+from superres.images.degradation import of_picture
+from superres.images.quality import LOSSLESS
 from superres.runtime import command, settings
 from superres.runtime.files import check_writable, replacing
 from superres.runtime.terminal import printable, progress, shown
@@ -47,6 +47,7 @@ WEIGHTS = ""  # .keras file, which also says the scale; empty: as output.py choo
 NETWORK = "auto"  # large, small, or auto: large on a GPU, small on a CPU; where WEIGHTS is empty
 SCALE = 0  # 2, 3 or 4; 0: that of the weights
 SELF_ENSEMBLE = False  # average over eight flips and turns: a little better, 8 times slower
+CONTENT = "auto"  # clean, photo, or auto: photo for degraded pictures; where WEIGHTS is empty
 PRECISION = "float32"  # or bfloat16, or auto: bfloat16 where the hardware has it
 TILE_SIZE = 0  # LR pixels a side computed at once; 0: by the memory that is free
 # ---------------------------------------------------------------------------------
@@ -57,20 +58,15 @@ NO_WEIGHTS = "none"
 MOST_LINES = 40  # pictures, or notes, up to which each is printed
 
 
-def load_network(chosen):
-    """Loads the network that the settings say, if any.
-
-    Returns:
-        Path of its file or None, `Upscaler` or None, the scale, and the network in words.
-    """
+def load_networks(chosen):
+    """Loads the networks that the settings say, if any: `utils.Networks`, or `None`."""
     if chosen.weights != NO_WEIGHTS:
-        weights, upscaler, first_line = utils.load_chosen(chosen)
-        return weights, upscaler, upscaler.scale, first_line
+        return utils.load_chosen(chosen)
     if not chosen.scale:
         raise ValueError(f"SCALE = 0: expected 2, 3 or 4, since WEIGHTS = {NO_WEIGHTS!r}")
     if chosen.self_ensemble:
         raise ValueError(f"SELF_ENSEMBLE = True: no network has WEIGHTS = {NO_WEIGHTS!r}")
-    return None, None, chosen.scale, "no network"
+    return None
 
 
 def check_sources(test_sets, compared):
@@ -93,8 +89,7 @@ def score(
     Args:
         test_sets: list of `testsets.TestSet`.
         scale: 2, 3 or 4.
-        enlarge: function of a LR picture, as `restore` takes it, or None; raises
-            KeyboardInterrupt to stop.
+        enlarge: as `restore` takes it, or None; raises KeyboardInterrupt to stop.
         compared: as `find_compared` returns it, or None.
         degradation: name of what the LR pictures go through, as `of_picture` takes it; empty: none.
         on_restored: function of each test set, pair and `Restored`, or None.
@@ -113,19 +108,16 @@ def score(
             break
         others = {name: found[test_set.name].get(pair.name) for name, found in compared.items()}
         others = {name: path for name, path in others.items() if path}
-        degrading, notes = None, []
-        if degradation:
-            drawn, random = of_picture(degradation, number)
-            degrading = functools.partial(degrade, drawn, scale=scale, random=random)
-            notes = [f"LR: {drawn}"] if degradation == "photo" else []
+        drawn, random = of_picture(degradation, number) if degradation else (None, None)
         try:
-            restored = restore(pair, scale, enlarge, others, degrading)
+            restored = restore(pair, scale, enlarge, others, drawn, random)
         except KeyboardInterrupt:
             break
         except ValueError as error:
             results.refuse(test_set, pair, error)
             continue
-        restored.notes.extend(notes)
+        if degradation == "photo":
+            restored.notes.append(f"LR: {drawn}")
         results.add(test_set, pair, restored)
         try:
             if on_restored:
@@ -182,14 +174,15 @@ def evaluate(chosen, stop):
     if chosen.degradation:
         of_picture(chosen.degradation, 0)
     utils.check_network(chosen)
-    weights, upscaler, scale, first_line = load_network(chosen)
+    networks = load_networks(chosen)
+    scale = networks.scale if networks else chosen.scale
     test_sets = testsets.find_all(folders, scale, skip=WRITTEN)
     compared = find_compared(compare, test_sets, scale)
     if chosen.pictures:
         check_sources(test_sets, compared)
     RESULTS.mkdir(exist_ok=True)
     check_writable(RESULTS)
-    print(first_line)
+    print(networks or "no network")
     for one in test_sets:
         found = f"{len(one.pairs)} pictures in {shown(one.folder)}"
         print(f"{printable(one.name)}: {found} ({one.layout})", flush=True)
@@ -197,21 +190,26 @@ def evaluate(chosen, stop):
         print(f"LR pictures degraded by {chosen.degradation}")
     count, places, page = sum(len(one.pairs) for one in test_sets), places_of(test_sets), None
     if chosen.pictures:
-        page = Page(count, PREDICTION if upscaler else next(iter(compared), BICUBIC))
+        page = Page(count, PREDICTION if networks else next(iter(compared), BICUBIC))
 
     def show(test_set, pair, restored):
         place, title = places[test_set.name, pair.name]
         write_pictures(RESULTS, place, pair.name.name, restored)
         page.add(title, restored)
 
-    def enlarge(lr):
-        return upscaler.enlarge(lr, on_tile=stop.check)
+    used = {}
+
+    def enlarge(lr, quality):
+        quality = LOSSLESS if chosen.content == "clean" else quality
+        network = networks.of(quality)
+        used[networks.kind_of(quality)] = network
+        return network.upscaler.enlarge(lr, on_tile=stop.check, quality=quality)
 
     with stop.gently():
         results = score(
             test_sets,
             scale,
-            enlarge if upscaler else None,
+            enlarge if networks else None,
             compared,
             chosen.degradation,
             on_restored=show if page else None,
@@ -220,7 +218,7 @@ def evaluate(chosen, stop):
     print_scores(results)  # before what could fail, that they are not lost
     if results.rows:
         names = dict(zip(compared, compare, strict=True))
-        write(results, how_made(scale, weights, upscaler, names), page)
+        write(results, how_made(scale, used, names), page)
     if stop.is_set():
         raise command.Stopped(f"{len(results.rows)} of {count} were scored")
     if not results.rows:

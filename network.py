@@ -87,8 +87,8 @@ def edsr(
         residual_scaling: factor of each block's branch, above 0 and at most 1.
         global_skip: whether the bilinearly enlarged input is added to the output, so
             that the network learns the difference only.
-        told_quality: whether there is a second input, float32 (N, 1, 1, 1): the quality / 100 of
-            the JPEG that the picture was, 1 for a lossless one. To every feature map of the
+        told_quality: whether there is a second input, float32 (N, 1, 1, 1): how good a JPEG
+            the picture was, see `images.quality`. To every feature map of the
             first convolution it adds that much of a learnt number, 0 at first: as a fourth
             channel of the picture would that holds nothing else. DRUNet (Zhang et al., 2021,
             https://arxiv.org/abs/2008.13751) is told the noise so.

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import utils
 from superres.images.formats import check_storable
+from superres.images.quality import LOSSLESS, told, told_of_file
 from superres.runtime import command, settings
 from superres.runtime.files import check_writable, remove_leftovers
 from superres.runtime.terminal import progress, shown
@@ -31,6 +32,8 @@ SCALE = 0  # enlargement of height and width: 2, 3 or 4; 0: that of the weights
 NETWORK = "auto"  # large, small, or auto: large on a GPU, small on a CPU; where WEIGHTS is empty
 WEIGHTS = ""  # .keras file, which also says the scale; empty: the one in weights/ for NETWORK
 SELF_ENSEMBLE = False  # average over eight flips and turns: a little better, 8 times slower
+CONTENT = "auto"  # clean, photo, or auto: photo for JPEGs, WebP, AVIF; where WEIGHTS is empty
+QUALITY = 0  # of all pictures, 1 to 100: less cleans up more; 0: what each file says
 PRECISION = "auto"  # float32, bfloat16, or auto: bfloat16 where the hardware has it
 TILE_SIZE = 0  # LR pixels a side computed at once; 0: by the memory that is free
 # ---------------------------------------------------------------------------------
@@ -41,6 +44,9 @@ def check_settings(chosen):
     for name in ("source", "target"):
         settings.check_text(name, getattr(chosen, name))
     utils.check_network(chosen)
+    settings.check_whole("quality", chosen.quality, 0, 100)
+    if chosen.quality and chosen.content == "clean":
+        raise ValueError(f"QUALITY = {chosen.quality}: expected 0, since CONTENT = 'clean'")
     settings.check_number("max_megapixels", chosen.max_megapixels, above=0)
     for name in ("overwrite", "verbose"):
         settings.check_flag(name, getattr(chosen, name))
@@ -54,8 +60,16 @@ def prepare(plan, target):
         remove_leftovers(folder)
 
 
-def enlarge_picture(upscaler, job, picture, metadata, tally, writer, is_verbose):
+def told_quality(chosen, path):
+    """What the network is told of a picture."""
+    if chosen.quality:
+        return told(chosen.quality)
+    return LOSSLESS if chosen.content == "clean" else told_of_file(path)
+
+
+def enlarge_picture(network, quality, job, picture, metadata, tally, writer, is_verbose):
     """Computes a picture tile by tile, and has it written."""
+    upscaler = network.upscaler
     height, width, *channels = picture.shape
     shape = (upscaler.scale * height, upscaler.scale * width, *channels)
     check_storable(job.target, shape, picture.dtype)
@@ -66,7 +80,8 @@ def enlarge_picture(upscaler, job, picture, metadata, tally, writer, is_verbose)
         (top, bottom), (left, right) = tiles.rows()[0], tiles.columns()[0]
         tally.bar.write(
             f"{name}: {width}x{height}, {len(tiles)} tiles of {right - left}x{bottom - top}, halo "
-            f"{tiles.halo}, extra work {tiles.extra_work:.1%}",
+            f"{tiles.halo}, extra work {tiles.extra_work:.1%}, {network.path.name}"
+            + (f" told quality {100 * quality:.0f}" if upscaler.is_told_quality else ""),
             file=sys.stdout,
         )
     for loss in metadata.get("lost", []):
@@ -77,7 +92,7 @@ def enlarge_picture(upscaler, job, picture, metadata, tally, writer, is_verbose)
             bar.update()
             tally.stop.check()
 
-        bands = upscaler.bands(picture, tiles, on_tile)
+        bands = upscaler.bands(picture, tiles, on_tile, quality)
         writer.write(job, bands, shape, picture.dtype, metadata)
 
 
@@ -86,9 +101,11 @@ def enlarge(chosen, stop):
     check_settings(chosen)
     max_pixels = int(1e6 * chosen.max_megapixels)
     plan = batch.plan(chosen.source, chosen.target)
-    _, upscaler, first_line = utils.load_chosen(chosen)
+    networks = utils.load_chosen(chosen)
+    if chosen.quality and not networks.photo.upscaler.is_told_quality:
+        raise ValueError(f"QUALITY = {chosen.quality}: {networks.photo.path.name} is not told one")
     prepare(plan, chosen.target)
-    print(first_line, flush=True)
+    print(networks, flush=True)
     with progress(total=len(plan.jobs), desc="pictures", unit="picture") as bar:
         tally = Tally(plan, stop, bar)
         try:
@@ -96,7 +113,11 @@ def enlarge(chosen, stop):
                 for job, read in read_ahead(tally.to_do(chosen.overwrite), max_pixels):
                     stop.check()
                     with tally.refusing(job):
-                        enlarge_picture(upscaler, job, *read(), tally, writer, chosen.verbose)
+                        quality = told_quality(chosen, job.source)
+                        network = networks.of(quality)
+                        enlarge_picture(
+                            network, quality, job, *read(), tally, writer, chosen.verbose
+                        )
                     if tally.ended:
                         break
         finally:

@@ -1,17 +1,22 @@
 """What the scripts share and no room is for: choosing and loading a network."""
 
 from pathlib import Path
+from typing import NamedTuple
 
+from superres.images.quality import LOSSLESS
 from superres.runtime import backend, settings
 from superres.upscaling import weight_files
 from superres.upscaling.upscaler import PRECISIONS, Upscaler
 
 WEIGHTS_FOLDER = Path(__file__).parent / "weights"
 SCALES = (2, 3, 4)
-SIZES = {"large": "", "small": "_small"}  # in names of the weights that the project ships
+# In names of weights: edsr_small_x2_photo is the small network for x2 and for JPEGs. What ends
+# otherwise, one's own weights also, is for clean pictures.
+SIZES = {"large": "", "small": "_small"}
+CONTENTS = {"auto": "", "clean": "", "photo": "_photo"}
 
 
-def best_weights(folder, scale=0, size="auto"):
+def best_weights(folder, scale=0, size="auto", content="clean"):
     """The weights to use when none are named.
 
     Those that the project ships come first, by their names: for x2 before x3 before x4, the
@@ -20,6 +25,7 @@ def best_weights(folder, scale=0, size="auto"):
     Args:
         folder: where to look.
         scale: 2, 3 or 4: only files whose name ends in `_x` and the scale; 0: any.
+        content: clean, or photo: only files whose name ends in `_photo`, behind the scale.
         size: large or small: only that one of those that the project ships; auto: the
             large one where there is a GPU, else the small one; or the other where it is not there.
 
@@ -30,13 +36,20 @@ def best_weights(folder, scale=0, size="auto"):
         ValueError: there are none.
     """
     there = {path.name: path for path in sorted(Path(folder).glob("*.keras"))}
-    fitting = {name: p for name, p in there.items() if not scale or p.stem.endswith(f"_x{scale}")}
+    mark = CONTENTS[content]
+    ending = f"_x{scale}{mark}" if scale else mark
+    fitting = {
+        name: path
+        for name, path in there.items()
+        if path.stem.endswith(ending) and (mark or not path.stem.endswith(CONTENTS["photo"]))
+    }
     if not there:
         raise ValueError(f"{folder}: no .keras file in it; train one with python train.py")
     if not fitting:
+        recipe = f"{'photo' if mark else 'small'}_x{scale or 2}"
         raise ValueError(
-            f"{folder}: no weights for x{scale} in it (*_x{scale}.keras), only {', '.join(there)}; "
-            f"train them with python train.py --recipe small_x{scale}"
+            f"{folder}: no weights for {f'x{scale}' if scale else content} in it (*{ending}.keras),"
+            f" only {', '.join(there)}; train them with python train.py --recipe {recipe}"
         )
     has_gpu = backend.has_gpu()
     wanted = ("large" if has_gpu else "small") if size == "auto" else size
@@ -45,14 +58,14 @@ def best_weights(folder, scale=0, size="auto"):
         reason = "there is a GPU" if has_gpu else "there is no GPU"
     other = "small" if wanted == "large" else "large"
     for one in [scale] if scale else SCALES:
-        names = {kind: f"edsr{mark}_x{one}.keras" for kind, mark in SIZES.items()}
+        names = {kind: f"edsr{of_size}_x{one}{mark}.keras" for kind, of_size in SIZES.items()}
         if names[wanted] in fitting:
             return fitting[names[wanted]], f"the {wanted} network, because {reason}"
         if size == "auto" and names[other] in fitting:
             return fitting[names[other]], f"the {other} network, because there is no {wanted} one"
     if size != "auto":
-        ends = f"_x{scale}" if scale else "_x2, _x3 or _x4"
-        raise ValueError(f"{reason}: no edsr{SIZES[size]}{ends}.keras in {folder}")
+        ends = [f"_x{one}{mark}.keras" for one in ([scale] if scale else SCALES)]
+        raise ValueError(f"{reason}: no edsr{SIZES[size]}{' or '.join(ends)} in {folder}")
     return max(fitting.values(), key=lambda path: path.stat().st_mtime), "the newest"
 
 
@@ -85,35 +98,89 @@ def check_network(chosen):
     settings.check_text("weights", chosen.weights, may_be_empty=True)
     settings.check_choice("scale", chosen.scale, (0, *SCALES))
     settings.check_choice("network", chosen.network, ("auto", *SIZES))
+    settings.check_choice("content", chosen.content, CONTENTS)
     settings.check_choice("precision", chosen.precision, PRECISIONS)
     settings.check_whole("tile_size", chosen.tile_size, 0)
     settings.check_flag("self_ensemble", chosen.self_ensemble)
 
 
+class Network(NamedTuple):
+    """A network in use: its file, why that was chosen (perhaps empty), and its `Upscaler`."""
+
+    path: Path
+    why: str
+    upscaler: Upscaler
+
+    def __str__(self):
+        return f"{self.path.name}{self.why and f' ({self.why})'}: {describe(self.upscaler)}"
+
+
+class Networks(NamedTuple):
+    """The networks of a run.
+
+    Attributes:
+        clean: `Network` for lossless pictures.
+        photo: `Network` for the others; perhaps the same one.
+    """
+
+    clean: Network
+    photo: Network
+
+    @property
+    def scale(self):
+        return self.clean.upscaler.scale
+
+    def of(self, quality):
+        """The `Network` for a picture of which networks are told this quality."""
+        return self.clean if quality == LOSSLESS else self.photo
+
+    def kind_of(self, quality):
+        """Which pictures are enlarged by the same network as one of this quality, in words."""
+        if self.photo is self.clean:
+            return "all pictures"
+        return f"{'lossless' if quality == LOSSLESS else 'lossy'} pictures"
+
+    def __str__(self):
+        if self.photo is self.clean:
+            return str(self.clean)
+        return f"{self.clean}; JPEGs: {self.photo.path.name}, halo {self.photo.upscaler.halo}"
+
+
 def load_chosen(chosen):
-    """Loads the network that the settings say.
+    """Loads the networks that the settings say.
 
     Args:
         chosen: as `check_network` takes it.
 
     Returns:
-        Path of its file, `Upscaler`, and both in words, for the first line of what is printed.
+        `Networks`, which are in words the first line of what is printed.
 
     Raises:
         ValueError: there is none, or it is of another scale.
     """
-    path, why = Path(chosen.weights), ""
-    if not chosen.weights:
-        path, why = best_weights(WEIGHTS_FOLDER, chosen.scale, chosen.network)
-    upscaler = load(
-        path,
-        precision=chosen.precision,
-        tile_size=chosen.tile_size,
-        self_ensemble=chosen.self_ensemble,
-    )
-    if chosen.scale not in (0, upscaler.scale):
-        raise ValueError(f"SCALE = {chosen.scale}: {path} enlarges by {upscaler.scale}")
-    return path, upscaler, f"{path.name}{why and f' ({why})'}: {describe(upscaler)}"
+
+    def loaded(path, why=""):
+        upscaler = load(
+            path,
+            precision=chosen.precision,
+            tile_size=chosen.tile_size,
+            self_ensemble=chosen.self_ensemble,
+        )
+        if chosen.scale not in (0, upscaler.scale):
+            raise ValueError(f"SCALE = {chosen.scale}: {path} enlarges by {upscaler.scale}")
+        return Network(Path(path), why, upscaler)
+
+    if chosen.weights:
+        return Networks(*[loaded(chosen.weights)] * 2)
+    if chosen.content != "auto":
+        best = best_weights(WEIGHTS_FOLDER, chosen.scale, chosen.network, chosen.content)
+        return Networks(*[loaded(*best)] * 2)
+    clean = loaded(*best_weights(WEIGHTS_FOLDER, chosen.scale, chosen.network))
+    try:
+        best = best_weights(WEIGHTS_FOLDER, clean.upscaler.scale, chosen.network, "photo")
+    except ValueError:  # none of this scale and size
+        return Networks(clean, clean)
+    return Networks(clean, loaded(*best))
 
 
 def describe(upscaler):

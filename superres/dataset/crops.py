@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 
 from superres.images.degradation import BLOCK, Degradation, degrade, draw
+from superres.images.quality import LOSSLESS
 
 
 class Photograph(NamedTuple):
@@ -18,12 +19,12 @@ class Photograph(NamedTuple):
     Attributes:
         lr: uint8 (H, W, 3).
         hr: uint8 (scale * H, scale * W, 3).
-        quality: what `lr` says of itself: a JPEG's quality / 100; 1.0 of a lossless one.
+        quality: what networks are told of `lr`, see `images.quality`.
     """
 
     lr: np.ndarray
     hr: np.ndarray
-    quality: float = 1.0
+    quality: float = LOSSLESS
 
 
 # The eight ways to flip and turn a crop. OpenCV does it ten times as fast as NumPy.
@@ -69,7 +70,7 @@ class CropSampler:
             random: NumPy generator by which the LR crop is degraded; `None`: it is not.
 
         Returns:
-            The quality that the LR crop says of itself.
+            What networks are told of the LR crop's quality.
         """
         index = int(np.searchsorted(self.ends, place, side="right"))
         photograph = self.photographs[index]

@@ -12,6 +12,8 @@ import cv2
 import numpy as np
 from PIL import Image
 
+from superres.images.quality import LOSSLESS, TRAINED, told
+
 CLEAN_SHARE = 1 / 3  # of the pictures that are left as they are: what is clean must stay sharp
 # A camera, a browser or an editor reduces by other kernels than MATLAB's bicubic.
 OTHER_KERNEL_SHARE = 0.25
@@ -25,7 +27,7 @@ BLUR_SHARE, BLUR_SIGMA = 0.2, (0.3, 0.8)
 # A sensor in moderate light, before the camera saves: standard deviation in levels.
 NOISE_SHARE, NOISE_SIGMA = 0.2, (0.5, 4.0)
 # WordPress saves at 82, Pillow and the IJG at 75, cameras above 90, messengers below 50.
-JPEG_SHARE, JPEG_QUALITY = 0.95, (25, 98)
+JPEG_SHARE, JPEG_QUALITY = 0.95, TRAINED
 SUBSAMPLED_SHARE = 0.75  # 4:2:0, which most programs write; the rest 4:4:4
 TWICE_SHARE = 0.25  # of the JPEGs: saved again, at another quality and perhaps cut before
 BLOCK = 16  # pixels a side of what JPEG codes together, with 4:2:0
@@ -64,8 +66,8 @@ class Degradation:
 
     @property
     def quality(self):
-        """What the file says of itself: the last saving's quality / 100; 1.0 without loss."""
-        return self.savings[-1].quality / 100 if self.savings else 1.0
+        """What networks are told: of the last saving, which is that which the file tells of."""
+        return told(self.savings[-1].quality) if self.savings else LOSSLESS
 
     def __str__(self):
         words = [self.kernel] if self.kernel != "bicubic" else []

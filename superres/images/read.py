@@ -126,7 +126,7 @@ def _read_open(file, path, max_pixels, max_bytes):
         metadata |= {key: file.info[key] for key in PNG_COLOURS if key in file.info}
         metadata["cicp"] = _png_chunk(path, b"cICP")
     if file.format == "WEBP":
-        metadata["lossless"] = _is_lossless_webp(path)
+        metadata["lossless"] = is_lossless_webp(path)
     if file.format == "AVIF":
         _refuse_wide_colours(path)
     if is_deep and file.mode == "CMYK":
@@ -192,7 +192,7 @@ def _refuse_wide_colours(path):
             )
 
 
-def _is_lossless_webp(path):
+def is_lossless_webp(path):
     """Whether a WebP file is a still picture that is stored without loss."""
     with open(path, "rb") as file:
         file.seek(12)  # behind RIFF, the size and WEBP

@@ -192,12 +192,12 @@ def _check_names(parser, arguments, names):
             parser.error(f"{option}: no such setting; did you mean {close[0]}?")
 
 
-def check_whole(name, value, minimum):
-    """Raises ValueError unless `value` of `name` is a whole number of at least `minimum`."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < minimum:
-        raise ValueError(
-            f"{name.upper()} = {value!r}: expected a whole number of at least {minimum}"
-        )
+def check_whole(name, value, minimum, at_most=math.inf):
+    """Raises ValueError unless `value` of `name` is a whole number in [minimum, at_most]."""
+    is_whole = isinstance(value, int) and not isinstance(value, bool)
+    if not is_whole or not minimum <= value <= at_most:
+        limit = f"of at least {minimum}" if math.isinf(at_most) else f"from {minimum} to {at_most}"
+        raise ValueError(f"{name.upper()} = {value!r}: expected a whole number {limit}")
 
 
 def check_number(name, value, above, at_most=math.inf):

@@ -154,7 +154,8 @@ class Page:
             for n, picture in enumerate(self._pictures)
         )
         names = ", ".join(one.name for one in results.test_sets)
-        who = ", ".join([made_by["weights"] or BICUBIC, *made_by["compared"]])
+        weights = [one["weights"] for one in made_by["networks"]]
+        who = ", ".join([*(weights or [BICUBIC]), *made_by["compared"]])
         degraded = results.degradation and f" {results.degradation}"
         count, refusals = len(self._index), tables.refusals(results)
         more = len(refusals) - MOST_REFUSALS

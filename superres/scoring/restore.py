@@ -5,7 +5,9 @@ from pathlib import Path
 
 import numpy as np
 
+from superres.images.degradation import degrade
 from superres.images.drawing import side_by_side
+from superres.images.quality import LOSSLESS, told_of_file
 from superres.images.resize import downscale, upscale_bicubic, upscale_nearest
 from superres.images.write import write_picture
 from superres.scoring import compare, figures, metrics, reading, results, testsets
@@ -36,17 +38,16 @@ class Restored:
     is_bicubic: bool | None
 
 
-def restore(pair, scale, enlarge=None, others=None, degrade=None):
+def restore(pair, scale, enlarge=None, others=None, degradation=None, random=None):
     """Makes, reads and scores all versions of one picture.
 
     Args:
         pair: `testsets.Pair`.
         scale: 2, 3 or 4.
-        enlarge: function of the LR picture, uint8 (H, W[, 3]), that predicts the HR picture; or
-            `None`.
+        enlarge: function of the LR picture, uint8 (H, W[, 3]), and of what networks are told of
+            its quality, that predicts the HR picture; or `None`.
         others: dict of another program's name -> path of what it made of the picture.
-        degrade: function of the LR and the HR picture, which returns what becomes of the first;
-            or `None`.
+        degradation, random: what the LR picture goes through, as `degrade` takes it; or `None`.
 
     Returns:
         `Restored`.
@@ -56,11 +57,13 @@ def restore(pair, scale, enlarge=None, others=None, degrade=None):
     """
     hr, lr, notes = reading.read_pair(pair, scale)
     is_bicubic = np.array_equal(lr, downscale(hr, scale)) if pair.lr else None
-    if degrade:
-        lr, is_bicubic = degrade(lr, hr), False
+    quality = told_of_file(pair.lr) if pair.lr else LOSSLESS
+    if degradation:
+        lr, is_bicubic = degrade(degradation, lr, hr, scale, random), False
+        quality = degradation.quality
     views = {NEAREST: upscale_nearest(lr, scale), BICUBIC: upscale_bicubic(lr, scale)}
     if enlarge:
-        views[PREDICTION] = enlarge(lr)
+        views[PREDICTION] = enlarge(lr, quality)
     left_out = {}
     for name, path in (others or {}).items():
         try:

@@ -167,27 +167,28 @@ class Results:
         return json.dumps(with_null, indent=2) + "\n"
 
 
-def how_made(scale, weights, upscaler, compared):
+def how_made(scale, networks, compared):
     """What made the pictures and the scores: dict, as results.json begins with it.
 
     Args:
         scale: 2, 3 or 4.
-        weights: path of the network's file, or None.
-        upscaler: of the network: it has parameters, precision and self_ensemble; or None.
+        networks: dict of what a network was used for -> `utils.Network`; may be empty.
         compared: dict of another program's name -> folder of its pictures.
     """
-    made_by = {"scale": scale, "weights": None}
-    if upscaler:
-        made_by = {
-            "scale": scale,
-            "weights": weights.name,
-            "weights_sha256": hashlib.sha256(weights.read_bytes()).hexdigest(),
-            "parameters": upscaler.parameters,
-            "precision": upscaler.precision,
-            "self_ensemble": upscaler.self_ensemble,
-            "backend": backend.describe(),
-        }
-    return made_by | {
+    return {
+        "scale": scale,
+        "networks": [
+            {
+                "pictures": pictures,
+                "weights": path.name,
+                "weights_sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+                "parameters": upscaler.parameters,
+                "precision": upscaler.precision,
+                "self_ensemble": upscaler.self_ensemble,
+            }
+            for pictures, (path, _, upscaler) in networks.items()
+        ],
+        "backend": backend.describe(),
         "channel": "Y of YCbCr (BT.601), not rounded; grey originals as they are",
         "border": scale,
         "compared": compared,

@@ -148,12 +148,12 @@ def provenance(results, made_by):
         "YCbCr (BT.601, limited range, not rounded), and PSNR over RGB beside them. Grey "
         "originals are scored as they are, full range.",
     ]
-    if made_by["weights"]:
-        ensemble = "with" if made_by["self_ensemble"] else "without"
+    for one in made_by["networks"]:
+        ensemble = "with" if one["self_ensemble"] else "without"
         texts.append(
-            f"prediction: {made_by['weights']} (SHA-256 {made_by['weights_sha256'][:16]}...), "
-            f"{made_by['parameters']:,} parameters, {made_by['precision']}, {ensemble} "
-            f"self-ensemble, {made_by['backend']}."
+            f"prediction of {one['pictures']}: {one['weights']} (SHA-256 "
+            f"{one['weights_sha256'][:16]}...), {one['parameters']:,} parameters, "
+            f"{one['precision']}, {ensemble} self-ensemble, {made_by['backend']}."
         )
     texts.append("bicubic: MATLAB's imresize of the LR picture.")
     texts += [f"{name}: pictures in {folder}." for name, folder in made_by["compared"].items()]

@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from superres.images.pixels import assembled, to_network, to_pixels
+from superres.images.quality import LOSSLESS
 from superres.runtime import backend, memory
 from superres.upscaling import channels, graph, tiling
 from superres.upscaling.tiling import TilePlan
@@ -19,7 +20,6 @@ SMALLEST_TILE, USUAL_TILE, LARGEST_TILE = 64, 256, 1024
 WINDOW_STEP = 64  # under JAX, which compiles each size anew, windows are multiples of it
 
 
-LOSSLESS = 1.0  # the quality of a picture that was no JPEG
 HALO_QUALITIES = (LOSSLESS, 0.5)  # at which the halo is measured: of a bad JPEG more is looked at
 
 
@@ -152,7 +152,7 @@ class Upscaler:
                 returns it.
             tiles: as `plan` returns it; `None` for that of this picture.
             on_tile: called after each tile.
-            quality: what the network is told, if it is told one: a JPEG's quality / 100.
+            quality: what the network is told, if it is told one, see `images.quality`.
 
         Yields:
             Arrays of the same dtype and channels, (rows, scale * W[, C]), which make up

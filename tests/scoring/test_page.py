@@ -77,8 +77,9 @@ def add(page, title, original, shift=3, notes=()):
     page.add(title, restored_of(original, views_of(original, shift), notes))
 
 
-MADE_BY = {"scale": 2, "weights": "x.keras", "weights_sha256": "0" * 64, "parameters": 1}
-MADE_BY |= {"precision": "float32", "self_ensemble": False, "backend": "a test", "compared": {}}
+NETWORK = {"pictures": "all pictures", "weights": "x.keras", "weights_sha256": "0" * 64}
+NETWORK |= {"parameters": 1, "precision": "float32", "self_ensemble": False}
+MADE_BY = {"scale": 2, "networks": [NETWORK], "backend": "a test", "compared": {}}
 
 
 def write(page, path, name="Set5", methods=(results.BICUBIC, results.PREDICTION)):

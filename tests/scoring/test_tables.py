@@ -24,11 +24,16 @@ ROWS = [
 METHODS = ["bicubic", "prediction", "RCAN"]
 MADE_BY = {
     "scale": 2,
-    "weights": "x.keras",
-    "weights_sha256": "0123456789abcdef0123",
-    "parameters": 1234,
-    "precision": "float32",
-    "self_ensemble": False,
+    "networks": [
+        {
+            "pictures": "all pictures",
+            "weights": "x.keras",
+            "weights_sha256": "0123456789abcdef0123",
+            "parameters": 1234,
+            "precision": "float32",
+            "self_ensemble": False,
+        }
+    ],
     "backend": "tensorflow on CPU",
     "compared": {"RCAN": "rcan/x2"},
 }

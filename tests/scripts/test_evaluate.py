@@ -27,7 +27,9 @@ def shipped_score(folder, scale, precision):
     weights = ROOT / "weights" / f"edsr_small_x{scale}.keras"
     upscaler = utils.load(weights, precision=precision)
     test_sets = testsets.find(folder, upscaler.scale)
-    scored = evaluate.score(test_sets, upscaler.scale, upscaler.enlarge)
+    scored = evaluate.score(
+        test_sets, upscaler.scale, lambda lr, quality: upscaler.enlarge(lr, quality=quality)
+    )
     assert not scored.refused
     return scored.summaries()[0]["mean"]["prediction"]["psnr"]
 
@@ -84,7 +86,8 @@ def test_command_writes_results_and_pictures(tmp_path, benchmark, small_weights,
     assert "tiny.png: 4x4 in multiples of 2: expected at least 15x15 to be scored" in captured.err
     found = results(tmp_path)
     assert found["scale"] == 2
-    assert found["weights"] == "small.keras"
+    (made_by,) = found["networks"]
+    assert (made_by["weights"], made_by["pictures"]) == ("small.keras", "all pictures")
     marks = ("", "bicubic_", "nearest_")
     keys = {f"{mark}{key}" for mark in marks for key in ("psnr", "ssim", "rgb_psnr")}
     assert [set(row) for row in found["images"]] == [keys | {"name", "test_set", "notes"}] * 2
@@ -280,7 +283,7 @@ def test_pictures_of_another_program(tmp_path, benchmark, capsys):
     words = [str(benchmark), "--weights", "none", "--scale", "2", "--compare", "Other"]
     assert evaluate.main(words) == 0
     found = results(tmp_path)
-    assert found["weights"] is None
+    assert found["networks"] == []
     assert found["refused"] == {}
     keys = {f"{m}_{key}" for m in ("bicubic", "nearest") for key in ("psnr", "ssim", "rgb_psnr")}
     assert set(found["mean"]) == {*keys, "compared"}
@@ -328,7 +331,7 @@ def test_which_network_and_why_is_said(tmp_path, benchmark, small_weights, monke
         "edsr_small_x2.keras (the small network, because there is no GPU): x2, "
     )
     assert evaluate.main(["Set", "--no-pictures", "--network", "large"]) == 0
-    assert results(tmp_path)["weights"] == "edsr_x2.keras"
+    assert [one["weights"] for one in results(tmp_path)["networks"]] == ["edsr_x2.keras"]
 
 
 def test_page_of_an_earlier_run_is_told_of(tmp_path, benchmark, capsys):

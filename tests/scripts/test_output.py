@@ -304,7 +304,9 @@ def test_the_first_line_says_how_it_computes_and_verbose_what_it_costs(
     assert first.startswith("small.keras: x2, ")
     assert first.endswith(", float32, self-ensemble, halo 8")
     if backend.supports_dynamic_shapes():
-        assert second.endswith("a.png: 17x11, 4 tiles of 8x5, halo 8, extra work 288.2%")
+        assert second.endswith(
+            "a.png: 17x11, 4 tiles of 8x5, halo 8, extra work 288.2%, small.keras"
+        )
     assert run(*words, "--overwrite", "--precision", "bfloat16") == 0
     assert ", bfloat16, halo 8" in capsys.readouterr().out
 

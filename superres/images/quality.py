@@ -1,8 +1,18 @@
-"""The quality of a JPEG, as its quantisation tables tell it."""
+"""How much a picture lost in its file: the quality of a JPEG, as its quantisation tables tell it.
+
+What networks are told of it is a number from 0 to 1: a JPEG's quality / 100, or `LOSSLESS`.
+"""
 
 import numpy as np
 
-from superres.images.read import opened
+from superres.images.read import is_lossless_webp, opened
+
+LOSSLESS = 1.0
+# Networks are trained on qualities of this range; what is outside of it is told as its end.
+TRAINED = (25, 98)
+# Of other formats the file does not say how much was lost; measured to be best for what programs
+# usually write.
+OTHER_LOSSY = {"WEBP": 80, "AVIF": 80}
 
 # The tables for luma and chroma of quality 50, from annex K of the JPEG standard (ITU-T T.81);
 # libjpeg scales them for the others.
@@ -54,13 +64,25 @@ def quality_of(tables):
     return nearest + 1, float(distances[nearest])
 
 
-def jpeg_quality(path):
-    """The quality that a file was saved with, as `quality_of` tells it; `None` for other formats.
+def told(quality):
+    """What networks are told of a JPEG of a quality from 1 to 100; never `LOSSLESS`."""
+    return min(max(quality, TRAINED[0]), TRAINED[1]) / 100
+
+
+def tables_in(file):
+    """The tables of a JPEG that Pillow has opened, luma first, each of 64 numbers row by row."""
+    return [file.quantization[key] for key in sorted(file.quantization)]
+
+
+def told_of_file(path):
+    """What networks are told of a picture file.
 
     Raises:
         UnreadablePicture: with the reason.
     """
     with opened(path) as file:
-        if file.format not in ("JPEG", "MPO"):
-            return None
-        return quality_of([file.quantization[key] for key in sorted(file.quantization)])
+        if file.format in ("JPEG", "MPO"):
+            return told(quality_of(tables_in(file))[0])
+        if file.format not in OTHER_LOSSY or (file.format == "WEBP" and is_lossless_webp(path)):
+            return LOSSLESS
+        return told(OTHER_LOSSY[file.format])

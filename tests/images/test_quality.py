@@ -3,9 +3,14 @@ import pytest
 from PIL import Image
 
 from superres.images.formats import UnreadablePicture
-from superres.images.jpeg_quality import jpeg_quality, quality_of, tables_of
+from superres.images.quality import LOSSLESS, quality_of, tables_in, tables_of, told_of_file
 from superres.images.write import write_picture
 from support import ROOT, smooth_picture
+
+
+def jpeg_quality(path):
+    with Image.open(path) as file:
+        return quality_of(tables_in(file))
 
 
 @pytest.mark.parametrize("mode", ["RGB", "L"])
@@ -38,12 +43,29 @@ def test_tables_in_a_file_are_read_in_their_order(tmp_path):
     assert distance == pytest.approx(np.log(14 / 11) / np.sqrt(128))
 
 
-def test_other_formats_have_none(tmp_path):
-    write_picture(tmp_path / "x.png", smooth_picture(8, 8), {})
-    assert jpeg_quality(tmp_path / "x.png") is None
+def test_networks_are_told_the_quality_of_a_file(tmp_path):
+    picture = Image.fromarray(smooth_picture(24, 24))
+
+    def told(ending, **options):
+        picture.save(tmp_path / f"x.{ending}", **options)
+        return told_of_file(tmp_path / f"x.{ending}")
+
+    assert told("jpg", quality=75) == 0.75
+    assert told("jpg", quality=98) == told("jpg", quality=100) == 0.98 < LOSSLESS
+    assert told("jpg", quality=25) == told("jpg", quality=3) == 0.25
+    for ending in "png", "bmp", "tif", "gif":
+        assert told(ending) == LOSSLESS
+    assert told("webp", lossless=True) == LOSSLESS
+    assert told("webp") < LOSSLESS
+    assert told("avif") < LOSSLESS
+
+
+def test_quality_is_that_of_the_content_not_of_the_name(tmp_path):
+    Image.fromarray(smooth_picture(24, 24)).save(tmp_path / "x.png", format="JPEG", quality=60)
+    assert told_of_file(tmp_path / "x.png") == 0.6
     (tmp_path / "x.jpg").write_bytes(b"no picture")
     with pytest.raises(UnreadablePicture):
-        jpeg_quality(tmp_path / "x.jpg")
+        told_of_file(tmp_path / "x.jpg")
 
 
 def test_what_output_writes_is_of_quality_95(tmp_path):
