@@ -27,14 +27,17 @@ def scale_of(model):
     Raises:
         ValueError: it does not enlarge RGB pictures by a whole number.
     """
-    shapes = [(1, 8, 8, 3), (1, 1, 1, 1)][: len(model.inputs)]
+    shapes = [(1, 8, 8, 3), *[(1, *other.shape[1:]) for other in model.inputs[1:]]]
     try:
         shape = model.compute_output_shape(shapes if len(shapes) > 1 else shapes[0])
         _, height, width, channels = shape
-    except Exception as error:  # Keras raises many kinds
+        is_known = shapes[1:] in ([], [(1, 1, 1, 1)])
+    except Exception:  # Keras raises many kinds
+        is_known = False
+    if not is_known:
         raise ValueError(
             "expected a network that takes (N, H, W, 3), or that and a quality, (N, 1, 1, 1)"
-        ) from error
+        )
     if channels != 3 or height != width or height % 8 or height < 8:
         raise ValueError(
             "expected a network that enlarges RGB pictures by a whole number; "

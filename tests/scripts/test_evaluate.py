@@ -18,7 +18,7 @@ from superres.images.write import write_picture
 from superres.runtime import backend
 from superres.scoring import metrics, testsets
 from superres.scoring.restore import places_of, restore, write_pictures
-from support import ROOT, smooth_picture
+from support import ROOT, small_network, smooth_picture
 
 
 @functools.cache
@@ -129,6 +129,47 @@ def test_degraded_pictures_are_restored_and_it_is_said(tmp_path, benchmark, smal
         assert abs(degraded[key] - clean[key]) > 0.05
     assert results(tmp_path)["test_sets"][0]["degradation"] == "jpeg30"
     assert "<title>Set5 ×2 jpeg30: " in (tmp_path / "evaluation/report.html").read_text()
+
+
+def test_degraded_pictures_are_predicted_by_the_photo_network(tmp_path, benchmark, monkeypatch):
+    folder = tmp_path / "shipped"
+    monkeypatch.setattr(utils, "WEIGHTS_FOLDER", folder)
+    folder.mkdir()
+    small_network(global_skip=True).save(folder / "edsr_small_x2.keras")
+    told = small_network(seed=1, global_skip=True, told_quality=True)
+    told.save(folder / "edsr_small_x2_photo.keras")
+
+    def used(*options):
+        assert evaluate.main(["Set", "--no-pictures", *options]) == 0
+        found = results(tmp_path)
+        networks = {one["pictures"]: one["weights"] for one in found["networks"]}
+        return networks, found["mean"]["psnr"]
+
+    clean, photo = "edsr_small_x2.keras", "edsr_small_x2_photo.keras"
+    jpeg = ["--degradation", "jpeg40"]
+    assert used()[0] == {"lossless pictures": clean}
+    assert used(*jpeg) == ({"lossy pictures": photo}, used(*jpeg, "--content", "photo")[1])
+    assert used(*jpeg, "--content", "clean")[0] == {"all pictures": clean}
+    # Told of no loss it predicts something else.
+    untold = used(*jpeg, "--content", "clean", "--weights", str(folder / photo))
+    assert untold[0] == {"all pictures": photo}
+    assert untold[1] != used(*jpeg)[1]
+
+
+def test_given_lr_pictures_are_told_of_as_their_files_are(tmp_path, benchmark, small_weights):
+    path = tmp_path / "told.keras"
+    small_network(global_skip=True, told_quality=True).save(path)
+    words = ["Set", "--no-pictures", "--weights", str(path)]
+    assert evaluate.main(words) == 0
+    before = {row["name"]: row["psnr"] for row in results(tmp_path)["images"]}
+    given = benchmark / "LR/x2/a.png"
+    Image.open(given).save(given, format="JPEG", quality=30)
+    assert evaluate.main(words) == 0
+    told = {row["name"]: row["psnr"] for row in results(tmp_path)["images"]}
+    assert evaluate.main([*words, "--content", "clean"]) == 0
+    untold = {row["name"]: row["psnr"] for row in results(tmp_path)["images"]}
+    assert before["b.png"] == told["b.png"] == untold["b.png"]
+    assert told["a.png"] != untold["a.png"]
 
 
 def test_photo_degrades_each_picture_in_its_own_way_the_same_in_every_run(tmp_path, benchmark):

@@ -28,6 +28,25 @@ def test_float32_in_and_out_whatever_the_policy(policy):
     assert {weight.dtype for weight in model.weights} == {"float32"}
 
 
+def test_quality_shifts_the_first_feature_maps():
+    model = small_network(told_quality=True)
+    assert [tuple(one.shape) for one in model.inputs] == [(None, None, None, 3), (None, 1, 1, 1)]
+    lr = np.random.default_rng(0).random((2, 5, 7, 3), np.float32)
+    quality = np.array([0.5, 1.0], np.float32).reshape(2, 1, 1, 1)
+    first = keras.Model(model.inputs, model.get_layer("told_quality").output)
+    head = keras.Model(model.inputs[0], model.get_layer("head").output)
+    shift = model.get_layer("quality_head").get_weights()[0]
+    expected = head.predict_on_batch(lr) + quality * shift
+    np.testing.assert_allclose(first.predict_on_batch([lr, quality]), expected, atol=1e-6)
+
+
+def test_untrained_network_does_not_heed_the_quality():
+    model = network.edsr(2, 4, 1, told_quality=True)
+    lr = np.ones((1, 5, 5, 3), np.float32)
+    bad, good = (model.predict_on_batch([lr, np.full((1, 1, 1, 1), q)]) for q in (0.3, 1.0))
+    np.testing.assert_array_equal(bad, good)
+
+
 def test_parameters_of_both_sizes():
     # 3x3 convolutions with biases: head, 2 a block and one behind them, upscale, tail.
     def expected(filters, blocks):

@@ -18,13 +18,14 @@ import network
 import output
 import utils
 from superres.images import write
+from superres.images.quality import OTHER_LOSSY
 from superres.images.read import read_picture, read_rgb
 from superres.images.write import write_picture
 from superres.runtime import backend, memory
 from superres.runtime.backend import keras
 from superres.runtime.files import PART
 from superres.upscaling import batch
-from support import ROOT, copy_program, smooth_picture
+from support import ROOT, copy_program, small_network, smooth_picture
 
 SHIPPED = ROOT / "weights" / "edsr_small_x2.keras"
 
@@ -449,6 +450,134 @@ def test_first_command_of_the_readme(tmp_path):
             large = Image.open(tmp_path / "inference" / "output" / original.name)
             assert large.size == (2 * small.width, 2 * small.height)
             assert large.format == small.format
+
+
+# ---- which network for which picture ----
+
+
+@pytest.fixture
+def shipped(tmp_path, monkeypatch):
+    """Function that makes networks the project's own, of these names; dict of `Upscaler`."""
+    monkeypatch.setattr(utils, "WEIGHTS_FOLDER", tmp_path / "shipped")
+    (tmp_path / "shipped").mkdir()
+
+    def ship(*names):
+        made = {}
+        for seed, name in enumerate(names):
+            path = tmp_path / "shipped" / f"{name}.keras"
+            is_photo = name.endswith("_photo")
+            small_network(seed=seed, global_skip=True, told_quality=is_photo).save(path)
+            made[name] = utils.load(path, precision="float32")
+        return made
+
+    return ship
+
+
+def rows(folder):
+    """Files of all kinds, of one picture each; and what networks are to be told of them."""
+    folder.mkdir()
+    told = {}
+
+    def save(name, expected, mode="RGB", /, **options):
+        picture = smooth_picture(12, 15, seed=len(told))
+        image = Image.fromarray(picture).convert(mode)
+        image.save(folder / name, **options)
+        told[name] = expected
+
+    save("a.png", 1.0)
+    save("alpha.png", 1.0, "RGBA")
+    save("grey.tif", 1.0, "L")
+    save("lossless.webp", 1.0, lossless=True)
+    save("good.jpg", 0.95, quality=95)
+    save("grey.jpg", 0.4, "L", quality=40)
+    save("named.png", 0.6, format="JPEG", quality=60)
+    save("lossy.webp", OTHER_LOSSY["WEBP"] / 100, quality=75)
+    save("photo.avif", OTHER_LOSSY["AVIF"] / 100)
+    write_picture(folder / "deep.png", smooth_picture(9, 9, dtype=np.uint16), {})
+    return told | {"deep.png": 1.0}
+
+
+LOSSLESS_OUTPUT = ("a.png", "alpha.png", "grey.tif", "deep.png", "named.png", "lossless.webp")
+
+
+@pytest.mark.parametrize(
+    ("options", "clean", "photo", "quality"),
+    [
+        ([], "edsr_small_x2", "edsr_small_x2_photo", None),
+        (["--content", "clean"], "edsr_small_x2", "edsr_small_x2", None),
+        (["--content", "photo"], "edsr_small_x2_photo", "edsr_small_x2_photo", None),
+        (["--quality", "40"], None, "edsr_small_x2_photo", 0.4),
+        (["--quality", "100"], None, "edsr_small_x2_photo", 0.98),
+        (["--weights", "shipped/edsr_small_x2_photo.keras"], *["edsr_small_x2_photo"] * 2, None),
+        (["--weights", "shipped/edsr_small_x2.keras"], *["edsr_small_x2"] * 2, None),
+    ],
+)
+def test_each_picture_gets_the_network_of_its_kind_told_its_quality(
+    tmp_path, monkeypatch, shipped, capsys, options, clean, photo, quality
+):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(backend, "has_gpu", lambda: False)
+    networks, told = shipped("edsr_small_x2", "edsr_small_x2_photo"), rows(tmp_path / "in")
+    assert run("in", "out", *options, "--verbose", "--precision", "float32") == 0
+    first, *lines = capsys.readouterr().out.splitlines()
+    assert first.startswith(f"{clean or 'edsr_small_x2'}.keras")
+    assert ("; JPEGs: edsr_small_x2_photo.keras, halo " in first) == (not options or not clean)
+    for name in told:
+        is_clean = told[name] == 1.0 and not quality
+        upscaler = networks[clean if is_clean else photo]
+        (line,) = (line for line in lines if line.startswith(f"in/{name}: "))
+        expected = f", {clean if is_clean else photo}.keras"
+        if upscaler.is_told_quality:
+            expected += f" told quality {100 * (quality or told[name]):.0f}"
+        assert line.endswith(expected)
+        if name in LOSSLESS_OUTPUT:
+            sr = upscaler.enlarge(read_picture(f"in/{name}")[0], quality=quality or told[name])
+            found = read_picture(f"out/{name}")[0]
+            assert np.abs(found.astype(int) - sr).max() <= 1
+
+
+def test_without_a_photo_network_jpegs_get_the_clean_one(tmp_path, shipped, capsys):
+    """One of another scale, or of one's own, does not stand in."""
+    shipped("edsr_small_x2")
+    told = rows(tmp_path / "in")
+    small_network(3, told_quality=True).save(tmp_path / "shipped" / "edsr_small_x3_photo.keras")
+    small_network(2, told_quality=True).save(tmp_path / "shipped" / "my_edsr_x2.keras")
+    assert run(tmp_path / "in", tmp_path / "out", "--verbose", "--precision", "float32") == 0
+    first, *lines = capsys.readouterr().out.splitlines()
+    assert first.startswith("edsr_small_x2.keras (")
+    assert "photo" not in first
+    assert sum(line.endswith(", edsr_small_x2.keras") for line in lines) == len(told)
+
+
+def test_photo_network_of_ones_own_is_not_for_clean_pictures(tmp_path, shipped, capsys):
+    shipped("my_edsr_x2", "my_edsr_x2_photo")
+    os.utime(tmp_path / "shipped" / "my_edsr_x2.keras", (0, 0))
+    rows(tmp_path / "in")
+    assert run(tmp_path / "in", tmp_path / "out") == 0
+    first = capsys.readouterr().out.splitlines()[0]
+    assert first.startswith("my_edsr_x2.keras (the newest): x2")
+    assert "; JPEGs: my_edsr_x2_photo.keras" in first
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        (["--content", "jpeg"], "CONTENT = 'jpeg': expected one of 'auto', 'clean', 'photo'"),
+        (["--content", "photo"], r"no weights for photo in it (*_photo.keras), only edsr_small_x2"),
+        (["--quality", "101"], "QUALITY = 101: expected a whole number from 0 to 100"),
+        (["--quality", "0.4"], "QUALITY = 0.4: expected a whole number from 0 to 100"),
+        (["--quality", "40"], "QUALITY = 40: edsr_small_x2.keras is not told one"),
+        (
+            ["--quality", "40", "--content", "clean"],
+            "QUALITY = 40: expected 0, since CONTENT = 'clean'",
+        ),
+    ],
+)
+def test_what_no_network_can_do_is_refused(tmp_path, pictures, shipped, capsys, options, reason):
+    shipped("edsr_small_x2")
+    assert run(pictures, tmp_path / "out", *options) == 2
+    assert reason in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
 
 
 # ---- weights ----

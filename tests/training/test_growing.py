@@ -61,6 +61,37 @@ def test_every_weight_of_a_grown_network_learns(saved, scale):
             assert len(np.unique(channels.round(9), axis=0)) == len(channels), variable.path
 
 
+def test_network_that_is_told_the_quality_grows_from_one_that_is_not(saved):
+    """At first it gives the same pictures whatever it is told; then it learns from what it is."""
+    small = small_network(global_skip=True)
+    told = network.edsr(2, 10, 3, global_skip=True, told_quality=True)
+    growing.start_from(told, saved(small))
+    lr = smooth_picture(20, 24)[None].astype(np.float32) / 255
+    for quality in 0.3, 1.0:
+        found = np.array(told([lr, np.full((1, 1, 1, 1), quality, np.float32)]))
+        np.testing.assert_allclose(found, enlarged(small), atol=1e-5)
+    trainer = Trainer(
+        told, loss="l1", optimizer="muon", learning_rate=1e-3, clip_norm=1.0, ema_decay=0.9
+    )
+    hr = smooth_picture(40, 48)[None]
+    for _ in range(3):  # what is new leads to nothing at first
+        trainer.fit(batch_of(hr[:, ::2, ::2].copy(), hr, quality=0.5), 1, threading.Event())
+    assert (told.get_layer("quality_head").get_weights()[0] != 0).all()
+
+
+def test_grown_network_keeps_what_it_makes_of_the_quality(saved):
+    small = small_network(told_quality=True)
+    large = network.edsr(2, 12, 3, told_quality=True)
+    growing.start_from(large, saved(small))
+    lr = smooth_picture(20, 24)[None].astype(np.float32) / 255
+    made = []
+    for quality in 0.3, 1.0:
+        inputs = [lr, np.full((1, 1, 1, 1), quality, np.float32)]
+        made.append(np.array(small(inputs)))
+        np.testing.assert_allclose(np.array(large(inputs)), made[-1], atol=1e-5)
+    assert np.abs(made[0] - made[1]).max() > 0.001
+
+
 def test_another_scale_takes_what_does_not_depend_on_it(saved):
     small = small_network(2)
     large = network.edsr(3, 10, 3)
@@ -88,6 +119,11 @@ def test_another_scale_takes_what_does_not_depend_on_it(saved):
 def test_what_cannot_grow_is_refused(saved, options, message):
     with pytest.raises(ValueError, match=message):
         growing.start_from(network.edsr(*options), saved(small_network()))
+
+
+def test_network_that_was_told_the_quality_stays_so(saved):
+    with pytest.raises(ValueError, match="TOLD_QUALITY = False: expected True, as it was trained"):
+        growing.start_from(network.edsr(2, 8, 2), saved(small_network(told_quality=True)))
 
 
 def test_a_network_of_another_kind_is_refused(saved):

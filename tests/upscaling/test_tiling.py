@@ -36,6 +36,13 @@ def test_receptive_radius(scale, global_skip, blocks, radius):
     assert graph.receptive_radius(model) == radius
 
 
+def test_quality_changes_neither_radius_nor_memory():
+    plain, told = (network.edsr(2, 8, 2, told_quality=told) for told in (False, True))
+    assert graph.receptive_radius(told) == graph.receptive_radius(plain)
+    assert graph.bytes_per_pixel(told) == graph.bytes_per_pixel(plain)
+    assert graph.scale_of(told) == 2
+
+
 @pytest.mark.parametrize(("scale", "skip"), [(2, False), (2, True), (3, False), (4, True)])
 def test_receptive_radius_is_where_changes_end(scale, skip):
     """A changed pixel changes the output as far as the radius says, and no further."""

@@ -60,6 +60,54 @@ def test_tiled_equals_whole(tile_size, scale):
     assert len(count) == -(-45 // tile_size) * -(-37 // tile_size)
 
 
+# ---- told the quality ----
+
+
+def test_quality_reaches_every_tile_of_a_network_that_is_told_it():
+    """Other for each quality; grey, alpha and the eight turns included."""
+    model = small_network(told_quality=True)
+    picture = smooth_picture(30, 26, channels=4, dtype=np.uint16)
+    for lr in picture, picture[..., :3], picture[..., 0]:
+        for ensemble in False, True:
+            tiled = upscaler_of(model, tile_size=16, self_ensemble=ensemble)
+            whole = upscaler_of(model, tile_size=100, self_ensemble=ensemble)
+            assert tiled.is_told_quality
+            bad, good = (tiled.enlarge(lr, quality=quality) for quality in (0.3, 1.0))
+            assert np.abs(bad.astype(int) - good).max() > 100
+            np.testing.assert_array_equal(tiled.enlarge(lr), good)
+            difference = bad.astype(int) - whole.enlarge(lr, quality=0.3)
+            assert np.abs(difference).max() <= 1
+
+
+def test_network_that_is_not_told_the_quality_does_not_heed_it():
+    upscaler = upscaler_of(small_network())
+    picture = smooth_picture(20, 20)
+    assert not upscaler.is_told_quality
+    np.testing.assert_array_equal(upscaler.enlarge(picture, quality=0.3), upscaler.enlarge(picture))
+
+
+def test_network_that_is_told_the_quality_in_bfloat16():
+    model = small_network(told_quality=True)
+    picture = smooth_picture(20, 20)
+    exact, fast = (
+        Upscaler(model, precision=precision).enlarge(picture, quality=0.7).astype(int)
+        for precision in ("float32", "bfloat16")
+    )
+    assert 0 < np.abs(exact - fast).max() < 8
+
+
+def test_halo_holds_for_every_quality():
+    model = small_network(told_quality=True)
+    upscaler = upscaler_of(model)
+    pictures = [to_network(smooth_picture(50, 60))]
+    halo = upscaler.measured_halo(pictures)
+    for quality in upscaler_module.HALO_QUALITIES:
+        alone = upscaler_module.tiling.measured_halo(
+            upscaler._network(quality), upscaler.radius, pictures
+        )
+        assert alone <= halo
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("tile_size", [48, 64, 100, 257])
 def test_tiles_of_the_shipped_network_with_its_measured_halo(tile_size):

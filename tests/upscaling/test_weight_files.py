@@ -13,6 +13,7 @@ import utils
 from superres.images.write import write_picture
 from superres.runtime.backend import keras
 from superres.upscaling import weight_files
+from superres.upscaling.upscaler import Upscaler
 from support import small_network, smooth_picture
 
 # ---- export ----
@@ -25,6 +26,26 @@ def test_rounding_to_half_keeps_11_significant_bits():
     assert rounded[:3].tolist() == [0, 1 + 2**-10, 1]
     np.testing.assert_allclose(rounded, values, rtol=2**-11)
     assert not (rounded.view(np.uint32) & 0x1FFF).any()
+
+
+def test_network_that_is_told_the_quality_is_exported_and_read(tmp_path):
+    model = small_network(told_quality=True)
+    weight_files.export(model, tmp_path / "told.keras", 3)
+    upscaler = utils.load(tmp_path / "told.keras", precision="float32")
+    assert upscaler.is_told_quality
+    lr = smooth_picture(12, 10)
+    for quality in 0.4, 1.0:
+        ours = Upscaler(model, precision="float32").enlarge(lr, quality=quality)
+        np.testing.assert_array_equal(upscaler.enlarge(lr, quality=quality), ours)
+
+
+def test_network_with_another_second_input_is_refused(tmp_path):
+    lr, mask = keras.Input((None, None, 3)), keras.Input((None, None, 5))
+    both = keras.layers.Concatenate()([lr, mask])
+    sr = keras.layers.Conv2D(12, 3, padding="same")(both)
+    keras.Model([lr, mask], keras.ops.depth_to_space(sr, 2)).save(tmp_path / "x.keras")
+    with pytest.raises(ValueError, match=r"that and a quality, \(N, 1, 1, 1\)"):
+        utils.load(tmp_path / "x.keras")
 
 
 def test_exported_file_is_half_the_size_and_loads_the_same(tmp_path):
