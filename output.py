@@ -60,15 +60,17 @@ def prepare(plan, target):
         remove_leftovers(folder)
 
 
-def told_quality(chosen, path):
+def told_quality(chosen, path, picture):
     """What the network is told of a picture."""
     if chosen.quality:
         return told(chosen.quality)
-    return LOSSLESS if chosen.content == "clean" else told_of_file(path)
+    return LOSSLESS if chosen.content == "clean" else told_of_file(path, picture)
 
 
-def enlarge_picture(network, quality, job, picture, metadata, tally, writer, is_verbose):
+def enlarge_picture(chosen, networks, job, picture, metadata, tally, writer):
     """Computes a picture tile by tile, and has it written."""
+    quality = told_quality(chosen, job.source, picture)
+    network = networks.of(quality)
     upscaler = network.upscaler
     height, width, *channels = picture.shape
     shape = (upscaler.scale * height, upscaler.scale * width, *channels)
@@ -76,7 +78,7 @@ def enlarge_picture(network, quality, job, picture, metadata, tally, writer, is_
     needed = output_memory(job.target, shape, picture.dtype)
     tiles = tiles_in_memory(upscaler, picture, needed, writer.wait)
     name = shown(job.source)
-    if is_verbose:
+    if chosen.verbose:
         (top, bottom), (left, right) = tiles.rows()[0], tiles.columns()[0]
         tally.bar.write(
             f"{name}: {width}x{height}, {len(tiles)} tiles of {right - left}x{bottom - top}, halo "
@@ -113,11 +115,7 @@ def enlarge(chosen, stop):
                 for job, read in read_ahead(tally.to_do(chosen.overwrite), max_pixels):
                     stop.check()
                     with tally.refusing(job):
-                        quality = told_quality(chosen, job.source)
-                        network = networks.of(quality)
-                        enlarge_picture(
-                            network, quality, job, *read(), tally, writer, chosen.verbose
-                        )
+                        enlarge_picture(chosen, networks, job, *read(), tally, writer)
                     if tally.ended:
                         break
         finally:

@@ -82,6 +82,8 @@ _PHOTO = _SMALL | {
     "degradation": "photo",
     "optimizer": "muon",
     "learning_rate": 1e-3,
+    "epochs": 10,
+    "decay_epochs": 4,
 }
 
 

@@ -57,7 +57,7 @@ def restore(pair, scale, enlarge=None, others=None, degradation=None, random=Non
     """
     hr, lr, notes = reading.read_pair(pair, scale)
     is_bicubic = np.array_equal(lr, downscale(hr, scale)) if pair.lr else None
-    quality = told_of_file(pair.lr) if pair.lr else LOSSLESS
+    quality = told_of_file(pair.lr, lr) if pair.lr else LOSSLESS
     if degradation:
         lr, is_bicubic = degrade(degradation, lr, hr, scale, random), False
         quality = degradation.quality
