@@ -7,6 +7,7 @@ Fan and de Queiroz, "Identification of bitmap compression history", 2003.
 
 import numpy as np
 
+from superres.images.jpeg_tables import tables_of
 from superres.images.pixels import to_8bit
 
 CENTRE = 1024  # pixels a side that are looked at
@@ -22,15 +23,11 @@ COSINES = np.cos(np.pi * FREQUENCIES * (np.arange(8) + 0.5) / 8)
 DCT = (np.where(FREQUENCIES == 0, 1, 2) / 8) ** 0.5 * COSINES
 
 
-def found_quality(picture, tables):
-    """The quality of the JPEG that a picture was.
+def found_quality(picture):
+    """The quality of the JPEG that a picture was; `None` where nothing is found.
 
     Args:
         picture: as `read_picture` returns it.
-        tables: dict of quality -> the 64 numbers of its table for luma.
-
-    Returns:
-        Whole number; `None` where nothing is found.
     """
     if picture.dtype != np.uint8:
         return None
@@ -39,7 +36,7 @@ def found_quality(picture, tables):
     luma = centre @ LUMA if centre.ndim == 3 else centre.astype(np.float32)
     for grid in dict.fromkeys([(0, 0), _grid(luma)]):
         coefficients = _coefficients(luma[grid[0] :, grid[1] :])
-        matches = {quality: _match(coefficients, table) for quality, table in tables.items()}
+        matches = {q: _match(coefficients, tables_of(q)[0]) for q in QUALITIES}
         best = max(matches, key=matches.get)
         if matches[best] >= LEAST_MATCH:
             return best
@@ -49,8 +46,9 @@ def found_quality(picture, tables):
 def _grid(luma):
     """Rows and columns before the first whole block, by the steps where blocks meet."""
     first = []
+    # Of the third differences the first stands for the step behind the second line.
     for lines in luma, luma.T:
-        steps = np.abs(np.diff(lines, 3, axis=0)).mean(axis=1)  # the first is behind the second line
+        steps = np.abs(np.diff(lines, 3, axis=0)).mean(axis=1)
         steps = steps[: len(steps) // 8 * 8].reshape(-1, 8)
         first.append((int(np.median(steps, axis=0).argmax()) + 2) % 8 if len(steps) else 0)
     return tuple(first)

@@ -1,4 +1,4 @@
-"""How much a picture lost in its file: the quality of a JPEG, as its quantisation tables tell it.
+"""How much a picture lost in its file.
 
 What networks are told of it is a number from 0 to 1: a JPEG's quality / 100, or `LOSSLESS`.
 """
@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from superres.images.jpeg_tables import quality_of, tables_in
+from superres.images.jpeg_traces import found_quality
 from superres.images.pixels import to_8bit
 from superres.images.read import is_lossless_webp, opened
 
@@ -16,69 +18,15 @@ LOSSLESS = 1.0
 # Networks are trained on qualities of this range; what is outside of it is told as its end.
 TRAINED = (25, 98)
 # WebP and AVIF: bytes of the file by those of the picture as JPEG of quality 75, and what networks
-# are best told then. Over 20 pictures, 9 settings and both formats this costs at most 0.03 dB beside
-# what would be best for each; the best number for all, 0.9, costs up to 0.3 dB.
+# are best told then. Over 20 pictures, 9 settings and both formats this costs at most 0.03 dB
+# beside what would be best for each; the best number for all, 0.9, costs up to 0.3 dB.
 BYTES = (0.25, 0.35, 0.45, 0.6, 0.8, 1.1, 1.4)
 TOLD = (0.6, 0.72, 0.8, 0.86, 0.91, 0.95, 0.98)
-
-# The tables for luma and chroma of quality 50, from annex K of the JPEG standard (ITU-T T.81);
-# libjpeg scales them for the others.
-# fmt: off
-LUMA = np.array([
-    16, 11, 10, 16,  24,  40,  51,  61,
-    12, 12, 14, 19,  26,  58,  60,  55,
-    14, 13, 16, 24,  40,  57,  69,  56,
-    14, 17, 22, 29,  51,  87,  80,  62,
-    18, 22, 37, 56,  68, 109, 103,  77,
-    24, 35, 55, 64,  81, 104, 113,  92,
-    49, 64, 78, 87, 103, 121, 120, 101,
-    72, 92, 95, 98, 112, 100, 103,  99,
-])
-CHROMA = np.array([
-    17, 18, 24, 47, 99, 99, 99, 99,
-    18, 21, 26, 66, 99, 99, 99, 99,
-    24, 26, 56, 99, 99, 99, 99, 99,
-    47, 66, 99, 99, 99, 99, 99, 99,
-    *[99] * 32,
-])
-# fmt: on
-
-
-def tables_of(quality):
-    """libjpeg's tables for luma and chroma: (2, 64) whole numbers from 1 to 255."""
-    percent = 5000 // quality if quality < 50 else 200 - 2 * quality
-    return np.clip((np.stack([LUMA, CHROMA]) * percent + 50) // 100, 1, 255)
-
-
-STANDARD = np.stack([tables_of(quality) for quality in range(1, 101)])  # (100, 2, 64)
-
-
-def quality_of(tables):
-    """The quality whose standard tables are nearest to some others.
-
-    Args:
-        tables: list of one (luma) or more (luma, chroma, ...) tables of 64 numbers.
-
-    Returns:
-        Whole number from 1 to 100, and how far the tables are from those of libjpeg: the root mean
-        square of the logarithms of their quotients. 0: they are the same; below 0.1, about ten per
-        cent: the quality says how much was lost.
-    """
-    tables = np.array(tables[:2])
-    distances = (np.log(tables) - np.log(STANDARD[:, : len(tables)])) ** 2
-    distances = np.sqrt(distances.mean(axis=(1, 2)))
-    nearest = int(np.argmin(distances))
-    return nearest + 1, float(distances[nearest])
 
 
 def told(quality):
     """What networks are told of a JPEG of a quality from 1 to 100; never `LOSSLESS`."""
     return min(max(quality, TRAINED[0]), TRAINED[1]) / 100
-
-
-def tables_in(file):
-    """The tables of a JPEG that Pillow has opened, luma first, each of 64 numbers row by row."""
-    return [file.quantization[key] for key in sorted(file.quantization)]
 
 
 def told_of_file(path, picture):
@@ -98,7 +46,8 @@ def told_of_file(path, picture):
             beside = sum(len(file.info.get(kind) or b"") for kind in ("exif", "icc_profile", "xmp"))
             size = (Path(path).stat().st_size - beside) / getattr(file, "n_frames", 1)
             return float(np.interp(size / _jpeg_size(picture), BYTES, TOLD))
-    return LOSSLESS
+    quality = found_quality(picture)
+    return told(quality) if quality else LOSSLESS
 
 
 def _jpeg_size(picture):
