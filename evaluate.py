@@ -117,7 +117,7 @@ def score(
             results.refuse(test_set, pair, error)
             continue
         if degradation == "photo":
-            restored.notes.append(f"LR: {drawn}")
+            restored.notes.append(f"LR: {restored.degradation}")
         results.add(test_set, pair, restored)
         try:
             if on_restored:

@@ -57,7 +57,7 @@ CLIP_NORM = 1.0  # largest norm of the whole gradient; a bad batch cannot derail
 EMA_DECAY = 0.999  # of the averaged weights, which are validated and saved; less at first
 PRECISION = "float32"  # or "mixed_bfloat16": faster where the hardware has bfloat16
 # run
-NAME = ""  # the weights are written to weights/<NAME>.keras; empty: my_edsr_x<SCALE>
+NAME = ""  # weights are written to weights/<NAME>.keras; empty: my_edsr_x<SCALE>, perhaps _photo
 START_FROM = ""  # .keras file to start from: of another scale, or of a smaller network
 SEED = 1  # of the first weights and of all crops
 SAVE_MINUTES = 10  # between savings of the state from which an interrupted run goes on
@@ -433,7 +433,8 @@ def fit(chosen, stop, trainer, data, log, is_new, is_first):
 def work(chosen, stop):
     """Trains, and says how to go on where it was stopped or memory ran out."""
     validate(chosen)
-    chosen = changed(chosen, name=chosen.name or f"my_edsr_x{chosen.scale}")
+    mark = utils.CONTENTS["photo" if chosen.degradation == "photo" else "clean"]
+    chosen = changed(chosen, name=chosen.name or f"my_edsr_x{chosen.scale}{mark}")
     try:
         train(chosen, stop)
     except FloatingPointError as error:

@@ -15,6 +15,7 @@ from PIL import Image, ImageDraw, ImageFont
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
+FIGURE_QUALITY = 50  # of the JPEG in the README
 FINE = 4  # everything is drawn this much larger and then reduced, for smooth edges
 
 
@@ -82,11 +83,41 @@ def draw_figures(folder):
     with tempfile.TemporaryDirectory() as results:
         for path in originals:
             pair = Pair(path, None, Path(path.name))
-            restored = restore(pair, upscaler.scale, upscaler.enlarge)
+            restored = restore(pair, upscaler.scale, lambda lr, quality: upscaler.enlarge(lr))
             write_pictures(Path(results), f"{path.stem}.png", path.name, restored)
             with Image.open(Path(results, "figures", f"{path.stem}.png")) as picture:
                 name = f"figure_{path.stem}.jpg"
                 picture.save(folder / name, quality=92, subsampling="4:4:4")
+
+
+def draw_jpeg_figure(path):
+    """A JPEG, enlarged by bicubic, and by the shipped weights for clean pictures and for JPEGs."""
+    import utils
+    from superres.images.degradation import degrade, named
+    from superres.images.read import read_rgb
+    from superres.images.resize import downscale, upscale_bicubic, upscale_nearest
+    from superres.scoring import figures, metrics
+
+    def by(content):
+        best, _ = utils.best_weights(utils.WEIGHTS_FOLDER, 2, content=content)
+        return utils.load(best).enlarge(lr, quality=degradation.quality)
+
+    degradation = named(f"jpeg{FIGURE_QUALITY}")
+    hr = read_rgb(ROOT / "evaluation/original/astronaut.png")
+    lr = degrade(degradation, downscale(hr, 2), hr, 2)
+    views = {
+        "the JPEG": upscale_nearest(lr, 2),
+        "bicubic": upscale_bicubic(lr, 2),
+        "network for clean pictures": by("clean"),
+        "network for JPEGs": by("photo"),
+    }
+    panels = [
+        (name, f"{metrics.psnr(hr, picture, 2):.2f} dB", picture) for name, picture in views.items()
+    ]
+    box = figures.find_box(hr, views["bicubic"], views["network for JPEGs"], 2)
+    title = f"reduced by 2, saved as JPEG of quality {FIGURE_QUALITY}"
+    figure = figures.paper_figure(title, hr, panels, box)
+    Image.fromarray(figure).save(path, quality=92, subsampling="4:4:4")
 
 
 def draw_degradations(path):
@@ -118,6 +149,7 @@ def draw_degradations(path):
 if __name__ == "__main__":
     if sys.argv[1:] == ["figures"]:
         draw_figures(ROOT / "docs")
+        draw_jpeg_figure(ROOT / "docs/figure_jpeg.jpg")
         draw_degradations(ROOT / "docs/degradations.jpg")
     else:
         draw_chart(ROOT / "evaluation/original/chart.png")

@@ -28,6 +28,7 @@ class Restored:
             gains most.
         is_bicubic: whether a given or degraded LR picture is what MATLAB's bicubic makes of the
             original; `None` where it was made so here.
+        degradation: what the LR picture went through here, in words; perhaps nothing.
     """
 
     views: dict
@@ -36,6 +37,7 @@ class Restored:
     left_out: dict
     box: tuple
     is_bicubic: bool | None
+    degradation: str = ""
 
 
 def restore(pair, scale, enlarge=None, others=None, degradation=None, random=None):
@@ -80,6 +82,7 @@ def restore(pair, scale, enlarge=None, others=None, degradation=None, random=Non
         left_out=left_out,
         box=figures.find_box(hr, views[before], views[best], scale),
         is_bicubic=is_bicubic,
+        degradation=str(degradation or ""),
     )
 
 
@@ -127,6 +130,8 @@ def write_pictures(folder, place, title, restored):
         if view in scores:
             text = f"{scores[view]['psnr']:.2f} dB / {scores[view]['ssim']:.4f}"
         details.append((view, text, picture))
+    if restored.degradation:
+        title += f", LR: {restored.degradation}"
     pictures = {
         "Combined": side_by_side(panels),
         "figures": figures.paper_figure(title, views[ORIGINAL], details, restored.box),

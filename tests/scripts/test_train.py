@@ -263,7 +263,7 @@ def at_step(monkeypatch, step, do):
     [
         (signal.SIGINT, 1, {}),
         (signal.SIGTERM, 7, {"optimizer": "muon", "decay_epochs": 2}),
-        (signal.SIGHUP, 10, {}),
+        (signal.SIGHUP, 10, {"told_quality": True, "degradation": "photo", "crop_size": 24}),
     ],
 )
 def test_stopped_training_ends_as_an_undisturbed_one(
@@ -748,9 +748,11 @@ def test_pictures_that_are_decoded_in_turn_give_a_training_that_goes_on(
     assert_equal_states(newest_state(), undisturbed)
 
 
-def test_name_follows_from_the_scale(photographs):
+def test_name_follows_from_the_scale_and_the_degradation(photographs):
     assert run(name="", scale=3, crop_size=18, epochs=1) == 0
     assert utils.load(photographs / "weights/my_edsr_x3.keras").scale == 3
+    assert run(name="", degradation="photo", told_quality=True, epochs=1) == 0
+    assert utils.load(photographs / "weights/my_edsr_x2_photo.keras").is_told_quality
 
 
 def test_warmup_that_is_longer_than_a_tenth_of_the_run_is_shortened(photographs, capsys):
