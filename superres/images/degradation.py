@@ -16,18 +16,19 @@ from superres.images.quality import LOSSLESS, TRAINED, told
 
 CLEAN_SHARE = 1 / 3  # of the pictures that are left as they are: what is clean must stay sharp
 # A camera, a browser or an editor reduces by other kernels than MATLAB's bicubic.
-OTHER_KERNEL_SHARE = 0.25
+OTHER_KERNEL_SHARE = 0.2
 KERNELS = {
     "area": Image.Resampling.BOX,
     "bilinear": Image.Resampling.BILINEAR,
     "lanczos": Image.Resampling.LANCZOS,
 }
 # A lens a little out of focus: standard deviation in LR pixels.
-BLUR_SHARE, BLUR_SIGMA = 0.2, (0.3, 0.8)
+BLUR_SHARE, BLUR_SIGMA = 0.15, (0.3, 0.8)
 # A sensor in moderate light, before the camera saves: standard deviation in levels.
-NOISE_SHARE, NOISE_SIGMA = 0.2, (0.5, 4.0)
+NOISE_SHARE, NOISE_SIGMA = 0.15, (0.5, 4.0)
 # WordPress saves at 82, Pillow and the IJG at 75, cameras above 90, messengers below 50.
 JPEG_SHARE, JPEG_QUALITY = 0.95, TRAINED
+USUAL_SHARE, USUAL_QUALITY = 0.5, (70, 98)  # at least so many of the savings are of these
 SUBSAMPLED_SHARE = 0.75  # 4:2:0, which most programs write; the rest 4:4:4
 TWICE_SHARE = 0.25  # of the JPEGs: saved again, at another quality and perhaps cut before
 BLOCK = 16  # pixels a side of what JPEG codes together, with 4:2:0
@@ -94,7 +95,8 @@ def draw(random):
     if happens(JPEG_SHARE):
         is_subsampled = happens(SUBSAMPLED_SHARE)
         for _ in range(2 if happens(TWICE_SHARE) else 1):
-            quality = int(random.integers(JPEG_QUALITY[0], JPEG_QUALITY[1] + 1))
+            least, most = USUAL_QUALITY if happens(USUAL_SHARE) else JPEG_QUALITY
+            quality = int(random.integers(least, most + 1))
             shift = tuple(random.integers(0, BLOCK, 2).tolist())
             savings.append(Saving(quality, is_subsampled, shift))
     return Degradation(kernel, blur, noise, tuple(savings))
