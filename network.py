@@ -87,11 +87,11 @@ def edsr(
         residual_scaling: factor of each block's branch, above 0 and at most 1.
         global_skip: whether the bilinearly enlarged input is added to the output, so
             that the network learns the difference only.
-        told_quality: whether there is a second input, float32 (N, 1, 1, 1): how good a JPEG
-            the picture was, see `images.quality`. To every feature map of the
-            first convolution it adds that much of a learnt number, 0 at first: as a fourth
-            channel of the picture would that holds nothing else. DRUNet (Zhang et al., 2021,
-            https://arxiv.org/abs/2008.13751) is told the noise so.
+        told_quality: whether there is a second input, float32 (N, 1, 1, 1): how good a JPEG the
+            picture was, see `images.quality`. A multiple of it, learnt and 0 at first, is added
+            to each feature map of the first convolution: what a fourth channel of the picture
+            that holds nothing else would add. DRUNet (Zhang et al., 2021,
+            https://arxiv.org/abs/2008.13751) is told the strength of noise by such a channel.
 
     Returns:
         `keras.Model` from float32 RGB (N, H, W, 3) in [0, 1], or a list of it and the quality,
