@@ -22,13 +22,16 @@ from support import ROOT, small_network, smooth_picture
 
 
 @functools.cache
-def shipped_score(folder, scale, precision):
+def shipped_score(folder, scale, precision, kind="", degradation=""):
     """Mean PSNR of the shipped weights on a benchmark's folder."""
-    weights = ROOT / "weights" / f"edsr_small_x{scale}.keras"
+    weights = ROOT / "weights" / f"edsr_small_x{scale}{kind}.keras"
     upscaler = utils.load(weights, precision=precision)
     test_sets = testsets.find(folder, upscaler.scale)
     scored = evaluate.score(
-        test_sets, upscaler.scale, lambda lr, quality: upscaler.enlarge(lr, quality=quality)
+        test_sets,
+        upscaler.scale,
+        lambda lr, quality: upscaler.enlarge(lr, quality=quality),
+        degradation=degradation,
     )
     assert not scored.refused
     return scored.summaries()[0]["mean"]["prediction"]["psnr"]
@@ -48,6 +51,17 @@ def shipped_score(folder, scale, precision):
 )
 def test_shipped_small_weights(benchmarks, scale, name, least):
     assert shipped_score(benchmarks / name, scale, "float32") >= least
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("scale", [2, 3, 4])
+@pytest.mark.parametrize(("quality", "gain"), [(95, 0), (75, 0.4), (30, 0.4)])
+def test_shipped_weights_for_jpegs(benchmarks, scale, quality, gain):
+    clean, photo = (
+        shipped_score(benchmarks / "Set5", scale, "float32", kind, f"jpeg{quality}")
+        for kind in ("", "_photo")
+    )
+    assert photo >= clean + gain
 
 
 @pytest.mark.slow
