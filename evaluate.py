@@ -26,7 +26,6 @@ from pathlib import Path
 
 import utils
 from superres.images.degradation import of_picture
-from superres.images.quality import LOSSLESS
 from superres.runtime import command, settings
 from superres.runtime.files import check_writable, replacing
 from superres.runtime.terminal import printable, progress, shown
@@ -47,7 +46,7 @@ WEIGHTS = ""  # .keras file, which also says the scale; empty: as output.py choo
 NETWORK = "auto"  # large, small, or auto: large on a GPU, small on a CPU; where WEIGHTS is empty
 SCALE = 0  # 2, 3 or 4; 0: that of the weights
 SELF_ENSEMBLE = False  # average over eight flips and turns: a little better, 8 times slower
-CONTENT = "auto"  # clean, photo, or auto: photo for degraded pictures; where WEIGHTS is empty
+CONTENT = "auto"  # of LR pictures: clean, photo (JPEGs and the like), or auto: by what each lost
 PRECISION = "float32"  # or bfloat16, or auto: bfloat16 where the hardware has it
 TILE_SIZE = 0  # LR pixels a side computed at once; 0: by the memory that is free
 # ---------------------------------------------------------------------------------
@@ -61,7 +60,7 @@ MOST_LINES = 40  # pictures, or notes, up to which each is printed
 def load_networks(chosen):
     """Loads the networks that the settings say, if any: `utils.Networks`, or `None`."""
     if chosen.weights != NO_WEIGHTS:
-        return utils.load_chosen(chosen)
+        return utils.load_chosen(chosen, chosen.content)
     if not chosen.scale:
         raise ValueError(f"SCALE = 0: expected 2, 3 or 4, since WEIGHTS = {NO_WEIGHTS!r}")
     if chosen.self_ensemble:
@@ -200,8 +199,7 @@ def evaluate(chosen, stop):
     used = {}
 
     def enlarge(lr, quality):
-        quality = LOSSLESS if chosen.content == "clean" else quality
-        network = networks.of(quality)
+        network, quality = networks.of(quality)
         used[networks.kind_of(quality)] = network
         return network.upscaler.enlarge(lr, on_tile=stop.check, quality=quality)
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import utils
 from superres.images.formats import check_storable
-from superres.images.quality import LOSSLESS, told, told_of_file
+from superres.images.quality import LOSSLESS, in_words, told, told_of_file
 from superres.runtime import command, settings
 from superres.runtime.files import check_writable, remove_leftovers
 from superres.runtime.terminal import progress, shown
@@ -32,8 +32,8 @@ SCALE = 0  # enlargement of height and width: 2, 3 or 4; 0: that of the weights
 NETWORK = "auto"  # large, small, or auto: large on a GPU, small on a CPU; where WEIGHTS is empty
 WEIGHTS = ""  # .keras file, which also says the scale; empty: the one in weights/ for NETWORK
 SELF_ENSEMBLE = False  # average over eight flips and turns: a little better, 8 times slower
-CONTENT = "auto"  # clean, photo, or auto: photo for JPEGs, WebP, AVIF; where WEIGHTS is empty
-QUALITY = 0  # of all pictures, 1 to 100: less cleans up more; 0: what each file says
+CONTENT = "auto"  # clean, photo (JPEGs and the like), or auto: by what each file lost
+QUALITY = 0  # of all pictures as JPEGs, 1 to 100: less cleans up more; 0: what each file says
 PRECISION = "auto"  # float32, bfloat16, or auto: bfloat16 where the hardware has it
 TILE_SIZE = 0  # LR pixels a side computed at once; 0: by the memory that is free
 # ---------------------------------------------------------------------------------
@@ -60,17 +60,14 @@ def prepare(plan, target):
         remove_leftovers(folder)
 
 
-def told_quality(chosen, path, picture):
-    """What the network is told of a picture."""
-    if chosen.quality:
-        return told(chosen.quality)
-    return LOSSLESS if chosen.content == "clean" else told_of_file(path, picture)
-
-
 def enlarge_picture(chosen, networks, job, picture, metadata, tally, writer):
     """Computes a picture tile by tile, and has it written."""
-    quality = told_quality(chosen, job.source, picture)
-    network = networks.of(quality)
+    quality = LOSSLESS
+    if chosen.quality:
+        quality = told(chosen.quality)
+    elif networks.heed_quality:
+        quality = told_of_file(job.source, picture)
+    network, quality = networks.of(quality)
     upscaler = network.upscaler
     height, width, *channels = picture.shape
     shape = (upscaler.scale * height, upscaler.scale * width, *channels)
@@ -83,7 +80,7 @@ def enlarge_picture(chosen, networks, job, picture, metadata, tally, writer):
         tally.bar.write(
             f"{name}: {width}x{height}, {len(tiles)} tiles of {right - left}x{bottom - top}, halo "
             f"{tiles.halo}, extra work {tiles.extra_work:.1%}, {network.path.name}"
-            + (f" told quality {100 * quality:.0f}" if upscaler.is_told_quality else ""),
+            + (f" told {in_words(quality)}" if upscaler.is_told_quality else ""),
             file=sys.stdout,
         )
     for loss in metadata.get("lost", []):
@@ -103,9 +100,12 @@ def enlarge(chosen, stop):
     check_settings(chosen)
     max_pixels = int(1e6 * chosen.max_megapixels)
     plan = batch.plan(chosen.source, chosen.target)
-    networks = utils.load_chosen(chosen)
+    networks = utils.load_chosen(chosen, "photo" if chosen.quality else chosen.content)
     if chosen.quality and not networks.photo.upscaler.is_told_quality:
-        raise ValueError(f"QUALITY = {chosen.quality}: {networks.photo.path.name} is not told one")
+        raise ValueError(
+            f"QUALITY = {chosen.quality}: {networks.photo.path.name} cannot be told one; it was "
+            "trained without TOLD_QUALITY"
+        )
     prepare(plan, chosen.target)
     print(networks, flush=True)
     with progress(total=len(plan.jobs), desc="pictures", unit="picture") as bar:

@@ -153,6 +153,11 @@ def validate(chosen):
     settings.check_choice("precision", chosen.precision, PRECISIONS)
     settings.check_choice("scale", chosen.scale, network.SHUFFLES)
     settings.check_choice("degradation", chosen.degradation, ("bicubic", "photo"))
+    if chosen.told_quality and chosen.degradation != "photo":
+        raise ValueError(
+            f"TOLD_QUALITY = True: expected DEGRADATION = 'photo' with it, not "
+            f"{chosen.degradation!r}, of which all pictures are lossless"
+        )
     settings.check_choice("loss", chosen.loss, LOSSES)
     settings.check_choice("optimizer", chosen.optimizer, OPTIMIZERS)
     settings.check_flag("restart", chosen.restart)
@@ -350,7 +355,7 @@ def open_log(chosen, weights, scored, data, state):
     validation = data.validation
     about = {
         "held_out": [] if chosen.validation_data else [str(path) for path in validation],
-        "validation": digest(validation.values()),
+        "validation": digest(validation.values(), with_lr=chosen.degradation != "bicubic"),
     }
     if state and state.rows and about["validation"] != state.validation:
         raise ValueError(
@@ -433,7 +438,7 @@ def fit(chosen, stop, trainer, data, log, is_new, is_first):
 def work(chosen, stop):
     """Trains, and says how to go on where it was stopped or memory ran out."""
     validate(chosen)
-    mark = utils.CONTENTS["photo" if chosen.degradation == "photo" else "clean"]
+    mark = utils.CONTENTS["clean" if chosen.degradation == "bicubic" else "photo"]
     chosen = changed(chosen, name=chosen.name or f"my_edsr_x{chosen.scale}{mark}")
     try:
         train(chosen, stop)

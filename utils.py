@@ -47,9 +47,10 @@ def best_weights(folder, scale=0, size="auto", content="clean"):
         raise ValueError(f"{folder}: no .keras file in it; train one with python train.py")
     if not fitting:
         recipe = f"{'photo' if mark else 'small'}_x{scale or 2}"
+        kind = f"x{scale}" if scale else "JPEGs" if mark else "clean pictures"
         raise ValueError(
-            f"{folder}: no weights for {f'x{scale}' if scale else content} in it (*{ending}.keras),"
-            f" only {', '.join(there)}; train them with python train.py --recipe {recipe}"
+            f"{folder}: no weights for {kind} in it (*{ending}.keras), only {', '.join(there)}; "
+            f"train them with python train.py --recipe {recipe}"
         )
     has_gpu = backend.has_gpu()
     wanted = ("large" if has_gpu else "small") if size == "auto" else size
@@ -121,18 +122,28 @@ class Networks(NamedTuple):
     Attributes:
         clean: `Network` for lossless pictures.
         photo: `Network` for the others; perhaps the same one.
+        is_clean: whether all pictures are taken for lossless.
     """
 
     clean: Network
     photo: Network
+    is_clean: bool
 
     @property
     def scale(self):
         return self.clean.upscaler.scale
 
+    @property
+    def heed_quality(self):
+        """Whether a picture's quality makes any difference."""
+        is_told = self.photo is not self.clean or self.photo.upscaler.is_told_quality
+        return is_told and not self.is_clean
+
     def of(self, quality):
-        """The `Network` for a picture of which networks are told this quality."""
-        return self.clean if quality == LOSSLESS else self.photo
+        """The `Network` for a picture of this quality, and the quality that it is told."""
+        if self.is_clean or quality == LOSSLESS:
+            return self.clean, LOSSLESS
+        return self.photo, quality
 
     def kind_of(self, quality):
         """Which pictures are enlarged by the same network as one of this quality, in words."""
@@ -146,11 +157,12 @@ class Networks(NamedTuple):
         return f"{self.clean}; JPEGs: {self.photo.path.name}, halo {self.photo.upscaler.halo}"
 
 
-def load_chosen(chosen):
+def load_chosen(chosen, content):
     """Loads the networks that the settings say.
 
     Args:
         chosen: as `check_network` takes it.
+        content: one of `CONTENTS`.
 
     Returns:
         `Networks`, which are in words the first line of what is printed.
@@ -171,16 +183,20 @@ def load_chosen(chosen):
         return Network(Path(path), why, upscaler)
 
     if chosen.weights:
-        return Networks(*[loaded(chosen.weights)] * 2)
-    if chosen.content != "auto":
-        best = best_weights(WEIGHTS_FOLDER, chosen.scale, chosen.network, chosen.content)
-        return Networks(*[loaded(*best)] * 2)
-    clean = loaded(*best_weights(WEIGHTS_FOLDER, chosen.scale, chosen.network))
-    try:
-        best = best_weights(WEIGHTS_FOLDER, clean.upscaler.scale, chosen.network, "photo")
-    except ValueError:  # none of this scale and size
-        return Networks(clean, clean)
-    return Networks(clean, loaded(*best))
+        network = loaded(chosen.weights)
+        return Networks(network, network, content == "clean")
+    networks, errors = [], []
+    for kind in ("clean", "photo") if content == "auto" else (content,):
+        scale = networks[0].upscaler.scale if networks else chosen.scale
+        try:
+            best = best_weights(WEIGHTS_FOLDER, scale, chosen.network, kind)
+        except ValueError as error:
+            errors.append(error)
+        else:
+            networks.append(loaded(*best))
+    if not networks:
+        raise errors[0]
+    return Networks(networks[0], networks[-1], content == "clean")
 
 
 def describe(upscaler):

@@ -52,7 +52,7 @@ def try_page(path, count, side):
         views["original"] = original
         report.add(f"{number}", Restored(views, scores, [], {}, box, None))
     results = Results([], ["bicubic", "prediction"], 2)
-    report.write(path, results, {"scale": 2, "weights": None, "compared": {}})
+    report.write(path, results, {"scale": 2, "networks": [], "compared": {}})
     return path.stat().st_size
 
 

@@ -28,7 +28,7 @@ BLUR_SHARE, BLUR_SIGMA = 0.15, (0.3, 0.8)
 NOISE_SHARE, NOISE_SIGMA = 0.15, (0.5, 4.0)
 # WordPress saves at 82, Pillow and the IJG at 75, cameras above 90, messengers below 50.
 JPEG_SHARE, JPEG_QUALITY = 0.95, TRAINED
-USUAL_SHARE, USUAL_QUALITY = 0.5, (70, 98)  # at least so many of the savings are of these
+USUAL_SHARE, USUAL_QUALITY = 0.5, (70, 98)  # half of the savings at least are in this range
 SUBSAMPLED_SHARE = 0.75  # 4:2:0, which most programs write; the rest 4:4:4
 TWICE_SHARE = 0.25  # of the JPEGs: saved again, at another quality and perhaps cut before
 BLOCK = 16  # pixels a side of what JPEG codes together, with 4:2:0

@@ -45,7 +45,7 @@ def quality_of(tables):
         square of the logarithms of their quotients. 0: they are the same; below 0.1, about ten per
         cent: the quality says how much was lost.
     """
-    tables = np.array(tables[:2])
+    tables = np.maximum(tables[:2], 1)  # a damaged file may have zeros
     distances = (np.log(tables) - np.log(STANDARD[:, : len(tables)])) ** 2
     distances = np.sqrt(distances.mean(axis=(1, 2)))
     nearest = int(np.argmin(distances))
@@ -53,5 +53,5 @@ def quality_of(tables):
 
 
 def tables_in(file):
-    """The tables of a JPEG that Pillow has opened, luma first, each of 64 numbers row by row."""
+    """The tables of a JPEG that Pillow has opened, by their numbers, each of 64 row by row."""
     return [file.quantization[key] for key in sorted(file.quantization)]

@@ -11,10 +11,11 @@ from superres.images.jpeg_tables import tables_of
 from superres.images.pixels import to_8bit
 
 CENTRE = 1024  # pixels a side that are looked at
-BLOCKS = 1024  # of those the ones with the most in them
-LEAST_COUNT = 200  # coefficients; fewer say nothing
-# How near coefficients are to multiples: 1 on them, 0 at random. JPEGs of photographs have 0.58
-# and more, up to a quality of 95; 300 other photographs have less than 0.1.
+BLOCKS = 512  # of those the ones with the most in them
+LEAST_WHOLE = 100  # blocks without a clipped channel; with fewer, those without clipped luma count
+# Fewer coefficients say nothing, nor do many of few frequencies: gradients and waves have such.
+LEAST_OF_FREQUENCY, LEAST_FREQUENCIES = 16, 8
+# How near coefficients are to multiples: 1 on them, 0 at random.
 LEAST_MATCH = 0.5
 QUALITIES = range(20, 97)  # at a better one too many steps are 1: nothing is to be seen
 LUMA = np.float32([0.299, 0.587, 0.114])
@@ -33,9 +34,11 @@ def found_quality(picture):
         return None
     start = [(length - min(length, CENTRE)) // 16 * 8 for length in picture.shape[:2]]
     centre = to_8bit(picture)[*(slice(first, first + CENTRE) for first in start)]
-    luma = centre @ LUMA if centre.ndim == 3 else centre.astype(np.float32)
-    for grid in dict.fromkeys([(0, 0), _grid(luma)]):
-        coefficients = _coefficients(luma[grid[0] :, grid[1] :])
+    channels = centre if centre.ndim == 3 else centre[..., None]
+    luma = channels @ LUMA[: channels.shape[2]] / LUMA[: channels.shape[2]].sum()
+    is_clipped = ((channels == 0) | (channels == 255)).any(axis=2)
+    for rows, columns in dict.fromkeys([(0, 0), _grid(luma)]):
+        coefficients = _coefficients(luma[rows:, columns:], is_clipped[rows:, columns:])
         matches = {q: _match(coefficients, tables_of(q)[0]) for q in QUALITIES}
         best = max(matches, key=matches.get)
         if matches[best] >= LEAST_MATCH:
@@ -54,13 +57,20 @@ def _grid(luma):
     return tuple(first)
 
 
-def _coefficients(luma):
-    """Cosine transform of whole blocks, those with the most in them: (N, 64)."""
-    height, width = (length // 8 for length in luma.shape)
-    blocks = luma[: 8 * height, : 8 * width].reshape(height, 8, width, 8).swapaxes(1, 2)
-    blocks = blocks.reshape(-1, 8, 8)
+def _blocks(pixels):
+    """(H, W) cut into whole blocks: (N, 8, 8)."""
+    height, width = (length // 8 for length in pixels.shape)
+    blocks = pixels[: 8 * height, : 8 * width].reshape(height, 8, width, 8).swapaxes(1, 2)
+    return blocks.reshape(-1, 8, 8)
+
+
+def _coefficients(luma, is_clipped):
+    """Cosine transform of those blocks that have the most in them: (N, 64)."""
+    blocks = _blocks(luma)
     # Where the decoder had to clip, the multiples are lost.
-    whole = (blocks.min(axis=(1, 2)) > 0) & (blocks.max(axis=(1, 2)) < 255)
+    whole = ~_blocks(is_clipped).any(axis=(1, 2))
+    if whole.sum() < LEAST_WHOLE:
+        whole = (blocks.min(axis=(1, 2)) > 0) & (blocks.max(axis=(1, 2)) < 255)
     blocks = blocks[whole]
     blocks = blocks[np.argsort(-blocks.var(axis=(1, 2)))[:BLOCKS]]
     blocks = np.unique(blocks, axis=0)  # a pattern that repeats says no more than once
@@ -68,10 +78,16 @@ def _coefficients(luma):
 
 
 def _match(coefficients, table):
-    """How near coefficients are to multiples of a table; those that are about 0 do not count."""
+    """How near coefficients are to multiples of a table, or of it for a picture turned by 90°."""
+    return max(_match_upright(coefficients, one) for one in (table, table.reshape(8, 8).T.ravel()))
+
+
+def _match_upright(coefficients, table):
     table = np.where(np.arange(64) > 0, table, 0)  # brightness is no trace
-    counted = (np.abs(coefficients) > table / 2) & (table > 1)
-    if counted.sum() < LEAST_COUNT:
+    counted = (np.abs(coefficients) > table / 2) & (table > 1)  # those about 0 say nothing
+    of_frequency = counted.sum(axis=0)
+    is_used = of_frequency >= LEAST_OF_FREQUENCY
+    if is_used.sum() < LEAST_FREQUENCIES:
         return 0.0
-    places = (coefficients / np.maximum(table, 1))[counted]
-    return float(np.cos(2 * np.pi * places).mean())
+    nearness = np.cos(2 * np.pi * coefficients[:, is_used] / table[is_used])
+    return float(np.median((nearness * counted[:, is_used]).sum(axis=0) / of_frequency[is_used]))

@@ -126,7 +126,7 @@ def _read_open(file, path, max_pixels, max_bytes):
         metadata |= {key: file.info[key] for key in PNG_COLOURS if key in file.info}
         metadata["cicp"] = _png_chunk(path, b"cICP")
     if file.format == "WEBP":
-        metadata["lossless"] = is_lossless_webp(path)
+        metadata["lossless"] = webp_coding(path)[0] == "VP8L"
     if file.format == "AVIF":
         _refuse_wide_colours(path)
     if is_deep and file.mode == "CMYK":
@@ -192,16 +192,21 @@ def _refuse_wide_colours(path):
             )
 
 
-def is_lossless_webp(path):
-    """Whether a WebP file is a still picture that is stored without loss."""
+def webp_coding(path):
+    """How a WebP's pixels, or those of its first picture, are stored.
+
+    Returns:
+        "VP8L" without loss, "VP8" with; and the bytes that they take, without transparency.
+    """
     with open(path, "rb") as file:
         file.seek(12)  # behind RIFF, the size and WEBP
         while len(head := file.read(8)) == 8:
             kind, size = struct.unpack("<4sL", head)
             if kind in (b"VP8 ", b"VP8L"):
-                return kind == b"VP8L"
-            file.seek(size + size % 2, os.SEEK_CUR)
-    return False
+                return kind.decode().strip(), size
+            # A picture of an animation: 16 bytes about it, then chunks again.
+            file.seek(16 if kind == b"ANMF" else size + size % 2, os.SEEK_CUR)
+    return "VP8", 0
 
 
 def _take_exif(file, metadata):

@@ -59,10 +59,12 @@ def restore(pair, scale, enlarge=None, others=None, degradation=None, random=Non
     """
     hr, lr, notes = reading.read_pair(pair, scale)
     is_bicubic = np.array_equal(lr, downscale(hr, scale)) if pair.lr else None
-    quality = told_of_file(pair.lr, lr) if pair.lr else LOSSLESS
+    quality = LOSSLESS
     if degradation:
         lr, is_bicubic = degrade(degradation, lr, hr, scale, random), False
         quality = degradation.quality
+    elif pair.lr and enlarge:
+        quality = told_of_file(pair.lr, lr)
     views = {NEAREST: upscale_nearest(lr, scale), BICUBIC: upscale_bicubic(lr, scale)}
     if enlarge:
         views[PREDICTION] = enlarge(lr, quality)

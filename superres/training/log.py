@@ -29,12 +29,20 @@ def validation_psnr(photographs, pictures, scale):
     return float(np.mean([metrics.psnr(p.hr, picture, scale) for p, picture in pairs]))
 
 
-def digest(photographs):
-    """Text that tells whether validation pictures are the same as before."""
+def digest(photographs, with_lr=False):
+    """Text that tells whether validation pictures are the same as before.
+
+    Args:
+        photographs: list of `Photograph`.
+        with_lr: whether their LR pictures count too; where those follow from the HR pictures they
+            need not.
+    """
     found = hashlib.sha256()
     for photograph in photographs:
         found.update(repr(photograph.hr.shape).encode())
         found.update(photograph.hr)
+        if with_lr:
+            found.update(np.ascontiguousarray(photograph.lr))
     return found.hexdigest()
 
 

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from superres.images.pixels import assembled, to_network, to_pixels
-from superres.images.quality import LOSSLESS
+from superres.images.quality import LOSSLESS, TRAINED
 from superres.runtime import backend, memory
 from superres.upscaling import channels, graph, tiling
 from superres.upscaling.tiling import TilePlan
@@ -18,9 +18,7 @@ MEMORY_SHARE = 0.5  # of the free memory, for one tile's feature maps
 # 1024 nothing is gained, and some GPU kernels can no longer count in 32 bits.
 SMALLEST_TILE, USUAL_TILE, LARGEST_TILE = 64, 256, 1024
 WINDOW_STEP = 64  # under JAX, which compiles each size anew, windows are multiples of it
-
-
-HALO_QUALITIES = (LOSSLESS, 0.5)  # at which the halo is measured: of a bad JPEG more is looked at
+HALO_QUALITIES = (LOSSLESS, TRAINED[0] / 100)  # at which the halo is measured
 
 
 class _Engine(NamedTuple):

@@ -6,7 +6,7 @@ from PIL import Image
 
 from superres.images.formats import UnreadablePicture
 from superres.images.jpeg_traces import found_quality
-from superres.images.quality import LOSSLESS, TOLD, told_of_file
+from superres.images.quality import LOSSLESS, TOLD, TOLD_OF_ANY, told_of_file
 from superres.images.read import read_picture, read_rgb
 from superres.images.resize import downscale
 from superres.images.write import write_picture
@@ -70,13 +70,31 @@ def test_what_is_beside_the_picture_in_its_file_does_not_count(tmp_path, photogr
     assert told[1] == pytest.approx(told[0], abs=0.01)
 
 
-def test_animation_is_told_of_as_one_of_its_pictures(tmp_path, photograph):
+@pytest.mark.parametrize("turned", [1, -1])
+def test_animation_is_told_of_as_its_first_picture(tmp_path, photograph, turned):
+    """Whether the others are new pictures or little changed."""
     image, path = Image.fromarray(photograph), tmp_path / "x.webp"
     image.save(path, quality=60)
     still = told_of_file(path, photograph)
-    others = [Image.fromarray(photograph[::-1]), Image.fromarray(photograph[:, ::-1])]
-    image.save(path, quality=60, save_all=True, append_images=others)
-    assert told_of_file(path, photograph) == pytest.approx(still, abs=0.07)
+    others = [photograph[::turned].copy() for _ in range(3)]
+    others[-1][:8, :8] = 0
+    more = {"save_all": True, "append_images": [Image.fromarray(one) for one in others]}
+    image.save(path, quality=60, **more)  # a little larger: Pillow codes them in a hurry
+    assert told_of_file(path, photograph) == pytest.approx(still, abs=0.06)
+    image.save(path, lossless=True, **more)
+    assert told_of_file(path, photograph) == LOSSLESS
+    image.save(tmp_path / "x.avif", quality=60, **more)
+    assert told_of_file(tmp_path / "x.avif", photograph) == TOLD_OF_ANY
+
+
+def test_transparency_of_a_webp_does_not_count(tmp_path, photograph):
+    noise = np.random.default_rng(0).integers(0, 256, photograph.shape[:2], np.uint8)
+    told = []
+    for alpha in np.full_like(noise, 255), noise:
+        path, picture = tmp_path / "x.webp", np.dstack([photograph, alpha])
+        Image.fromarray(picture).save(path, quality=60, exact=True)
+        told.append(told_of_file(path, picture))
+    assert told[1] == pytest.approx(told[0], abs=0.01)
 
 
 # ---- traces of JPEG in lossless files ----
@@ -103,6 +121,22 @@ def test_grey_jpeg_in_a_lossless_file_is_found(photograph):
     assert found_quality(as_jpeg(photograph[..., 0], 60)) == 60
 
 
+def test_jpeg_that_was_turned_is_found(photograph):
+    decoded = as_jpeg(photograph, 75)
+    for turns in 1, 2, 3:
+        assert found_quality(np.rot90(decoded, turns)) == 75
+
+
+def test_jpeg_of_saturated_colours_is_found():
+    """Their channels are clipped where luma is not."""
+    random, picture = np.random.default_rng(0), np.full((400, 400, 3), 200, np.uint8)
+    for _ in range(60):
+        y, x = random.integers(0, 360, 2)
+        bright = random.integers(0, 2, 3) * 255 if y < 200 else random.integers(30, 220, 3)
+        picture[y : y + random.integers(9, 60), x : x + random.integers(9, 60)] = bright
+    assert found_quality(as_jpeg(picture, 75)) == 75
+
+
 def test_jpeg_that_was_cut_is_found(photograph):
     decoded = as_jpeg(photograph, 50)
     for rows, columns in (3, 6), (8, 0), (1, 7), (0, 5):
@@ -117,6 +151,11 @@ def test_lossless_pictures_have_no_traces(photograph):
     assert found_quality(np.zeros((300, 300), np.uint8)) is None
     pattern = np.tile(random.integers(1, 255, (8, 8), np.uint8), (40, 40))
     assert found_quality(pattern) is None
+    y, x = np.mgrid[:300, :300]
+    for slope in 0.11, 0.23, 0.37, 0.71:
+        ramp, wave = (slope * (x + y / 3)) % 256, 128 + 100 * np.sin(slope * x)
+        assert found_quality(ramp.astype(np.uint8)) is None
+        assert found_quality(np.dstack([wave, ramp, wave]).astype(np.uint8)) is None
     assert found_quality(smooth_picture(300, 300, dtype=np.uint16)) is None
     for height, width in (1, 1), (7, 300), (300, 3), (17, 9):
         assert found_quality(smooth_picture(height, width)) is None

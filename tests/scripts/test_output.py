@@ -18,7 +18,7 @@ import network
 import output
 import utils
 from superres.images import write
-from superres.images.quality import told_of_file
+from superres.images.quality import in_words, told_of_file
 from superres.images.read import read_picture, read_rgb
 from superres.images.write import write_picture
 from superres.runtime import backend, memory
@@ -523,15 +523,15 @@ def test_each_picture_gets_the_network_of_its_kind_told_its_quality(
     networks, told = shipped("edsr_small_x2", "edsr_small_x2_photo"), rows(tmp_path / "in")
     assert run("in", "out", *options, "--verbose", "--precision", "float32") == 0
     first, *lines = capsys.readouterr().out.splitlines()
-    assert first.startswith(f"{clean or 'edsr_small_x2'}.keras")
-    assert ("; JPEGs: edsr_small_x2_photo.keras, halo " in first) == (not options or not clean)
+    assert first.startswith(f"{clean or photo}.keras")
+    assert ("; JPEGs: edsr_small_x2_photo.keras, halo " in first) == (not options)
     for name in told:
         is_clean = told[name] == 1.0 and not quality
         upscaler = networks[clean if is_clean else photo]
         (line,) = (line for line in lines if line.startswith(f"in/{name}: "))
         expected = f", {clean if is_clean else photo}.keras"
         if upscaler.is_told_quality:
-            expected += f" told quality {100 * (quality or told[name]):.0f}"
+            expected += f" told {in_words(quality or told[name])}"
         assert line.endswith(expected)
         if name.endswith((".png", ".tif")) or name == "lossless.webp":  # as what is written
             sr = upscaler.enlarge(read_picture(f"in/{name}")[0], quality=quality or told[name])
@@ -562,14 +562,28 @@ def test_photo_network_of_ones_own_is_not_for_clean_pictures(tmp_path, shipped, 
     assert "; JPEGs: my_edsr_x2_photo.keras" in first
 
 
+def test_photo_network_alone_takes_all_pictures(tmp_path, shipped, capsys):
+    shipped("my_edsr_x2_photo")
+    rows(tmp_path / "in")
+    assert run(tmp_path / "in", tmp_path / "out", "--verbose") == 0
+    printed = capsys.readouterr().out
+    assert printed.startswith("my_edsr_x2_photo.keras (the newest): x2")
+    assert "a.png: 15x12, 1 tiles of 15x12" in printed
+    assert printed.count("told lossless") == 5
+
+
 @pytest.mark.parametrize(
     ("options", "reason"),
     [
         (["--content", "jpeg"], "CONTENT = 'jpeg': expected one of 'auto', 'clean', 'photo'"),
-        (["--content", "photo"], r"no weights for photo in it (*_photo.keras), only edsr_small_x2"),
+        (["--content", "photo"], "no weights for JPEGs in it (*_photo.keras), only edsr_small_x2"),
         (["--quality", "101"], "QUALITY = 101: expected a whole number from 0 to 100"),
         (["--quality", "0.4"], "QUALITY = 0.4: expected a whole number from 0 to 100"),
-        (["--quality", "40"], "QUALITY = 40: edsr_small_x2.keras is not told one"),
+        (["--quality", "40"], "no weights for JPEGs in it (*_photo.keras), only edsr_small_x2"),
+        (
+            ["--quality", "40", "--weights", str(SHIPPED)],
+            "QUALITY = 40: edsr_small_x2.keras cannot be told one; it was trained without TOLD",
+        ),
         (
             ["--quality", "40", "--content", "clean"],
             "QUALITY = 40: expected 0, since CONTENT = 'clean'",

@@ -748,6 +748,12 @@ def test_pictures_that_are_decoded_in_turn_give_a_training_that_goes_on(
     assert_equal_states(newest_state(), undisturbed)
 
 
+def test_quality_is_told_of_degraded_crops_only(photographs, capsys):
+    assert run(told_quality=True) == 2
+    expected = "TOLD_QUALITY = True: expected DEGRADATION = 'photo' with it, not 'bicubic'"
+    assert expected in capsys.readouterr().err
+
+
 def test_name_follows_from_the_scale_and_the_degradation(photographs):
     assert run(name="", scale=3, crop_size=18, epochs=1) == 0
     assert utils.load(photographs / "weights/my_edsr_x3.keras").scale == 3
