@@ -14,18 +14,18 @@ from PIL import Image
 
 from superres.images.quality import LOSSLESS, TRAINED, told
 
-CLEAN_SHARE = 1 / 3  # of the pictures that are left as they are: what is clean must stay sharp
+CLEAN_SHARE = 1 / 4  # of the pictures that are left as they are: what is clean must stay sharp
 # A camera, a browser or an editor reduces by other kernels than MATLAB's bicubic.
-OTHER_KERNEL_SHARE = 0.2
+OTHER_KERNEL_SHARE = 0.1
 KERNELS = {
     "area": Image.Resampling.BOX,
     "bilinear": Image.Resampling.BILINEAR,
     "lanczos": Image.Resampling.LANCZOS,
 }
 # A lens a little out of focus: standard deviation in LR pixels.
-BLUR_SHARE, BLUR_SIGMA = 0.15, (0.3, 0.8)
+BLUR_SHARE, BLUR_SIGMA = 0.05, (0.3, 0.8)
 # A sensor in moderate light, before the camera saves: standard deviation in levels.
-NOISE_SHARE, NOISE_SIGMA = 0.15, (0.5, 4.0)
+NOISE_SHARE, NOISE_SIGMA = 0.05, (0.5, 4.0)
 # WordPress saves at 82, Pillow and the IJG at 75, cameras above 90, messengers below 50.
 JPEG_SHARE, JPEG_QUALITY = 0.95, TRAINED
 USUAL_SHARE, USUAL_QUALITY = 0.5, (70, 98)  # half of the savings at least are in this range

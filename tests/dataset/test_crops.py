@@ -109,7 +109,7 @@ def test_degraded_crops_show_the_same_place_and_follow_from_seed_and_step():
     clean, degraded = cut(3), cut(3, degradation="photo")
     np.testing.assert_array_equal(degraded[1], clean[1])
     change = np.abs(degraded[0].astype(int) - clean[0]).mean(axis=(1, 2, 3))
-    assert 10 < (change == 0).sum() < 32  # a third is clean
+    assert 8 < (change == 0).sum() < 26  # a quarter is clean
     assert 0.5 < np.median(change[change > 0]) < 30
     assert (clean[2] == 1).all()
     told = degraded[2][change > 0]
