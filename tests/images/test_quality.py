@@ -2,7 +2,7 @@ import io
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from superres.images.formats import UnreadablePicture
 from superres.images.jpeg_traces import found_quality
@@ -127,14 +127,16 @@ def test_jpeg_that_was_turned_is_found(photograph):
         assert found_quality(np.rot90(decoded, turns)) == 75
 
 
-def test_jpeg_of_saturated_colours_is_found():
-    """Their channels are clipped where luma is not."""
-    random, picture = np.random.default_rng(0), np.full((400, 400, 3), 200, np.uint8)
-    for _ in range(60):
-        y, x = random.integers(0, 360, 2)
-        bright = random.integers(0, 2, 3) * 255 if y < 200 else random.integers(30, 220, 3)
-        picture[y : y + random.integers(9, 60), x : x + random.integers(9, 60)] = bright
-    assert found_quality(as_jpeg(picture, 75)) == 75
+def test_jpeg_of_saturated_colours_is_found(photograph):
+    """Their channels are clipped where luma is not, and the multiples are lost there."""
+    random, image = np.random.default_rng(0), Image.new("RGB", (512, 512), (255, 0, 0))
+    draw = ImageDraw.Draw(image)
+    for n in range(300):
+        x, y = random.integers(0, 500, 2).tolist()
+        colour = ((255, 0, 0), (0, 0, 255), (0, 160, 0))[n % 3]
+        draw.ellipse((x, y, x + 30, y + 20), fill=colour)
+    image.paste(Image.fromarray(photograph), (192, 192))
+    assert found_quality(as_jpeg(np.array(image), 75)) == 75
 
 
 def test_jpeg_that_was_cut_is_found(photograph):
