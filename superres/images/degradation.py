@@ -14,23 +14,25 @@ from PIL import Image
 
 from superres.images.quality import LOSSLESS, TRAINED, told
 
-CLEAN_SHARE = 1 / 4  # of the pictures that are left as they are: what is clean must stay sharp
+CLEAN_SHARE = 1 / 5  # of the pictures that are left as they are: what is clean must stay sharp
 # A camera, a browser or an editor reduces by other kernels than MATLAB's bicubic.
-OTHER_KERNEL_SHARE = 0.1
+OTHER_KERNEL_SHARE = 0.05
 KERNELS = {
     "area": Image.Resampling.BOX,
     "bilinear": Image.Resampling.BILINEAR,
     "lanczos": Image.Resampling.LANCZOS,
 }
 # A lens a little out of focus: standard deviation in LR pixels.
-BLUR_SHARE, BLUR_SIGMA = 0.05, (0.3, 0.8)
+BLUR_SHARE, BLUR_SIGMA = 0.02, (0.3, 0.8)
 # A sensor in moderate light, before the camera saves: standard deviation in levels.
-NOISE_SHARE, NOISE_SIGMA = 0.05, (0.5, 4.0)
+NOISE_SHARE, NOISE_SIGMA = 0.02, (0.5, 4.0)
 # WordPress saves at 82, Pillow and the IJG at 75, cameras above 90, messengers below 50.
 JPEG_SHARE, JPEG_QUALITY = 0.95, TRAINED
 USUAL_SHARE, USUAL_QUALITY = 0.5, (70, 98)  # half of the savings at least are in this range
 SUBSAMPLED_SHARE = 0.75  # 4:2:0, which most programs write; the rest 4:4:4
-TWICE_SHARE = 0.25  # of the JPEGs: saved again, at another quality and perhaps cut before
+# Of the JPEGs: saved again, at another quality and perhaps cut before. The more there are of these,
+# the less the table tells, and the softer comes out what was saved once, and well.
+TWICE_SHARE = 0.1
 BLOCK = 16  # pixels a side of what JPEG codes together, with 4:2:0
 
 

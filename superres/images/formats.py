@@ -9,10 +9,11 @@ from superres.runtime.files import find_files
 # Endings of the files that are taken for pictures.
 JPEG = (".jpg", ".jpeg", ".jpe", ".jfif")
 SUFFIXES = {".png", *JPEG, ".webp", ".bmp", ".tif", ".tiff", ".gif", ".avif"}
-# How Pillow writes each of them; a format that is missing here is written as PNG.
+# How Pillow writes each of them; a format that is missing here is written as PNG. JPEG of quality
+# 95 would lose 0.11 dB of an enlarged JPEG of 95, and 0.05 of one of 75; 97 loses 0.07 and 0.03.
 WRITE_OPTIONS = {
     ".png": {},  # and TIFF: written here, see `write_bands`
-    **{ending: {"format": "JPEG", "quality": 95, "subsampling": "4:4:4"} for ending in JPEG},
+    **{ending: {"format": "JPEG", "quality": 97, "subsampling": "4:4:4"} for ending in JPEG},
     ".webp": {"quality": 95, "method": 6},
     ".bmp": {},
     ".tif": {},

