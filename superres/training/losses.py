@@ -6,12 +6,27 @@ from superres.runtime.backend import keras
 
 SSIM_WINDOW = 11  # pixels a side of the Gaussian window
 SSIM_SHARE = 0.84  # of 1 - SSIM in the mixed loss; the rest is L1
+# Columns: what R, G and B add to Y, Cb and Cr, as JPEG has them; and how much each of these counts.
+YCBCR = np.float32(
+    [[0.299, -0.168736, 0.5], [0.587, -0.331264, -0.418688], [0.114, 0.5, -0.081312]]
+)
+YCBCR_SHARES = np.float32([2, 0.5, 0.5])
 
 
 def mean_absolute_error(hr, sr):
     """L1 of `hr`, from 0 to 255, against `sr`, about from 0 to 1, both (N, H, W, 3); (N,)."""
     hr = keras.ops.cast(hr, "float32") / 255
     return keras.ops.mean(keras.ops.abs(hr - sr), axis=(1, 2, 3))
+
+
+def luma_and_chroma_error(hr, sr):
+    """As `mean_absolute_error`, but in YCbCr, where Y counts four times as much as Cb and Cr.
+
+    For JPEGs, which have lost most of their chroma: in RGB it is most of what the network tries in
+    vain to restore.
+    """
+    error = keras.ops.matmul(keras.ops.cast(hr, "float32") / 255 - sr, YCBCR)
+    return keras.ops.mean(keras.ops.abs(error) * YCBCR_SHARES, axis=(1, 2, 3))
 
 
 def ssim(x, y):
@@ -58,4 +73,8 @@ def ssim_and_absolute_error(hr, sr):
     return SSIM_SHARE * (1 - similarity) + (1 - SSIM_SHARE) * mean_absolute_error(hr, sr)
 
 
-LOSSES = {"l1": mean_absolute_error, "ssim_l1": ssim_and_absolute_error}
+LOSSES = {
+    "l1": mean_absolute_error,
+    "l1_ycbcr": luma_and_chroma_error,
+    "ssim_l1": ssim_and_absolute_error,
+}

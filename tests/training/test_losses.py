@@ -17,6 +17,19 @@ def test_l1_is_the_mean_absolute_error_in_units_of_full_scale():
     assert to_numpy(loss).tolist() == pytest.approx([(0.5 + 0.5 + 0.3) / 3])
 
 
+def test_l1_in_ycbcr_weighs_luma_four_times_as_much_as_chroma():
+    def loss(change):
+        sr = np.float32([[[[0.4, 0.5, 0.6]]]])
+        hr = 255 * (sr + np.float32(change))
+        return to_numpy(LOSSES["l1_ycbcr"](hr, sr)).item()
+
+    assert loss([0, 0, 0]) == pytest.approx(0, abs=1e-6)
+    # A change of grey is one of Y alone.
+    assert loss([0.1, 0.1, 0.1]) == pytest.approx(0.1 * 2 / 3, rel=1e-3)
+    # What changes Cb alone: by 1 / 1.772 of the blue that comes back from it.
+    assert loss([0, -0.0344136, 0.1772]) == pytest.approx(0.1 * 0.5 / 3, rel=1e-3)
+
+
 @pytest.mark.parametrize("noise", [1, 10, 60])
 def test_ssim_is_that_of_the_metric(noise):
     random = np.random.default_rng(noise)
