@@ -42,7 +42,7 @@ def test_tables_in_a_file_are_read_in_their_order(tmp_path):
     assert distance == pytest.approx(np.log(14 / 11) / np.sqrt(128))
 
 
-def test_what_output_writes_is_of_quality_95(tmp_path):
+def test_what_output_writes_is_of_quality_97(tmp_path):
     write_picture(tmp_path / "x.jpg", smooth_picture(24, 24), {})
-    assert jpeg_quality(tmp_path / "x.jpg") == (95, 0)
+    assert jpeg_quality(tmp_path / "x.jpg") == (97, 0)
     assert jpeg_quality(ROOT / "inference/original/grace_hopper.jpg")[1] < 0.5
