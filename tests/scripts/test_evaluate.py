@@ -54,7 +54,7 @@ def test_shipped_small_weights(benchmarks, scale, name, least):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("scale", [2])
+@pytest.mark.parametrize("scale", [2, 3, 4])
 @pytest.mark.parametrize(("quality", "gain"), [(95, 0), (75, 0.4), (30, 0.4)])
 def test_shipped_weights_for_jpegs(benchmarks, scale, quality, gain):
     clean, photo = (
