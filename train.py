@@ -101,8 +101,8 @@ RECIPES = {
     "small_x3": _FROM_X2 | {"scale": 3, "epochs": 10},
     # The same machine, 94 minutes: Set5 31.62, Set14 28.16 dB.
     "small_x4": _FROM_X2 | {"scale": 4, "epochs": 15},
-    # For JPEGs, the same machine; Set5 and Set14 at quality 75. x2: 33.79 and 30.57 dB by the shipped weights, which
-    # had more steps, in parts, see docs/weights.md; this, in one, is not run yet.
+    # For JPEGs, the same machine; Set5 and Set14 at quality 75. x2: by the shipped weights 33.79
+    # and 30.57 dB, which had more steps, in parts (docs/weights.md); this one is not run yet.
     "photo_x2": _photo_of(2, epochs=10, decay_epochs=4),
     # 26 minutes: 30.85 and 28.01 dB.
     "photo_x3": _photo_of(3, epochs=3, decay_epochs=2),
