@@ -186,7 +186,9 @@ def evaluate(chosen, stop):
         found = f"{len(one.pairs)} pictures in {shown(one.folder)}"
         print(f"{printable(one.name)}: {found} ({one.layout})", flush=True)
     if chosen.degradation:
-        print(f"LR pictures degraded by {chosen.degradation}")
+        is_mix = chosen.degradation == "photo"
+        words = "a random mix" if is_mix else of_picture(chosen.degradation, 0)[0]
+        print(f"LR pictures degraded by {chosen.degradation}: {words}")
     count, places, page = sum(len(one.pairs) for one in test_sets), places_of(test_sets), None
     if chosen.pictures:
         page = Page(count, PREDICTION if networks else next(iter(compared), BICUBIC))

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import utils
 from superres.images.formats import check_storable
-from superres.images.quality import LOSSLESS, in_words, told, told_of_file
+from superres.images.quality import LOSSLESS, TRAINED, in_words, told, told_of_file
 from superres.runtime import command, settings
 from superres.runtime.files import check_writable, remove_leftovers
 from superres.runtime.terminal import progress, shown
@@ -33,7 +33,7 @@ NETWORK = "auto"  # large, small, or auto: large on a GPU, small on a CPU; where
 WEIGHTS = ""  # .keras file, which also says the scale; empty: the one in weights/ for NETWORK
 SELF_ENSEMBLE = False  # average over eight flips and turns: a little better, 8 times slower
 CONTENT = "auto"  # clean, photo (JPEGs and the like), or auto: by what each file lost
-QUALITY = 0  # of all pictures as JPEGs, 1 to 100: less cleans up more; 0: what each file says
+QUALITY = 0  # of all pictures as JPEGs, 25 to 98: less cleans up more; 0: what each file says
 PRECISION = "auto"  # float32, bfloat16, or auto: bfloat16 where the hardware has it
 TILE_SIZE = 0  # LR pixels a side computed at once; 0: by the memory that is free
 # ---------------------------------------------------------------------------------
@@ -44,7 +44,8 @@ def check_settings(chosen):
     for name in ("source", "target"):
         settings.check_text(name, getattr(chosen, name))
     utils.check_network(chosen)
-    settings.check_whole("quality", chosen.quality, 0, 100)
+    if chosen.quality:
+        settings.check_whole("quality", chosen.quality, *TRAINED)
     if chosen.quality and chosen.content == "clean":
         raise ValueError(f"QUALITY = {chosen.quality}: expected 0, since CONTENT = 'clean'")
     settings.check_number("max_megapixels", chosen.max_megapixels, above=0)
@@ -107,7 +108,8 @@ def enlarge(chosen, stop):
             "trained without TOLD_QUALITY"
         )
     prepare(plan, chosen.target)
-    print(networks, flush=True)
+    of_all = f", all pictures are told quality {chosen.quality}" if chosen.quality else ""
+    print(f"{networks}{of_all}", flush=True)
     with progress(total=len(plan.jobs), desc="pictures", unit="picture") as bar:
         tally = Tally(plan, stop, bar)
         try:

@@ -182,10 +182,6 @@ def validate(chosen):
         raise ValueError(
             f"CROP_SIZE = {chosen.crop_size}: expected at least {SSIM_WINDOW}, SSIM's window"
         )
-    if chosen.decay_epochs > chosen.epochs and not chosen.minutes:
-        raise ValueError(
-            f"DECAY_EPOCHS = {chosen.decay_epochs}: expected at most EPOCHS = {chosen.epochs}"
-        )
     if chosen.seed >= 2**32:
         raise ValueError(f"SEED = {chosen.seed}: expected less than 2**32")
     if chosen.validation_crop < 4 * chosen.scale:
@@ -399,6 +395,8 @@ def fit(chosen, stop, trainer, data, log, is_new, is_first):
             f"warm-up shortened from {chosen.warmup_steps} to {warmup_steps} steps, a tenth of all "
             f"{total_steps:,}"
         )
+    if chosen.decay_epochs > chosen.epochs:
+        print(f"decay shortened from {chosen.decay_epochs} to {chosen.epochs} epochs, all that are")
     bar = tqdm(
         desc="training",
         total=total_steps * chosen.batch_size,

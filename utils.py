@@ -47,7 +47,7 @@ def best_weights(folder, scale=0, size="auto", content="clean"):
         raise ValueError(f"{folder}: no .keras file in it; train one with python train.py")
     if not fitting:
         recipe = f"{'photo' if mark else 'small'}_x{scale or 2}"
-        kind = f"x{scale}" if scale else "JPEGs" if mark else "clean pictures"
+        kind = ("JPEGs" if mark else "clean pictures") + (f" at x{scale}" if scale else "")
         raise ValueError(
             f"{folder}: no weights for {kind} in it (*{ending}.keras), only {', '.join(there)}; "
             f"train them with python train.py --recipe {recipe}"
@@ -154,7 +154,8 @@ class Networks(NamedTuple):
     def __str__(self):
         if self.photo is self.clean:
             return str(self.clean)
-        return f"{self.clean}; JPEGs: {self.photo.path.name}, halo {self.photo.upscaler.halo}"
+        photo = f"{self.photo.path.name}, halo {self.photo.upscaler.halo}"
+        return f"{self.clean}; JPEGs and the like: {photo}"
 
 
 def load_chosen(chosen, content):

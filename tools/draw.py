@@ -129,16 +129,24 @@ def draw_degradations(path):
 
     hr = read_rgb(ROOT / "evaluation/original/astronaut.png")[24:184, 144:304]
     lr = downscale(hr, 2)
-    lines, panels, seed = [], [], 0
-    while len(lines) < 2:
-        random = np.random.default_rng(seed)
-        degradation, seed = draw(random), seed + 1
-        if degradation != Degradation() or not (panels or lines):
-            shown = degrade(degradation, lr, hr, 2, random)
-            panels.append((str(degradation), upscale_nearest(shown, 3)))
-        if len(panels) == 5:
-            lines.append(side_by_side(panels))
-            panels = []
+    kinds = [
+        lambda one: one == Degradation(),
+        lambda one: one.kernel != "bicubic",
+        lambda one: one.blur,
+        lambda one: one.noise,
+        lambda one: len(one.savings) == 2,
+        *[lambda one: len(one.savings) == 1] * 5,
+    ]
+    panels, seed = [], 0
+    for is_wanted in kinds:  # the next draw of each kind
+        while True:
+            random = np.random.default_rng(seed)
+            degradation, seed = draw(random), seed + 1
+            if is_wanted(degradation):
+                break
+        shown = degrade(degradation, lr, hr, 2, random)
+        panels.append((str(degradation), upscale_nearest(shown, 3)))
+    lines = [side_by_side(panels[:5]), side_by_side(panels[5:])]
     width = max(line.shape[1] for line in lines)
     lines = [
         np.pad(s, ((0, 8), (0, width - s.shape[1]), (0, 0)), constant_values=255) for s in lines

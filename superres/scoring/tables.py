@@ -47,7 +47,8 @@ def summary_table(results):
         if _whole(one) > one["pictures"]:
             count += f" of {_whole(one)}"
         cells = ["" if name == PUBLISHED else _cell(one["mean"][name]) for name in methods]
-        table.append([one["name"], count, *cells])
+        name = one["name"] + (f", LR {one['degradation']}" if one["degradation"] else "")
+        table.append([name, count, *cells])
         for method, score in one["published"].items():
             cells = [""] * len(methods)
             cells[under] = _cell(score)

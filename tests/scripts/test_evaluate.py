@@ -136,7 +136,8 @@ def test_degraded_pictures_are_restored_and_it_is_said(tmp_path, benchmark, smal
     capsys.readouterr()
     assert evaluate.main([*words, "--degradation", "jpeg30"]) == 0
     captured = capsys.readouterr()
-    assert "LR pictures degraded by jpeg30" in captured.out
+    assert "LR pictures degraded by jpeg30: JPEG 30 4:2:0" in captured.out
+    assert "Set5, LR jpeg30" in captured.out
     assert "degraded by jpeg30, so scores are not comparable" in captured.err
     degraded = results(tmp_path)["mean"]
     for key in ("psnr", "bicubic_psnr", "nearest_psnr"):

@@ -510,7 +510,7 @@ def rows(folder):
         (["--content", "clean"], "edsr_small_x2", "edsr_small_x2", None),
         (["--content", "photo"], "edsr_small_x2_photo", "edsr_small_x2_photo", None),
         (["--quality", "40"], None, "edsr_small_x2_photo", 0.4),
-        (["--quality", "100"], None, "edsr_small_x2_photo", 0.98),
+        (["--quality", "98"], None, "edsr_small_x2_photo", 0.98),
         (["--weights", "shipped/edsr_small_x2_photo.keras"], *["edsr_small_x2_photo"] * 2, None),
         (["--weights", "shipped/edsr_small_x2.keras"], *["edsr_small_x2"] * 2, None),
     ],
@@ -524,7 +524,8 @@ def test_each_picture_gets_the_network_of_its_kind_told_its_quality(
     assert run("in", "out", *options, "--verbose", "--precision", "float32") == 0
     first, *lines = capsys.readouterr().out.splitlines()
     assert first.startswith(f"{clean or photo}.keras")
-    assert ("; JPEGs: edsr_small_x2_photo.keras, halo " in first) == (not options)
+    assert ("; JPEGs and the like: edsr_small_x2_photo.keras, halo " in first) == (not options)
+    assert ("all pictures are told quality" in first) == ("--quality" in options)
     for name in told:
         is_clean = told[name] == 1.0 and not quality
         upscaler = networks[clean if is_clean else photo]
@@ -559,7 +560,7 @@ def test_photo_network_of_ones_own_is_not_for_clean_pictures(tmp_path, shipped, 
     assert run(tmp_path / "in", tmp_path / "out") == 0
     first = capsys.readouterr().out.splitlines()[0]
     assert first.startswith("my_edsr_x2.keras (the newest): x2")
-    assert "; JPEGs: my_edsr_x2_photo.keras" in first
+    assert "; JPEGs and the like: my_edsr_x2_photo.keras" in first
 
 
 def test_photo_network_alone_takes_all_pictures(tmp_path, shipped, capsys):
@@ -577,8 +578,8 @@ def test_photo_network_alone_takes_all_pictures(tmp_path, shipped, capsys):
     [
         (["--content", "jpeg"], "CONTENT = 'jpeg': expected one of 'auto', 'clean', 'photo'"),
         (["--content", "photo"], "no weights for JPEGs in it (*_photo.keras), only edsr_small_x2"),
-        (["--quality", "101"], "QUALITY = 101: expected a whole number from 0 to 100"),
-        (["--quality", "0.4"], "QUALITY = 0.4: expected a whole number from 0 to 100"),
+        (["--quality", "101"], "QUALITY = 101: expected a whole number from 25 to 98"),
+        (["--quality", "0.4"], "QUALITY = 0.4: expected a whole number from 25 to 98"),
         (["--quality", "40"], "no weights for JPEGs in it (*_photo.keras), only edsr_small_x2"),
         (
             ["--quality", "40", "--weights", str(SHIPPED)],
@@ -640,7 +641,9 @@ def test_best_weights_of_a_scale(tmp_path):
     assert utils.best_weights(tmp_path, 4)[0].stem == "edsr_small_x4"
     (tmp_path / "edsr_small_x4.keras").unlink()
     assert utils.best_weights(tmp_path, 4)[0].stem == "mine_x4"
-    with pytest.raises(ValueError, match=r"no weights for x3 .* only edsr_x2.keras, mine_x4.keras"):
+    with pytest.raises(
+        ValueError, match=r"clean pictures at x3 .* only edsr_x2.keras, mine_x4.keras"
+    ):
         utils.best_weights(tmp_path, 3)
 
 
