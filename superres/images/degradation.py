@@ -30,8 +30,8 @@ NOISE_SHARE, NOISE_SIGMA = 0.02, (0.5, 4.0)
 JPEG_SHARE, JPEG_QUALITY = 0.95, TRAINED
 USUAL_SHARE, USUAL_QUALITY = 0.5, (70, 98)  # half of the savings at least are in this range
 SUBSAMPLED_SHARE = 0.75  # 4:2:0, which most programs write; the rest 4:4:4
-# Of the JPEGs: saved again, at another quality and perhaps cut before. The more there are of these,
-# the less the table tells, and the softer comes out what was saved once, and well.
+# Of the JPEGs: saved again, at another quality and perhaps cut before. Few, since a network that
+# sees many of these must expect more loss than the table tells; how few was not tried by itself.
 TWICE_SHARE = 0.1
 BLOCK = 16  # pixels a side of what JPEG codes together, with 4:2:0
 

@@ -58,7 +58,7 @@ def test_lossy_files_stay_close(tmp_path, suffix):
     assert metadata == {"icc_profile": SRGB}
 
 
-def test_jpeg_is_written_at_quality_95_without_chroma_subsampling(tmp_path):
+def test_jpeg_is_written_at_quality_97_without_chroma_subsampling(tmp_path):
     pixels = smooth_picture(64, 48)
     write_picture(tmp_path / "x.jpg", pixels, {})
     expected = io.BytesIO()
