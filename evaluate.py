@@ -47,6 +47,7 @@ NETWORK = "auto"  # large, small, or auto: large on a GPU, small on a CPU; where
 SCALE = 0  # 2, 3 or 4; 0: that of the weights
 SELF_ENSEMBLE = False  # average over eight flips and turns: a little better, 8 times slower
 CONTENT = "auto"  # of LR pictures: clean, photo (JPEGs and the like), or auto: by what each lost
+ENGINE = "auto"  # openvino, keras, or auto: OpenVINO, but Keras where there is an NVIDIA GPU
 PRECISION = "float32"  # or bfloat16, or auto: bfloat16 where the hardware has it
 TILE_SIZE = 0  # LR pixels a side computed at once; 0: by the memory that is free
 # ---------------------------------------------------------------------------------

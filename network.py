@@ -137,15 +137,15 @@ def edsr(
 
 def draw(chosen, stop):
     """Prints the summary and draws the two diagrams; returns the exit code."""
-    from superres.images import drawing  # here, so that nobody who loads a network waits for it
+    from superres.images import diagrams  # here, so that nobody who loads a network waits for it
 
     edsr(**vars(chosen)).summary()
     as_in_file = {s.name.lower(): s.value for s in settings.read_block(__file__)}
     folder = DOCS if vars(chosen) == as_in_file else Path()
     folder.mkdir(exist_ok=True)
     block, whole = folder / "residual_block.png", folder / "network.png"
-    drawing.draw_residual_block(block, chosen.num_filters, chosen.residual_scaling)
-    drawing.draw_network(
+    diagrams.draw_residual_block(block, chosen.num_filters, chosen.residual_scaling)
+    diagrams.draw_network(
         whole,
         SHUFFLES[chosen.scale],
         chosen.num_filters,

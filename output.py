@@ -34,6 +34,7 @@ WEIGHTS = ""  # .keras file, which also says the scale; empty: the one in weight
 SELF_ENSEMBLE = False  # average over eight flips and turns: a little better, 8 times slower
 CONTENT = "auto"  # clean, photo (JPEGs and the like), or auto: by what each file lost
 QUALITY = 0  # of all pictures as JPEGs, 25 to 98: less cleans up more; 0: what each file says
+ENGINE = "auto"  # openvino, keras, or auto: OpenVINO, but Keras where there is an NVIDIA GPU
 PRECISION = "auto"  # float32, bfloat16, or auto: bfloat16 where the hardware has it
 TILE_SIZE = 0  # LR pixels a side computed at once; 0: by the memory that is free
 # ---------------------------------------------------------------------------------

@@ -28,9 +28,7 @@ from superres.runtime.files import check_writable, remove_leftovers
 from superres.training import checkpoint, growing, minutes, resume
 from superres.training.log import TrainingLog, digest
 from superres.training.losses import LOSSES, SSIM_WINDOW
-from superres.training.optimizers import OPTIMIZERS
 from superres.training.schedule import learning_rates, warmup_within
-from superres.training.trainer import Trainer
 from superres.upscaling import weight_files
 
 # ------------------------------------------------------------------- settings ----
@@ -124,6 +122,7 @@ RECIPES = {
 
 WEIGHTS_FOLDER = utils.WEIGHTS_FOLDER
 PRECISIONS = ("float32", "mixed_bfloat16")
+OPTIMIZERS = ("adam", "muon")  # of `training/optimizers.py`, which loads Keras
 # With these changed a training goes on: where things are, and when it is saved ...
 FREE_TO_CHANGE = ("recipe", "data", "validation_data", "cache", "start_from", "restart")
 FREE_TO_CHANGE += ("save_minutes",)
@@ -212,6 +211,8 @@ def check_places(chosen):
 
 def trainer_for(chosen, model):
     """A `Trainer` as the settings say."""
+    from superres.training.trainer import Trainer  # here, since it loads Keras
+
     return Trainer(
         model,
         loss=chosen.loss,

@@ -4,11 +4,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 from superres.images.quality import LOSSLESS
-from superres.runtime import backend, settings
+from superres.runtime import backend, engines, settings
+from superres.runtime.engines import ENGINES
 from superres.upscaling import weight_files
+from superres.upscaling.networks import FileNetwork, KerasNetwork
 from superres.upscaling.upscaler import PRECISIONS, Upscaler
 
 WEIGHTS_FOLDER = Path(__file__).parent / "weights"
+CACHE = WEIGHTS_FOLDER / ".cache"  # of what engines make of weights
 SCALES = (2, 3, 4)
 # In names of weights: edsr_small_x2_photo is the small network for x2 and for JPEGs. What ends
 # otherwise, one's own weights also, is for clean pictures.
@@ -16,7 +19,7 @@ SIZES = {"large": "", "small": "_small"}
 CONTENTS = {"auto": "", "clean": "", "photo": "_photo"}
 
 
-def best_weights(folder, scale=0, size="auto", content="clean"):
+def best_weights(folder, scale=0, size="auto", content="clean", engine="auto"):
     """The weights to use when none are named.
 
     Those that the project ships come first, by their names: for x2 before x3 before x4, the
@@ -28,6 +31,7 @@ def best_weights(folder, scale=0, size="auto", content="clean"):
         content: clean, or photo: only files whose name ends in `_photo`, behind the scale.
         size: large or small: only that one of those that the project ships; auto: the
             large one where there is a GPU, else the small one; or the other where it is not there.
+        engine: one of `ENGINES`: whether that computes on a GPU.
 
     Returns:
         Path, and why it was chosen.
@@ -52,7 +56,7 @@ def best_weights(folder, scale=0, size="auto", content="clean"):
             f"{folder}: no weights for {kind} in it (*{ending}.keras), only {', '.join(there)}; "
             f"train them with python train.py --recipe {recipe}"
         )
-    has_gpu = backend.has_gpu()
+    has_gpu = engines.chosen(engine) == "keras" and backend.has_gpu()
     wanted = ("large" if has_gpu else "small") if size == "auto" else size
     reason = f"NETWORK = {size!r}"
     if size == "auto":
@@ -70,11 +74,12 @@ def best_weights(folder, scale=0, size="auto", content="clean"):
     return max(fitting.values(), key=lambda path: path.stat().st_mtime), "the newest"
 
 
-def load(path, **options):
+def load(path, engine="auto", **options):
     """Loads a trained network.
 
     Args:
         path: `.keras` file; code hidden in it is not run (`safe_mode`).
+        engine: what computes, one of `ENGINES`.
         options: `precision`, `tile_size` and `self_ensemble` of `Upscaler`.
 
     Returns:
@@ -83,11 +88,13 @@ def load(path, **options):
     Raises:
         ValueError: no such file, not a Keras file, or not a network that enlarges RGB.
     """
-    model = weight_files.read(path)
-    try:
-        return Upscaler(model, weight_files.stored_halo(path), **options)
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from error
+    if engines.chosen(engine) == "openvino":
+        network = FileNetwork(path, CACHE)
+    else:
+        model = weight_files.read(path)
+        with weight_files.refusing(path):
+            network = KerasNetwork(model)
+    return Upscaler(network, weight_files.stored_halo(path), **options)
 
 
 def check_network(chosen):
@@ -100,6 +107,7 @@ def check_network(chosen):
     settings.check_choice("scale", chosen.scale, (0, *SCALES))
     settings.check_choice("network", chosen.network, ("auto", *SIZES))
     settings.check_choice("content", chosen.content, CONTENTS)
+    settings.check_choice("engine", chosen.engine, ENGINES)
     settings.check_choice("precision", chosen.precision, PRECISIONS)
     settings.check_whole("tile_size", chosen.tile_size, 0)
     settings.check_flag("self_ensemble", chosen.self_ensemble)
@@ -175,6 +183,7 @@ def load_chosen(chosen, content):
     def loaded(path, why=""):
         upscaler = load(
             path,
+            chosen.engine,
             precision=chosen.precision,
             tile_size=chosen.tile_size,
             self_ensemble=chosen.self_ensemble,
@@ -190,7 +199,7 @@ def load_chosen(chosen, content):
     for kind in ("clean", "photo") if content == "auto" else (content,):
         scale = networks[0].upscaler.scale if networks else chosen.scale
         try:
-            best = best_weights(WEIGHTS_FOLDER, scale, chosen.network, kind)
+            best = best_weights(WEIGHTS_FOLDER, scale, chosen.network, kind, chosen.engine)
         except ValueError as error:
             errors.append(error)
         else:
@@ -203,7 +212,7 @@ def load_chosen(chosen, content):
 def describe(upscaler):
     """The network and how it computes, in words, for the first line of a command's output."""
     return (
-        f"x{upscaler.scale}, {upscaler.parameters:,} parameters, {backend.describe()}, "
+        f"x{upscaler.scale}, {upscaler.network.graph.parameters:,} parameters, {upscaler.network}, "
         f"{upscaler.precision}"
         + (", self-ensemble" if upscaler.self_ensemble else "")
         + f", halo {upscaler.halo}"

@@ -1,9 +1,11 @@
 """Fixtures."""
 
+import itertools
 import signal
 
 import pytest
 
+from superres.upscaling.networks import FileNetwork, KerasNetwork
 from support import outside_folder, small_network
 
 
@@ -20,6 +22,22 @@ def small_weights(tmp_path):
     path.parent.mkdir()
     small_network(global_skip=True).save(path)
     return path
+
+
+@pytest.fixture(params=["openvino", "keras"])
+def network_of(request, tmp_path):
+    """Function that makes a network of a Keras model, for each engine."""
+    if request.param == "keras":
+        return KerasNetwork
+    pytest.importorskip("openvino")
+    numbers = itertools.count()
+
+    def of_file(model):
+        path = tmp_path / f"network{next(numbers)}.keras"
+        model.save(path)
+        return FileNetwork(path)
+
+    return of_file
 
 
 @pytest.fixture(autouse=True)

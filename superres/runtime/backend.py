@@ -6,9 +6,11 @@ TF_CPP_MIN_LOG_LEVEL is set: `TF_CPP_MIN_LOG_LEVEL=0 python output.py` shows all
 """
 
 import contextlib
+import functools
 import os
 import sys
-from pathlib import Path
+
+from superres.runtime import hardware
 
 
 @contextlib.contextmanager
@@ -33,15 +35,28 @@ def _quiet_libraries():
         os.close(kept)
 
 
-try:
-    with _quiet_libraries():
-        import keras
-except KeyboardInterrupt:
-    raise SystemExit(130) from None
-except (ImportError, ValueError) as error:  # not installed; no such backend
-    chosen = os.environ.get("KERAS_BACKEND", "tensorflow")
-    print(f"Keras cannot load its backend {chosen!r}, see README: {error}", file=sys.stderr)
-    raise SystemExit(2) from error
+@functools.cache
+def _keras():
+    try:
+        with _quiet_libraries():
+            import keras
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None
+    except (ImportError, ValueError) as error:  # not installed; no such backend
+        chosen = os.environ.get("KERAS_BACKEND", "tensorflow")
+        print(f"Keras cannot load its backend {chosen!r}, see README: {error}", file=sys.stderr)
+        raise SystemExit(2) from error
+    return keras
+
+
+class _Keras:
+    """The module `keras`, which is loaded when it is first used: that takes seconds."""
+
+    def __getattr__(self, name):
+        return getattr(_keras(), name)
+
+
+keras = _Keras()
 
 
 def count_gpus():
@@ -76,14 +91,12 @@ def wants_xla():
 def has_fast_bfloat16():
     """Whether the network runs faster in bfloat16 than in float32 here.
 
-    GPUs have it since NVIDIA's Ampere, processors as AVX512-BF16 or AMX. Under JAX
-    processors gain nothing: XLA's convolutions compute in float32 there.
+    GPUs have it since NVIDIA's Ampere. Under JAX processors gain nothing: XLA's convolutions
+    compute in float32 there.
     """
     name = keras.backend.backend()
     if not has_gpu():
-        flags = Path("/proc/cpuinfo")
-        found = set(flags.read_text().split()) if flags.exists() else set()
-        return name != "jax" and bool(found & {"avx512_bf16", "amx_bf16"})
+        return name != "jax" and hardware.has_bfloat16()
     if name == "torch":
         import torch
 

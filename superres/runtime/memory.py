@@ -50,8 +50,12 @@ def free_device_memory():
 
 
 def is_out_of_memory(error):
-    """Whether an exception of any backend says that memory ran out."""
+    """Whether an exception of any backend or engine says that memory ran out."""
     words = f"{type(error).__name__} {error}".lower()
     return isinstance(error, MemoryError) or any(
-        sign in words for sign in ("resource_exhausted", "resourceexhausted", "out of memory")
+        sign in words
+        for sign in (
+            *("resource_exhausted", "resourceexhausted", "out of memory"),
+            *("bad_alloc", "failed to allocate", "can't alloc"),  # OpenVINO
+        )
     )

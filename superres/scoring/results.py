@@ -8,7 +8,6 @@ from collections import Counter
 
 import numpy as np
 
-from superres.runtime import backend
 from superres.scoring.published import picture_count, published
 
 KEYS = ("psnr", "ssim", "rgb_psnr")
@@ -182,13 +181,13 @@ def how_made(scale, networks, compared):
                 "pictures": pictures,
                 "weights": path.name,
                 "weights_sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
-                "parameters": upscaler.parameters,
+                "parameters": upscaler.network.graph.parameters,
+                "engine": str(upscaler.network),
                 "precision": upscaler.precision,
                 "self_ensemble": upscaler.self_ensemble,
             }
             for pictures, (path, _, upscaler) in networks.items()
         ],
-        "backend": backend.describe(),
         "channel": "Y of YCbCr (BT.601), not rounded; grey originals as they are",
         "border": scale,
         "compared": compared,

@@ -154,7 +154,7 @@ def provenance(results, made_by):
         texts.append(
             f"prediction of {one['pictures']}: {one['weights']} (SHA-256 "
             f"{one['weights_sha256'][:16]}...), {one['parameters']:,} parameters, "
-            f"{one['precision']}, {ensemble} self-ensemble, {made_by['backend']}."
+            f"{one['precision']}, {ensemble} self-ensemble, {one['engine']}."
         )
     texts.append("bicubic: MATLAB's imresize of the LR picture.")
     texts += [f"{name}: pictures in {folder}." for name, folder in made_by["compared"].items()]

@@ -14,8 +14,8 @@ from superres.images.write import write_picture
 from superres.runtime.backend import keras
 from superres.runtime.files import replacing
 from superres.scoring import metrics
-from superres.training.plots import plot
 from superres.upscaling import weight_files
+from superres.upscaling.networks import KerasNetwork
 from superres.upscaling.upscaler import Upscaler
 
 HALO_PICTURES = 6  # validation pictures on which the halo of new weights is measured
@@ -97,7 +97,7 @@ class TrainingLog:
         self.scale = settings["scale"]
         self.network = network
         self.upscaler = Upscaler(
-            network, precision="float32", tile_size=settings["validation_crop"]
+            KerasNetwork(network), precision="float32", tile_size=settings["validation_crop"]
         )
         self.validation = validation
         self.rows = list(rows)
@@ -203,6 +203,8 @@ class TrainingLog:
             writer = csv.DictWriter(file, self.rows[0])
             writer.writeheader()
             writer.writerows(self.rows)
+        from superres.training.plots import plot  # here, since matplotlib takes long to load
+
         plot(self.rows, self.path.with_suffix(".png"))
         self._draw_progress(self.path.with_suffix(".progress.png"))
         self._is_written = True

@@ -1,4 +1,7 @@
-"""Optimizers: Adam, and Muon for convolutions, both with averages of the weights."""
+"""Optimizers: Adam, and Muon for convolutions, both with averages of the weights; a schedule.
+
+Loads Keras, whose classes these are made of.
+"""
 
 import math
 import re
@@ -70,6 +73,34 @@ class Muon(WarmedUpAverages, keras.optimizers.Muon):
     def lr_adjust(self, x):
         """Scales an orthogonalised update to the root mean square `rms_rate`."""
         return x * (self.rms_rate * math.sqrt(max(math.prod(x.shape[:-1]), x.shape[-1])))
+
+
+class HoldAndDecay(keras.optimizers.schedules.LearningRateSchedule):
+    """A learning rate that rises to its peak, is held, and falls to 0 in a straight line.
+
+    While it is held, nothing depends on when the run will end.
+
+    Args:
+        peak: the learning rate that is held.
+        warmup_steps: in which it rises from 0.
+        decay_steps: at the end, in which it falls.
+        total_steps: of the run.
+    """
+
+    def __init__(self, peak, *, warmup_steps, decay_steps, total_steps):
+        self.peak = peak
+        self.warmup_steps = warmup_steps
+        self.decay_steps = decay_steps
+        self.total_steps = total_steps
+
+    def __call__(self, step):
+        step = ops.cast(step, "float32")
+        risen = step / max(1, self.warmup_steps)
+        left = (self.total_steps - step) / self.decay_steps
+        return self.peak * ops.clip(ops.minimum(risen, left), 0.0, 1.0)
+
+    def get_config(self):
+        return vars(self)
 
 
 def adam(learning_rate, **options):

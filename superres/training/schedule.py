@@ -2,8 +2,6 @@
 
 from superres.runtime.backend import keras
 
-ops = keras.ops
-
 WARMUP_SHARE = 10  # the learning rate rises over at most a tenth of all steps
 
 
@@ -24,6 +22,8 @@ def learning_rates(peak, *, total_steps, warmup_steps, decay_steps):
     """
     warmup_steps = warmup_within(warmup_steps, total_steps)
     if decay_steps:
+        from superres.training.optimizers import HoldAndDecay  # here, since it loads Keras
+
         return HoldAndDecay(
             peak,
             warmup_steps=warmup_steps,
@@ -36,31 +36,3 @@ def learning_rates(peak, *, total_steps, warmup_steps, decay_steps):
         warmup_target=peak,
         warmup_steps=warmup_steps,
     )
-
-
-class HoldAndDecay(keras.optimizers.schedules.LearningRateSchedule):
-    """A learning rate that rises to its peak, is held, and falls to 0 in a straight line.
-
-    While it is held, nothing depends on when the run will end.
-
-    Args:
-        peak: the learning rate that is held.
-        warmup_steps: in which it rises from 0.
-        decay_steps: at the end, in which it falls.
-        total_steps: of the run.
-    """
-
-    def __init__(self, peak, *, warmup_steps, decay_steps, total_steps):
-        self.peak = peak
-        self.warmup_steps = warmup_steps
-        self.decay_steps = decay_steps
-        self.total_steps = total_steps
-
-    def __call__(self, step):
-        step = ops.cast(step, "float32")
-        risen = step / max(1, self.warmup_steps)
-        left = (self.total_steps - step) / self.decay_steps
-        return self.peak * ops.clip(ops.minimum(risen, left), 0.0, 1.0)
-
-    def get_config(self):
-        return vars(self)

@@ -10,7 +10,6 @@ from superres.runtime import backend, processes
 from superres.runtime.backend import keras
 from superres.training.losses import LOSSES
 from superres.training.optimizers import OPTIMIZERS
-from superres.upscaling.graph import is_told_quality
 
 READ_SECONDS = 1.0  # between readings of the loss, for each of which a GPU has to wait
 AGREEMENT_STEPS = 20  # after so many, several processes ask each other whether to stop
@@ -54,7 +53,7 @@ class Trainer:
         # The crops travel to the device as uint8, a quarter of the bytes of float32.
         pixels = keras.Input((None, None, 3), dtype="uint8")
         scaled = keras.layers.Rescaling(1 / 255, dtype="float32")(pixels)
-        self._is_told = is_told_quality(network)
+        self._is_told = len(network.inputs) > 1
         if self._is_told:
             quality = keras.Input((1, 1, 1), dtype="float32")
             self.model = keras.Model((pixels, quality), network([scaled, quality]))

@@ -1,183 +1,383 @@
-"""What a network looks at and what it costs, read from its graph; the same graph in bfloat16."""
+"""A network as a graph of plain values, read from its configuration: what it looks at and costs.
 
+Nothing here needs Keras, which takes seconds to load: `config.json` of a weights file is enough.
+"""
+
+import graphlib
+import itertools
+import json
 import math
+from typing import NamedTuple
 
-from superres.runtime.backend import keras
-
-# Layers, and beside them operations, that make each output pixel from the input pixel of the same
-# place. The layers, and the two others that `receptive_radius` knows, may be in weights files.
+# Layers that make each output pixel from the input pixel of the same place. They, and the two
+# others that `Graph` knows, may be in weights files.
 # fmt: off
 POINTWISE_LAYERS = {
     "Activation", "Add", "Average", "BatchNormalization", "Concatenate", "Dropout", "ELU",
     "Identity", "LeakyReLU", "Maximum", "Minimum", "Multiply", "PReLU", "ReLU", "Rescaling",
     "Subtract",
 }
+ACTIVATIONS = {
+    "elu", "gelu", "leaky_relu", "linear", "relu", "relu6", "sigmoid", "silu", "softplus", "tanh",
+}
 # fmt: on
-POINTWISE = POINTWISE_LAYERS | {"Cast", "Clip", "Relu"}
 LAYERS = POINTWISE_LAYERS | {"Conv2D", "InputLayer"}
-ITEM_BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
-# Memory that the kernels take beside the feature maps themselves (copies in another layout
-# and the like), as a factor; measured under TensorFlow on a CPU.
-KERNEL_OVERHEAD = 1.8
+# What `keras.ops` and operators such as + become in a network, by module.
+OPERATIONS = {
+    "keras.src.ops.nn": {"DepthToSpace", "Relu"},
+    "keras.src.ops.numpy": {
+        *("Add", "Clip", "Concatenate", "Maximum", "Minimum", "Multiply", "Pad", "Subtract"),
+    },
+}
+POINTWISE = POINTWISE_LAYERS | set().union(*OPERATIONS.values()) - {"DepthToSpace", "Pad"}
+ITEM_BYTES = {"float32": 4, "bfloat16": 2}
+EXPECTED = "expected a network that takes (N, H, W, 3), or that and a quality, (N, 1, 1, 1)"
 
 
-def scale_of(model):
-    """By how much a network enlarges height and width.
+class Node(NamedTuple):
+    """One use of a layer, or of an operation of `keras.ops`.
 
-    Raises:
-        ValueError: it does not enlarge RGB pictures by a whole number.
+    Attributes:
+        name: its own; that of the layer, and a number where the layer is used again.
+        layer: name of the layer, which has the weights.
+        kind: class of the layer, such as Conv2D.
+        config: its configuration.
+        inputs: names of the nodes, and numbers, that it takes.
     """
-    shapes = [(1, 8, 8, 3), *[(1, *other.shape[1:]) for other in model.inputs[1:]]]
-    try:
-        shape = model.compute_output_shape(shapes if len(shapes) > 1 else shapes[0])
-        _, height, width, channels = shape
-        is_known = shapes[1:] in ([], [(1, 1, 1, 1)])
-    except Exception:  # Keras raises many kinds
-        is_known = False
-    if not is_known:
-        raise ValueError(
-            "expected a network that takes (N, H, W, 3), or that and a quality, (N, 1, 1, 1)"
-        )
-    if channels != 3 or height != width or height % 8 or height < 8:
-        raise ValueError(
-            "expected a network that enlarges RGB pictures by a whole number; "
-            f"it makes (8, 8, 3) into ({height}, {width}, {channels})"
-        )
-    return height // 8
+
+    name: str
+    layer: str
+    kind: str
+    config: dict
+    inputs: tuple
+
+    @property
+    def from_nodes(self):
+        """The inputs that are nodes."""
+        return [name for name in self.inputs if isinstance(name, str)]
 
 
-def is_told_quality(model):
-    """Whether a network has a second input: the quality of the JPEG that a picture was."""
-    return len(model.inputs) > 1
+class Shape(NamedTuple):
+    """A feature map's shape, as it depends on the LR picture's.
 
-
-def _inputs(operation):
-    return keras.tree.flatten(operation.input)
-
-
-def receptive_radius(model):
-    """Distance in LR pixels beyond which no input pixel can change an output pixel.
-
-    Follows the graph backwards from one LR pixel's outputs, with the first and last pixel
-    of each feature map that they depend on.
-
-    Raises:
-        ValueError: a layer that is not known here, or that looks at the whole picture.
+    Attributes:
+        height, width: (a, b) for a * LR pixels + b; a is 0 for the quality, of one pixel.
+        channels: how many.
     """
-    spans = {id(model.output): (0, scale_of(model) - 1)}
-    for operation in reversed(model.operations):
-        kind = type(operation).__name__
-        if isinstance(operation, keras.layers.Layer) and kind not in LAYERS:
-            raise _unknown(operation)
-        if kind == "InputLayer" or id(operation.output) not in spans:
-            continue
-        first, last = spans[id(operation.output)]
-        if kind == "Conv2D" and set(operation.strides) == {1}:
-            reach = max(
-                dilation * (size - 1)
-                for size, dilation in zip(
-                    operation.kernel_size, operation.dilation_rate, strict=True
-                )
-            )
-            before = reach // 2 if operation.padding == "same" else 0
-            first, last = first - before, last + reach - before
-        elif kind == "Pad":
-            before = max(operation.pad_width[1][0], operation.pad_width[2][0])
-            first, last = first - before, last - before
-        elif kind == "DepthToSpace":
-            first, last = first // operation.block_size, last // operation.block_size
-        elif kind not in POINTWISE:
-            raise _unknown(operation)
-        for tensor in _inputs(operation):
-            before, after = spans.get(id(tensor), (first, last))
-            spans[id(tensor)] = min(before, first), max(after, last)
-    first, last = spans[id(model.inputs[0])]
-    return max(-first, last)
+
+    height: tuple
+    width: tuple
+    channels: int
 
 
-def _unknown(operation):
-    kind = type(operation).__name__
-    return ValueError(
-        f"layer {operation.name!r} of kind {kind}: superres/upscaling/graph.py does not know how "
-        "far it looks, so pictures cannot be cut into tiles"
-    )
-
-
-def _feature_maps(model):
-    """For each operation: (operation, pixels of its output for one LR pixel)."""
-    pixels = {}
-    for operation in model.operations:
-        factor = operation.block_size**2 if type(operation).__name__ == "DepthToSpace" else 1
-        pixels[id(operation.output)] = factor * max(
-            (pixels.get(id(tensor), 1) for tensor in _inputs(operation)), default=1
-        )
-        yield operation, pixels[id(operation.output)]
-
-
-def flop_per_pixel(model):
-    """Floating-point operations for one LR pixel: two for each weight of each convolution."""
-    return sum(
-        2 * pixels * math.prod(operation.kernel.shape)
-        for operation, pixels in _feature_maps(model)
-        if isinstance(operation, keras.layers.Conv2D)
-    )
-
-
-def bytes_per_pixel(model):
-    """Memory for one LR pixel: the most that is held at one time, on the way through."""
-    order = list(_feature_maps(model))
-    size, last_use = {}, {}
-    for n, (operation, pixels) in enumerate(order):
-        channels, dtype = operation.output.shape[-1], operation.output.dtype
-        size[id(operation.output)] = pixels * channels * ITEM_BYTES[dtype]
-        for tensor in _inputs(operation):
-            last_use[id(tensor)] = n
-    held, most = {}, 0
-    for n, (operation, _) in enumerate(order):
-        held[id(operation.output)] = size[id(operation.output)]
-        computed = getattr(operation, "compute_dtype", None)  # layers have one
-        casts = sum(
-            size[id(tensor)] // ITEM_BYTES[tensor.dtype] * ITEM_BYTES[computed]
-            for tensor in _inputs(operation)
-            if computed and tensor.dtype != computed
-        )
-        most = max(most, sum(held.values()) + casts)
-        held = {key: value for key, value in held.items() if last_use.get(key, n) > n}
-    return math.ceil(KERNEL_OVERHEAD * most)
-
-
-def in_precision(model, precision):
-    """The same network with its feature maps in `precision`.
-
-    The last convolution and what follows it stay in float32, as do all weights: pixels
-    emitted in bfloat16 cost 0.03 dB.
+class Graph:
+    """A network that enlarges RGB pictures.
 
     Args:
-        model: network as `network.edsr` builds it; not changed.
-        precision: "float32" or "bfloat16".
+        config: dict of a Keras model's class and configuration, as in `config.json` of its file.
 
-    Returns:
-        `keras.Model` with weights of its own; `model` itself if it is in float32 and to
-        remain so.
+    Attributes:
+        nodes: dict of name -> `Node`, in an order in which they can be computed.
+        layers: dict of the name of each layer -> its kind, in their order in files.
+        shapes: dict of name -> `Shape`.
+        inputs: names of the nodes that are given: the picture, and perhaps the quality.
+        output: name of the node that is the enlarged picture.
+        scale: by how much height and width are enlarged.
+        is_told_quality: whether there is a second input, the quality.
+        radius: LR pixels beyond which no input pixel can change an output pixel.
+        weights: dict of layer -> list of the shapes of its weights, in their order in files.
+        parameters: number of all weights.
+        emitting: names of the nodes that make pixels: the last convolutions and what follows them.
+            Results in bfloat16 would cost 0.03 dB there.
+        exact: names of those of them, and of the nodes before, that take pixels as well.
+
+    Raises:
+        ValueError: it does not enlarge RGB pictures by a whole number, or has a layer that is
+            not known here or looks at the whole picture; the layer is named.
     """
-    policies = {layer.dtype_policy.name for layer in model.layers}
-    if precision == "float32" and policies == {"float32"}:
-        return model
-    producers = {id(operation.output): operation for operation in model.operations}
-    emitting, behind = set(), [model.output]
+
+    def __init__(self, config):
+        nodes, self.inputs, self.output = _parsed(config)
+        self.nodes = _in_order(nodes, self.output)
+        layers = config["config"]["layers"]
+        self.layers = {layer["config"]["name"]: layer["class_name"] for layer in layers}
+        self.shapes, self.weights = {}, {}
+        for node in self.nodes.values():
+            shapes = [self.shapes[name] for name in node.from_nodes]
+            self.shapes[node.name] = _shape(node, shapes)
+            if weights := _weights(node, shapes):
+                self.weights[node.layer] = weights
+        self._check_inputs()
+        self.scale = self._checked_scale()
+        self.is_told_quality = len(self.inputs) > 1
+        self.radius = self._radius()
+        self.parameters = sum(map(math.prod, itertools.chain(*self.weights.values())))
+        self.emitting = self._emitting()
+        self.exact = self._exact()
+
+    @classmethod
+    def of_model(cls, model):
+        """The graph of a `keras.Model`."""
+        return cls(json.loads(model.to_json()))
+
+    def _check_inputs(self):
+        """Raises ValueError unless the inputs are a picture and perhaps a quality."""
+        picture = Shape((1, 0), (1, 0), 3)
+        shapes = [self.shapes.get(name) for name in self.inputs]  # None: it is not used
+        if shapes not in ([picture], [picture, Shape((0, 1), (0, 1), 1)]):
+            raise ValueError(EXPECTED)
+
+    def _checked_scale(self):
+        height, width, channels = self.shapes[self.output]
+        scale = height[0]
+        if channels != 3 or height != width or height[1] or scale < 1:
+            made = [a * 8 + b for a, b in (height, width)]
+            raise ValueError(
+                "expected a network that enlarges RGB pictures by a whole number; it makes "
+                f"(8, 8, 3) into ({made[0]}, {made[1]}, {channels})"
+            )
+        return scale
+
+    def _radius(self):
+        """Follows the graph backwards from one LR pixel's outputs, with the first and last pixel
+        of each feature map that they depend on."""
+        spans = {self.output: (0, self.scale - 1)}
+        for node in reversed(self.nodes.values()):
+            first, last = spans[node.name]
+            if node.kind == "Conv2D":
+                beyond = max(reach(node.config))
+                before = beyond // 2 if node.config["padding"] == "same" else 0
+                first, last = first - before, last + beyond - before
+            elif node.kind == "Pad":
+                before = max(width[0] for width in node.config["pad_width"][1:3])
+                first, last = first - before, last - before
+            elif node.kind == "DepthToSpace":
+                factor = node.config["block_size"]
+                first, last = first // factor, last // factor
+            for name in node.from_nodes:
+                before, after = spans.get(name, (first, last))
+                spans[name] = min(before, first), max(after, last)
+        first, last = spans[self.inputs[0]]
+        return max(-first, last)
+
+    def _emitting(self):
+        found, behind = set(), [self.output]
+        while behind:
+            node = self.nodes[behind.pop()]
+            if node.name not in found:
+                found.add(node.name)
+                behind += [] if node.kind == "Conv2D" else node.from_nodes
+        return found
+
+    def _exact(self):
+        of_pixels = set()  # what no convolution is before
+        for node in self.nodes.values():
+            if node.kind != "Conv2D" and of_pixels.issuperset(node.from_nodes):
+                of_pixels.add(node.name)
+        return of_pixels | {
+            name
+            for name in self.emitting
+            if self.nodes[name].kind != "Conv2D"
+            or of_pixels.issuperset(self.nodes[name].from_nodes)
+        }
+
+    def _pixels(self, name):
+        """Pixels of a feature map for one LR pixel."""
+        return self.shapes[name].height[0] * self.shapes[name].width[0]
+
+    @property
+    def flop_per_pixel(self):
+        """Floating-point operations for one LR pixel: two for each weight of each convolution."""
+        return sum(
+            2 * self._pixels(node.name) * math.prod(self.weights[node.layer][0])
+            for node in self.nodes.values()
+            if node.kind == "Conv2D"
+        )
+
+    def bytes_per_pixel(self, precision):
+        """Memory for one LR pixel: the most that is held at one time, on the way through.
+
+        Args:
+            precision: float32, or bfloat16, in which `emitting` and the input still are float32.
+        """
+        last_use, item, held, most = {}, {}, {}, 0
+        for node in self.nodes.values():
+            last_use |= dict.fromkeys(node.from_nodes, node.name)
+            is_exact = node.kind == "InputLayer" or node.name in self.emitting
+            item[node.name] = ITEM_BYTES["float32" if is_exact else precision]
+        for node in self.nodes.values():
+            values = self._pixels(node.name) * self.shapes[node.name].channels
+            held[node.name] = values * item[node.name]
+            casts = sum(
+                held[name] // item[name] * item[node.name]
+                for name in set(node.from_nodes)
+                if item[name] != item[node.name]
+            )
+            most = max(most, sum(held.values()) + casts)
+            held = {name: size for name, size in held.items() if last_use.get(name) != node.name}
+        return most
+
+
+# ---- reading the configuration ----
+
+
+def _parsed(config):
+    """Nodes by name, not in order; names of the inputs; name of the output.
+
+    Raises:
+        ValueError: it is no model of one output whose layers are known.
+    """
+    if config["class_name"] not in ("Functional", "Sequential"):
+        raise ValueError(f"expected a Functional or Sequential model, not {config['class_name']}")
+    config = config["config"]
+    nodes = {}
+    for layer in config["layers"]:
+        kind, name = layer["class_name"], layer["config"]["name"]
+        if kind not in LAYERS | POINTWISE | {"DepthToSpace", "Pad"}:
+            raise _unknown(name, kind)
+        calls = layer.get("inbound_nodes")
+        if calls is None:  # a Sequential model's layer takes what the one before it makes
+            calls = [{"args": list(nodes)[-1:], "kwargs": {}}]
+        for number, call in enumerate(calls or [{"args": [], "kwargs": {}}]):
+            values = [*call["args"], *call["kwargs"].values()]
+            inputs = tuple(_tensors(values)) if calls else ()
+            node = Node(_numbered(name, number), name, kind, layer["config"], inputs)
+            nodes[node.name] = node
+    if "output_layers" not in config:
+        names = list(nodes)
+        return nodes, names[:1], names[-1]
+    (output,) = _several(config["output_layers"])
+    return (
+        nodes,
+        [_numbered(*x[:2]) for x in _several(config["input_layers"])],
+        _numbered(*output[:2]),
+    )
+
+
+def _several(places):
+    """One or several [name, number, number] as a list of them."""
+    return [places] if isinstance(places[0], str) else places
+
+
+def _numbered(name, number):
+    return f"{name}:{number}" if number else name
+
+
+def _tensors(value):
+    """Names of nodes, and numbers, in what a layer is called with."""
+    if isinstance(value, dict) and value.get("class_name") == "__keras_tensor__":
+        name, number, _ = value["config"]["keras_history"]
+        yield _numbered(name, number)
+    elif isinstance(value, list):
+        yield from itertools.chain(*map(_tensors, value))
+    elif isinstance(value, str | float) or type(value) is int:
+        yield value
+    elif value is not None and not isinstance(value, bool):
+        raise ValueError(
+            f"a layer takes {value!r}, which superres/upscaling/graph.py does not know"
+        )
+
+
+def _in_order(nodes, output):
+    """The nodes that the output needs, each behind those that it takes."""
+    needs, behind = {}, [output]
     while behind:
-        operation = producers[id(behind.pop())]
-        emitting.add(operation.name)
-        if not isinstance(operation, keras.layers.Conv2D):
-            behind += keras.tree.flatten(operation.input)
+        name = behind.pop()
+        if name not in needs:
+            needs[name] = nodes[name].from_nodes
+            behind += needs[name]
+    return {name: nodes[name] for name in graphlib.TopologicalSorter(needs).static_order()}
 
-    def clone(layer):
-        config = layer.get_config()
-        if isinstance(layer, keras.layers.Layer):
-            in_float32 = precision == "float32" or layer.name in emitting
-            config["dtype"] = "float32" if in_float32 else "mixed_bfloat16"
-        return type(layer).from_config(config)
 
-    copy = keras.models.clone_model(model, clone_function=clone)
-    copy.set_weights(model.get_weights())
-    return copy
+def _unknown(name, kind, why="superres/upscaling/graph.py does not know how far it looks"):
+    return ValueError(f"layer {name!r} of kind {kind}: {why}, so pictures cannot be cut into tiles")
+
+
+# ---- shapes ----
+
+
+def reach(config):
+    """By how many pixels a convolution looks further than one, in height and in width."""
+    sizes = zip(config["kernel_size"], config["dilation_rate"], strict=True)
+    return [dilation * (size - 1) for size, dilation in sizes]
+
+
+def _shape(node, inputs):
+    """`Shape` of a node's output from those of its inputs; checks what it depends on."""
+    config = node.config
+    if node.kind == "InputLayer":
+        _, height, width, channels = config.get("batch_shape") or config["batch_input_shape"]
+        sides = [(0, side) if side else (1, 0) for side in (height, width)]
+        return Shape(*sides, channels)
+    (height, width, channels), *others = inputs
+    if node.kind == "Conv2D":
+        _check_convolution(node)
+        if config["padding"] == "valid":
+            height, width = (
+                (side[0], side[1] - beyond)
+                for side, beyond in zip((height, width), reach(config), strict=True)
+            )
+        channels = config["filters"]
+    elif node.kind == "Pad":
+        batch, *sides, last = config["pad_width"]
+        if any(batch) or any(last):
+            raise _unknown(node.name, node.kind, "expected padding of height and width alone")
+        height, width = (
+            (side[0], side[1] + sum(widths))
+            for side, widths in zip((height, width), sides, strict=True)
+        )
+    elif node.kind == "DepthToSpace":
+        factor = config["block_size"]
+        height, width = ((factor * a, factor * b) for a, b in (height, width))
+        channels //= factor**2
+    else:
+        _check_pointwise(node)
+        for other in others:
+            height, width = max(height, other.height), max(width, other.width)
+        # All of one size, or some of one pixel, as the quality has: those are added everywhere.
+        sizes = {(height, width)} | (set() if node.kind == "Concatenate" else {((0, 1), (0, 1))})
+        if any(shape[:2] not in sizes for shape in inputs):
+            raise ValueError(f"layer {node.name!r} of kind {node.kind}: its inputs differ in size")
+        all_channels = [shape.channels for shape in inputs]
+        channels = sum(all_channels) if node.kind == "Concatenate" else max(all_channels)
+    if min(height) < 0 and height[0] == 0:
+        raise ValueError(f"layer {node.name!r} of kind {node.kind}: nothing is left of its input")
+    return Shape(height, width, channels)
+
+
+def _check_convolution(node):
+    config = node.config
+    if set(config["strides"]) != {1} or config.get("data_format") == "channels_first":
+        why = f"strides {config['strides']} and {config.get('data_format')} are not known here"
+        raise _unknown(node.name, node.kind, why)
+    _check_activation(node)
+
+
+def _check_pointwise(node):
+    config = node.config
+    if node.kind in ("Concatenate", "BatchNormalization") and config["axis"] not in (-1, 3, [3]):
+        raise _unknown(node.name, node.kind, f"axis {config['axis']} is not the channels'")
+    if node.kind == "PReLU" and config["shared_axes"] not in ([1, 2], (1, 2)):
+        why = f"expected shared_axes of [1, 2], not {config['shared_axes']}"
+        raise _unknown(node.name, node.kind, why)
+    if node.kind == "Activation":
+        _check_activation(node)
+
+
+def _check_activation(node):
+    if node.config["activation"] not in ACTIVATIONS:
+        why = f"activation {node.config['activation']!r} is not known here"
+        raise _unknown(node.name, node.kind, why)
+
+
+def _weights(node, inputs):
+    """Shapes of a layer's weights, in the order in which they are stored."""
+    config = node.config
+    if node.kind == "Conv2D":
+        channels, filters = inputs[0].channels // config["groups"], config["filters"]
+        kernel = (*config["kernel_size"], channels, filters)
+        return [kernel, (filters,)] if config["use_bias"] else [kernel]
+    if node.kind == "BatchNormalization":
+        count = 2 + bool(config["scale"]) + bool(config["center"])
+        return [(inputs[0].channels,)] * count
+    return [(1, 1, inputs[0].channels)] if node.kind == "PReLU" else []

@@ -1,14 +1,13 @@
 """A trained network that enlarges pictures of any size, exactly and in bounded memory."""
 
 import math
-from typing import NamedTuple
 
 import numpy as np
 
 from superres.images.pixels import assembled, to_network, to_pixels
 from superres.images.quality import LOSSLESS, TRAINED
-from superres.runtime import backend, memory
-from superres.upscaling import channels, graph, tiling
+from superres.runtime import memory
+from superres.upscaling import channels, tiling
 from superres.upscaling.tiling import TilePlan
 
 PRECISIONS = ("auto", "float32", "bfloat16")
@@ -17,23 +16,14 @@ MEMORY_SHARE = 0.5  # of the free memory, for one tile's feature maps
 # LR pixels a side, where the tile is chosen here: below 256 the network is slower, above
 # 1024 nothing is gained, and some GPU kernels can no longer count in 32 bits.
 SMALLEST_TILE, USUAL_TILE, LARGEST_TILE = 64, 256, 1024
-WINDOW_STEP = 64  # under JAX, which compiles each size anew, windows are multiples of it
 HALO_QUALITIES = (LOSSLESS, TRAINED[0] / 100)  # at which the halo is measured
-
-
-class _Engine(NamedTuple):
-    """A network in one precision, as `backend.compiled` returns it."""
-
-    run: object
-    bytes_per_pixel: int
 
 
 class Upscaler:
     """Enlarges pictures with one network.
 
     Args:
-        model: network from RGB (N, H, W, 3) in [0, 1] to (N, scale * H, scale * W, 3); it may
-            be told a quality, see `network.edsr`.
+        network: `KerasNetwork` or `FileNetwork`.
         halo: LR pixels around a tile that are computed with it, see `tiling.measured_halo`;
             `None` for all that the network looks at.
         precision: "float32", "bfloat16", or "auto" for bfloat16 where it is faster; then
@@ -46,47 +36,45 @@ class Upscaler:
     Attributes:
         scale, radius, halo, precision, self_ensemble: as they came out.
         is_told_quality: whether the network is told the quality of a picture.
-        model: as it was given.
-        parameters: number of weights.
+        network: as it was given.
         step: what the windows' sides are multiples of.
 
     Raises:
-        ValueError: the network does not enlarge RGB, or cannot be cut into tiles.
+        ValueError: the network cannot be compiled.
     """
 
-    def __init__(self, model, halo=None, precision="auto", tile_size=0, self_ensemble=False):
+    def __init__(self, network, halo=None, precision="auto", tile_size=0, self_ensemble=False):
         self._is_auto = precision == "auto"
         if self._is_auto:
-            precision = "bfloat16" if backend.has_fast_bfloat16() else "float32"
-        self.model = model
-        self.scale = graph.scale_of(model)
-        self.is_told_quality = graph.is_told_quality(model)
-        self.radius = graph.receptive_radius(model)
+            precision = "bfloat16" if network.has_fast_bfloat16() else "float32"
+        self.network = network
+        self.scale = network.graph.scale
+        self.is_told_quality = network.graph.is_told_quality
+        self.radius = network.graph.radius
         # Alpha's edges are looked for two pixels around.
         self.halo = self.radius if halo is None else min(max(halo, 2), self.radius)
         self.precision = precision
         self.self_ensemble = self_ensemble
-        self.parameters = model.count_params()
-        self.step = 1 if backend.supports_dynamic_shapes() else WINDOW_STEP
-        self._engines = {}
+        self.step = network.step
+        self._compiled = {}
         self._is_fixed = tile_size > 0
         # LR pixels a side; less once memory ran out.
         self._largest_tile = tile_size or self._fitting_tile()
+        self._run(self.precision)
 
-    def _engine(self, dtype=np.uint8):
-        """What computes pictures of a dtype."""
-        deep = self._is_auto and dtype == np.uint16
-        precision = "float32" if deep else self.precision
-        if precision not in self._engines:
-            model = graph.in_precision(self.model, precision)
-            self._engines[precision] = _Engine(
-                backend.compiled(model), graph.bytes_per_pixel(model)
-            )
-        return self._engines[precision]
+    def _run(self, precision):
+        """What computes in a precision; compiled when it is first needed."""
+        if precision not in self._compiled:
+            self._compiled[precision] = self.network.compiled(precision)
+        return self._compiled[precision]
+
+    def _precision_for(self, dtype):
+        return "float32" if self._is_auto and dtype == np.uint16 else self.precision
 
     def _fitting_tile(self):
         """The largest tile that memory allows."""
-        pixels = MEMORY_SHARE * memory.free_device_memory() / self._engine().bytes_per_pixel
+        free = MEMORY_SHARE * self.network.free_memory()
+        pixels = free / self.network.bytes_per_pixel(self.precision)
         window = math.isqrt(int(pixels)) // self.step * self.step
         return max(1, min(window - 2 * self.halo, LARGEST_TILE))
 
@@ -100,7 +88,7 @@ class Upscaler:
         Returns:
             `TilePlan`; where `free` is too little even for small tiles, they take more than that.
         """
-        bytes_per_pixel = self._engine(dtype).bytes_per_pixel
+        bytes_per_pixel = self.network.bytes_per_pixel(self._precision_for(dtype))
 
         def tiles_of(size):
             return TilePlan(*shape[:2], size, self.halo, self.step, bytes_per_pixel)
@@ -122,7 +110,8 @@ class Upscaler:
     def _network(self, quality, dtype=np.uint8):
         """The network for pictures of a quality: float32 (H, W, 3) to float32."""
         told = [np.full((1, 1, 1, 1), quality, np.float32)] if self.is_told_quality else []
-        return lambda lr: self._engine(dtype).run(np.ascontiguousarray(lr)[None], *told)[0]
+        run = self._run(self._precision_for(dtype))
+        return lambda lr: run(np.ascontiguousarray(lr)[None], *told)[0]
 
     def _tile(self, picture, tiles, rows, columns, most_alpha, quality):
         """One tile, in the picture's dtype, from its window: the tile with the halo."""
@@ -173,6 +162,7 @@ class Upscaler:
             except Exception as error:  # each backend has its own kind for this
                 if not memory.is_out_of_memory(error):
                     raise
+                self._compiled.clear()  # some keep what they could get
                 tiles = tiles.smaller()
                 self._largest_tile = tiles.tile_size
                 remaining = tiles.rows(done=rows[0])

@@ -1,10 +1,11 @@
 """Weights on disk: `.keras` files, packed tightly, and read without running what is in them."""
 
-import importlib
+import contextlib
 import io
 import json
 import tempfile
 import zipfile
+from collections import Counter
 from pathlib import Path
 
 import h5py
@@ -12,7 +13,7 @@ import numpy as np
 
 from superres.runtime.backend import keras
 from superres.runtime.files import replacing
-from superres.upscaling.graph import LAYERS
+from superres.upscaling.graph import LAYERS, OPERATIONS
 
 # What a `.keras` file is made of, and how many bytes of each are read.
 MEMBERS = {"metadata.json": 2**20, "config.json": 2**26, "model.weights.h5": 2**32}
@@ -20,19 +21,28 @@ MOST_NESTED = 16
 # Classes that a network may be made of, by module. Keras has others that load code
 # (Lambda, TorchModuleWrapper, TFSMLayer), read files (StringLookup) or call functions.
 MODELS = {"Functional", "Sequential"}
+# fmt: off
 HARMLESS = {
     "keras": {*MODELS, "DTypePolicy"},
+    "keras.constraints": {"MaxNorm", "MinMaxNorm", "NonNeg", "UnitNorm"},
+    "keras.initializers": {
+        "Constant", "GlorotNormal", "GlorotUniform", "HeNormal", "HeUniform", "Identity",
+        "LecunNormal", "LecunUniform", "Ones", "Orthogonal", "RandomNormal", "RandomUniform",
+        "TruncatedNormal", "VarianceScaling", "Zeros",
+    },
     "keras.layers": LAYERS,
     "keras.models": MODELS,
+    "keras.regularizers": {"L1", "L1L2", "L2", "OrthogonalRegularizer"},
     "keras.src.models.functional": MODELS,
     "keras.src.models.sequential": MODELS,
+    **OPERATIONS,
 }
-# Modules of which all classes of a kind are harmless.
-HARMLESS_KINDS = {
-    "keras.initializers": keras.initializers.Initializer,
-    "keras.regularizers": keras.regularizers.Regularizer,
-    "keras.constraints": keras.constraints.Constraint,
-    **dict.fromkeys(["keras.src.ops.nn", "keras.src.ops.numpy"], keras.Operation),
+# fmt: on
+# How Keras names the place of a layer's weights in the file: conv2d, conv2d_1, ...
+STORED = {
+    "BatchNormalization": "batch_normalization",
+    "Conv2D": "conv2d",
+    "PReLU": "p_re_lu",
 }
 VALUES = {"__keras_tensor__", "__numpy__", "__tensor__"}
 
@@ -97,9 +107,6 @@ def _is_harmless(name, module, config):
     # What others have registered has a name like package>class.
     if config.get("registered_name") not in (None, name):
         return False
-    if module in HARMLESS_KINDS:
-        found = getattr(importlib.import_module(module), name, None)
-        return isinstance(found, type) and issubclass(found, HARMLESS_KINDS[module])
     return name in HARMLESS.get(module, ())
 
 
@@ -127,6 +134,59 @@ def _check_arrays(group, depth=0):
     return total
 
 
+@contextlib.contextmanager
+def refusing(path):
+    """Within, whatever fails means that a file is no weights file: ValueError that names it."""
+    try:
+        yield
+    except Exception as error:  # the libraries raise many kinds on damaged files
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise ValueError(f"{path}: refused: {reason}") from error
+
+
+def read_config(path):
+    """The configuration of the network in a `.keras` file, of which nothing is made.
+
+    Returns:
+        dict, as `graph.Graph` takes it.
+
+    Raises:
+        ValueError: it is no `.keras` file, a damaged one, or names what could run code or read
+            other files.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise ValueError(f"{path}: no such weights file")
+    if not zipfile.is_zipfile(path):
+        raise ValueError(f"{path}: expected a .keras file; this is none, or a damaged one")
+    with refusing(path), zipfile.ZipFile(path) as archive:
+        sizes = {item.filename: item.file_size for item in archive.infolist()}
+        if set(sizes) != set(MEMBERS) or len(archive.infolist()) != len(MEMBERS):
+            held = ", ".join(sizes) or "nothing"
+            raise ValueError(f"it holds {held}: expected {', '.join(MEMBERS)}")
+        for name, most in MEMBERS.items():
+            if sizes[name] > most:
+                raise ValueError(f"{name} in it has {sizes[name]:,} bytes: at most {most:,}")
+        config = json.loads(archive.read("config.json"))
+        # How it was trained is not loaded.
+        config = {key: config[key] for key in config if key != "compile_config"}
+        if found := _forbidden_part(config):
+            raise ValueError(f"it holds {found}, which weights files may not hold")
+    return config
+
+
+@contextlib.contextmanager
+def _arrays_of(path):
+    """The HDF5 file of the weights in a `.keras` file, after a look into it."""
+    with zipfile.ZipFile(path) as archive:
+        weights = archive.read("model.weights.h5")
+    with h5py.File(io.BytesIO(weights)) as file:
+        # Arrays that are stored in less than their size would fill the memory.
+        if _check_arrays(file) > len(weights):
+            raise ValueError("its weights are packed in a way that Keras does not use")
+        yield file
+
+
 def check(path):
     """Looks into a `.keras` file without making anything of what it says.
 
@@ -134,36 +194,42 @@ def check(path):
         ValueError: it is no `.keras` file, a damaged one, or holds what could run code or read
             other files.
     """
-    if not path.is_file():
-        raise ValueError(f"{path}: no such weights file")
-    if not zipfile.is_zipfile(path):
-        raise ValueError(f"{path}: expected a .keras file; this is none, or a damaged one")
-    try:
-        with zipfile.ZipFile(path) as archive:
-            sizes = {item.filename: item.file_size for item in archive.infolist()}
-            if set(sizes) != set(MEMBERS) or len(archive.infolist()) != len(MEMBERS):
-                held = ", ".join(sizes) or "nothing"
-                raise ValueError(f"it holds {held}: expected {', '.join(MEMBERS)}")
-            for name, most in MEMBERS.items():
-                if sizes[name] > most:
-                    raise ValueError(f"{name} in it has {sizes[name]:,} bytes: at most {most:,}")
-            config = json.loads(archive.read("config.json"))
-            # How it was trained is not loaded.
-            config = {key: config[key] for key in config if key != "compile_config"}
-            if found := _forbidden_part(config):
-                raise ValueError(f"it holds {found}, which weights files may not hold")
-            weights = archive.read("model.weights.h5")
-        with h5py.File(io.BytesIO(weights)) as file:
-            # Arrays that are stored in less than their size would fill the memory.
-            if _check_arrays(file) > len(weights):
-                raise ValueError("its weights are packed in a way that Keras does not use")
-    except Exception as error:  # the libraries raise many kinds on damaged files
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise ValueError(f"{path}: refused: {reason}") from error
+    read_config(path)
+    with refusing(path), _arrays_of(path):
+        pass
+
+
+def read_arrays(path, graph):
+    """The weights in a `.keras` file, without Keras.
+
+    Args:
+        path: `.keras` file.
+        graph: `graph.Graph` of its configuration.
+
+    Returns:
+        dict of layer -> list of float32 arrays, in Keras's order.
+
+    Raises:
+        ValueError: it is damaged, holds more than arrays, or not those of the graph.
+    """
+    arrays, counts = {}, Counter()
+    with refusing(path), _arrays_of(path) as file:
+        for layer, kind in graph.layers.items():
+            number, counts[kind] = counts[kind], counts[kind] + 1
+            if layer not in graph.weights:
+                continue
+            place = STORED[kind] + (f"_{number}" if number else "")
+            found = file[f"layers/{place}/vars"]
+            arrays[layer] = [np.asarray(found[str(n)], np.float32) for n in range(len(found))]
+            shapes = [array.shape for array in arrays[layer]]
+            if shapes != graph.weights[layer]:
+                expected = graph.weights[layer]
+                raise ValueError(f"layer {layer!r} has weights of {shapes}, expected {expected}")
+    return arrays
 
 
 def read(path):
-    """Loads a network; code that is hidden in its file is not run, see `check`.
+    """Loads a network with Keras; code that is hidden in its file is not run, see `check`.
 
     Args:
         path: `.keras` file.
@@ -176,8 +242,5 @@ def read(path):
     """
     path = Path(path)
     check(path)
-    try:
+    with refusing(path):
         return keras.models.load_model(path, compile=False, safe_mode=True)
-    except Exception as error:  # Keras raises many kinds; each means the file is of no use
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise ValueError(f"{path}: Keras cannot load it: {reason}") from error

@@ -78,8 +78,8 @@ def add(page, title, original, shift=3, notes=()):
 
 
 NETWORK = {"pictures": "all pictures", "weights": "x.keras", "weights_sha256": "0" * 64}
-NETWORK |= {"parameters": 1, "precision": "float32", "self_ensemble": False}
-MADE_BY = {"scale": 2, "networks": [NETWORK], "backend": "a test", "compared": {}}
+NETWORK |= {"parameters": 1, "engine": "a test", "precision": "float32", "self_ensemble": False}
+MADE_BY = {"scale": 2, "networks": [NETWORK], "compared": {}}
 
 
 def write(page, path, name="Set5", methods=(results.BICUBIC, results.PREDICTION)):

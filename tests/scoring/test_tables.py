@@ -30,11 +30,11 @@ MADE_BY = {
             "weights": "x.keras",
             "weights_sha256": "0123456789abcdef0123",
             "parameters": 1234,
+            "engine": "tensorflow on CPU",
             "precision": "float32",
             "self_ensemble": False,
         }
     ],
-    "backend": "tensorflow on CPU",
     "compared": {"RCAN": "rcan/x2"},
 }
 

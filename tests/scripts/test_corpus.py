@@ -14,6 +14,7 @@ import output
 from superres.images.formats import output_name
 from superres.images.read import EXIF_IFD, ORIENTATION, read_picture
 from superres.runtime.terminal import shown
+from superres.upscaling.networks import KerasNetwork
 from superres.upscaling.upscaler import Upscaler
 from support import ROOT, bilinear_network
 
@@ -107,7 +108,7 @@ def test_output(batch, name):
             else:
                 assert value in (exif.get(key), exif.get_ifd(EXIF_IFD).get(key))
     pixels, _ = read_picture(path)
-    upscaler = Upscaler(bilinear_network(), precision=output.PRECISION)
+    upscaler = Upscaler(KerasNetwork(bilinear_network()), precision=output.PRECISION)
     expected = upscaler.enlarge(case.truth)
     if expected.shape != pixels.shape and path.suffix == ".bmp":
         pixels = pixels[..., : expected.shape[2]]

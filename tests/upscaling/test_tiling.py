@@ -9,7 +9,9 @@ from superres.images.pixels import to_network
 from superres.images.read import read_rgb
 from superres.runtime import backend
 from superres.runtime.backend import keras
-from superres.upscaling import graph, tiling, weight_files
+from superres.upscaling import tiling, weight_files
+from superres.upscaling.graph import Graph
+from superres.upscaling.networks import KERAS_OVERHEAD, KerasNetwork
 from support import ROOT, small_network, smooth_picture
 
 
@@ -33,21 +35,22 @@ def rgb(height, width, seed=0):
 )
 def test_receptive_radius(scale, global_skip, blocks, radius):
     model = network.edsr(scale, 2, blocks, global_skip=global_skip)
-    assert graph.receptive_radius(model) == radius
+    assert Graph.of_model(model).radius == radius
 
 
 def test_quality_changes_neither_radius_nor_memory():
     plain, told = (network.edsr(2, 8, 2, told_quality=told) for told in (False, True))
-    assert graph.receptive_radius(told) == graph.receptive_radius(plain)
-    assert graph.bytes_per_pixel(told) == graph.bytes_per_pixel(plain)
-    assert graph.scale_of(told) == 2
+    assert Graph.of_model(told).radius == Graph.of_model(plain).radius
+    told, plain = Graph.of_model(told), Graph.of_model(plain)
+    assert told.bytes_per_pixel("float32") == plain.bytes_per_pixel("float32")
+    assert (told.scale, told.is_told_quality, plain.is_told_quality) == (2, True, False)
 
 
 @pytest.mark.parametrize(("scale", "skip"), [(2, False), (2, True), (3, False), (4, True)])
 def test_receptive_radius_is_where_changes_end(scale, skip):
     """A changed pixel changes the output as far as the radius says, and no further."""
     model = small_network(scale, global_skip=skip)
-    run, radius = backend.compiled(model), graph.receptive_radius(model)
+    run, radius = backend.compiled(model), Graph.of_model(model).radius
     lr = np.full((1, 41, 41, 3), 0.5, np.float32)
     changed = lr.copy()
     changed[0, 20, 20] = 1
@@ -60,7 +63,7 @@ def test_receptive_radius_of_dilated_valid_and_asymmetric_convolutions():
     y = keras.layers.Conv2D(4, (1, 5), padding="same", dilation_rate=(1, 2))(x)  # 4
     y = keras.layers.Conv2D(12, 2, padding="same")(y)  # 0 before and 1 after
     y = keras.layers.ReLU()(y)
-    assert graph.receptive_radius(keras.Model(x, keras.ops.depth_to_space(y, 2))) == 5
+    assert Graph.of_model(keras.Model(x, keras.ops.depth_to_space(y, 2))).radius == 5
 
 
 def test_network_that_looks_at_the_whole_picture_is_refused():
@@ -69,25 +72,25 @@ def test_network_that_looks_at_the_whole_picture_is_refused():
     mean = keras.layers.GlobalAveragePooling2D(keepdims=True, name="everywhere")(y)
     model = keras.Model(x, keras.ops.depth_to_space(keras.layers.Multiply()([y, mean]), 2))
     with pytest.raises(ValueError, match="'everywhere' of kind GlobalAveragePooling2D"):
-        graph.receptive_radius(model)
+        Graph.of_model(model)
 
 
 def test_flop_per_pixel():
-    assert graph.flop_per_pixel(network.edsr(2)) == pytest.approx(15.7e6, rel=0.01)
-    assert graph.flop_per_pixel(network.edsr(2, 64, 9)) == pytest.approx(1.7e6, rel=0.01)
+    assert Graph.of_model(network.edsr(2)).flop_per_pixel == pytest.approx(15.7e6, rel=0.01)
+    assert Graph.of_model(network.edsr(2, 64, 9)).flop_per_pixel == pytest.approx(1.7e6, rel=0.01)
     model = network.edsr(4, 3, 1)
     per_kernel = [3 * 3, 3 * 3, 3 * 3, 3 * 3, 3 * 12, 4 * 3 * 12, 16 * 3 * 3]
-    assert graph.flop_per_pixel(model) == 2 * 9 * sum(per_kernel)
+    assert Graph.of_model(model).flop_per_pixel == 2 * 9 * sum(per_kernel)
 
 
 def test_bytes_per_pixel_is_the_widest_place():
-    overhead = graph.KERNEL_OVERHEAD
+    graph = Graph.of_model(network.edsr(2, 8, 1))
     # Before the pixel shuffle 4 * 8 channels, after it the same in four pixels, of 4 bytes.
-    assert graph.bytes_per_pixel(network.edsr(2, 8, 1)) == math.ceil(overhead * 4 * (32 + 32))
+    assert graph.bytes_per_pixel("float32") == 4 * (32 + 32)
     # In bfloat16 the widest is the last convolution: its input, that in float32, its output.
-    fast = graph.in_precision(network.edsr(2, 8, 1), "bfloat16")
-    expected = math.ceil(overhead * (2 * 32 + 4 * 32 + 4 * 12))
-    assert graph.bytes_per_pixel(fast) == expected
+    assert graph.bytes_per_pixel("bfloat16") == 2 * 32 + 4 * 32 + 4 * 12
+    needed = KerasNetwork(network.edsr(2, 8, 1)).bytes_per_pixel("float32")
+    assert needed == math.ceil(KERAS_OVERHEAD * 4 * (32 + 32))
 
 
 # ---- the halo ----
@@ -100,7 +103,7 @@ def run_of(model):
 
 def test_measured_halo_keeps_the_promise_and_one_less_does_not():
     model = small_network(global_skip=True)
-    run, radius = run_of(model), graph.receptive_radius(model)
+    run, radius = run_of(model), Graph.of_model(model).radius
     pictures = [rgb(50, 60, seed) for seed in range(3)]
     halo = tiling.measured_halo(run, radius, pictures)
 

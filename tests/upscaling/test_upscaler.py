@@ -8,22 +8,28 @@ import utils
 from superres.images.pixels import to_network
 from superres.images.read import read_rgb
 from superres.images.resize import crop_to_multiple, downscale, upscale_bicubic
-from superres.runtime import backend, memory
+from superres.runtime import backend, hardware, memory
 from superres.runtime.backend import keras
 from superres.scoring import metrics
 from superres.upscaling import upscaler as upscaler_module
-from superres.upscaling.graph import in_precision
+from superres.upscaling.graph import Graph
+from superres.upscaling.networks import FileNetwork, KerasNetwork, in_precision
 from superres.upscaling.upscaler import Upscaler
 from support import ROOT, bilinear_network, small_network, smooth_picture
 
 SHIPPED = ROOT / "weights" / "edsr_small_x2.keras"
 
 
-def upscaler_of(model, **options):
-    """An `Upscaler` in float32, with windows of any size under JAX too."""
-    upscaler = Upscaler(model, precision="float32", **options)
-    upscaler.step = 1
-    return upscaler
+@pytest.fixture
+def upscaler_of(network_of):
+    """Function from a model to an `Upscaler`, with windows of any size under JAX too."""
+
+    def upscaler_of_model(model, precision="float32", **options):
+        upscaler = Upscaler(network_of(model), precision=precision, **options)
+        upscaler.step = 1
+        return upscaler
+
+    return upscaler_of_model
 
 
 # ---- tiles ----
@@ -47,7 +53,7 @@ def unrounded(upscaler, lr):
 
 @pytest.mark.parametrize("tile_size", [5, 16, 33])
 @pytest.mark.parametrize("scale", [2, 3, 4])
-def test_tiled_equals_whole(tile_size, scale):
+def test_tiled_equals_whole(upscaler_of, tile_size, scale):
     model = small_network(scale, global_skip=True)
     picture = smooth_picture(45, 37, dtype=np.uint16)
     count = []
@@ -63,7 +69,7 @@ def test_tiled_equals_whole(tile_size, scale):
 # ---- told the quality ----
 
 
-def test_quality_reaches_every_tile_of_a_network_that_is_told_it():
+def test_quality_reaches_every_tile_of_a_network_that_is_told_it(upscaler_of):
     """Other for each quality; grey, alpha and the eight turns included."""
     model = small_network(told_quality=True)
     picture = smooth_picture(30, 26, channels=4, dtype=np.uint16)
@@ -80,27 +86,27 @@ def test_quality_reaches_every_tile_of_a_network_that_is_told_it():
             assert np.abs(difference).max() <= 1
 
 
-def test_network_that_is_not_told_the_quality_does_not_heed_it():
+def test_network_that_is_not_told_the_quality_does_not_heed_it(upscaler_of):
     upscaler = upscaler_of(small_network())
     picture = smooth_picture(20, 20)
     assert not upscaler.is_told_quality
     np.testing.assert_array_equal(upscaler.enlarge(picture, quality=0.3), upscaler.enlarge(picture))
 
 
-def test_network_that_is_told_the_quality_in_bfloat16():
+def test_network_that_is_told_the_quality_in_bfloat16(upscaler_of):
     model = small_network(told_quality=True)
     picture = smooth_picture(20, 20)
     exact, fast = (
-        Upscaler(model, precision=precision).enlarge(picture, quality=0.7).astype(int)
+        upscaler_of(model, precision=precision).enlarge(picture, quality=0.7).astype(int)
         for precision in ("float32", "bfloat16")
     )
     assert 0 < np.abs(exact - fast).max() < 8
 
 
-def test_halo_is_the_largest_that_a_quality_needs(monkeypatch):
+def test_halo_is_the_largest_that_a_quality_needs(upscaler_of, monkeypatch):
     upscaler = upscaler_of(small_network(told_quality=True))
     # A network that gives back what it is told, and halos that follow from it.
-    upscaler._engines["float32"] = upscaler_module._Engine(lambda lr, quality: quality, 0)
+    upscaler._compiled["float32"] = lambda lr, quality: quality
     told = []
 
     def measured(network, radius, pictures):
@@ -131,20 +137,24 @@ def large():
     keras.utils.set_random_seed(0)
     model = network.edsr(2)
     picture = to_network(smooth_picture(141, 109))
+
+    def upscaler_of(model, **options):
+        return Upscaler(KerasNetwork(model), precision="float32", **options)
+
     halo = upscaler_of(model).measured_halo([to_network(smooth_picture(180, 180))])
     return model, halo, picture, unrounded(upscaler_of(model, tile_size=1000), picture)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("tile_size", [48, 64, 100, 257])
-def test_tiles_of_the_large_network(large, tile_size):
+def test_tiles_of_the_large_network(upscaler_of, large, tile_size):
     model, halo, picture, whole = large
     assert halo < 30  # so that most tiles do not see the whole picture
     tiled = unrounded(upscaler_of(model, halo=halo, tile_size=tile_size), picture)
     assert 255 * np.abs(tiled - whole).max() < 0.01
 
 
-def test_too_small_a_halo_would_be_seen():
+def test_too_small_a_halo_would_be_seen(upscaler_of):
     model = small_network(global_skip=True)
     picture = smooth_picture(45, 37, dtype=np.uint16)
     whole = upscaler_of(model).enlarge(picture)
@@ -152,7 +162,7 @@ def test_too_small_a_halo_would_be_seen():
     assert np.abs(tiled.astype(int) - whole).max() > 1
 
 
-def test_halo_is_never_above_the_radius():
+def test_halo_is_never_above_the_radius(upscaler_of):
     assert upscaler_of(small_network(), halo=100).halo == 8
     assert upscaler_of(small_network()).halo == 8
     assert upscaler_of(small_network(), halo=5).halo == 5
@@ -165,17 +175,19 @@ def test_the_halo_costs_little(size):
         assert upscaler.plan(size).extra_work <= 0.15
 
 
-def test_little_memory_makes_small_tiles(monkeypatch):
+def test_little_memory_makes_small_tiles(upscaler_of, monkeypatch):
     model, large = small_network(), (5000, 5000)
-    monkeypatch.setattr(memory, "free_device_memory", lambda: 2**26)
+    for name in "free_device_memory", "free_memory":
+        monkeypatch.setattr(memory, name, lambda: 2**25)
     small = upscaler_of(model).plan(large)
-    assert small.memory <= 2**25
-    monkeypatch.setattr(memory, "free_device_memory", lambda: 2**36)
+    assert small.memory <= 2**24
+    for name in "free_device_memory", "free_memory":
+        monkeypatch.setattr(memory, name, lambda: 2**36)
     assert small.tile_size < upscaler_of(model).plan(large).tile_size
     assert upscaler_of(model).plan(large, free=2**22).memory <= 2**22
 
 
-def test_tiles_are_small_only_while_memory_is_short():
+def test_tiles_are_small_only_while_memory_is_short(upscaler_of):
     upscaler = upscaler_of(small_network(), tile_size=500)
     size = (500, 500)
     whole = upscaler.plan(size).memory
@@ -186,8 +198,12 @@ def test_tiles_are_small_only_while_memory_is_short():
 
 def with_run(monkeypatch, run):
     """Lets `run`, a function of the network's own and LR pixels, be what computes."""
-    compiled = backend.compiled
-    monkeypatch.setattr(backend, "compiled", lambda model: functools.partial(run, compiled(model)))
+    for kind in KerasNetwork, FileNetwork:
+
+        def compiled(network, precision, compiled=kind.compiled):
+            return functools.partial(run, compiled(network, precision))
+
+        monkeypatch.setattr(kind, "compiled", compiled)
 
 
 @pytest.mark.parametrize(
@@ -199,7 +215,7 @@ def with_run(monkeypatch, run):
         type("OutOfMemoryError", (RuntimeError,), {})("CUDA out of memory. Tried to ..."),
     ],
 )
-def test_out_of_memory_halves_the_tile_and_goes_on(monkeypatch, error):
+def test_out_of_memory_halves_the_tile_and_goes_on(upscaler_of, monkeypatch, error):
     model = small_network(global_skip=True)
     picture = smooth_picture(90, 70)
     whole = upscaler_of(model).enlarge(picture)
@@ -222,7 +238,7 @@ def test_out_of_memory_halves_the_tile_and_goes_on(monkeypatch, error):
     assert tried <= 4
 
 
-def test_memory_that_runs_out_later_leaves_what_is_done(monkeypatch):
+def test_memory_that_runs_out_later_leaves_what_is_done(upscaler_of, monkeypatch):
     """The rest of the picture is cut anew, below the bands that are there."""
     picture = smooth_picture(90, 70)
     whole = upscaler_of(small_network()).enlarge(picture)
@@ -240,7 +256,7 @@ def test_memory_that_runs_out_later_leaves_what_is_done(monkeypatch):
     assert np.abs(np.concatenate(bands).astype(int) - whole).max() <= 1
 
 
-def test_other_errors_are_not_taken_for_memory(monkeypatch):
+def test_other_errors_are_not_taken_for_memory(upscaler_of, monkeypatch):
     def broken(run, lr):
         raise RuntimeError("something else")
 
@@ -250,7 +266,7 @@ def test_other_errors_are_not_taken_for_memory(monkeypatch):
         upscaler.enlarge(smooth_picture(20, 20))
 
 
-def test_memory_that_is_not_enough_for_one_pixel_ends(monkeypatch):
+def test_memory_that_is_not_enough_for_one_pixel_ends(upscaler_of, monkeypatch):
     def full(run, lr):
         raise MemoryError
 
@@ -266,7 +282,7 @@ def test_one_compilation_serves_pictures_of_all_sizes():
     traced = []
     call = model.call
     model.call = lambda *arguments, **options: traced.append(1) or call(*arguments, **options)
-    upscaler = upscaler_of(model, tile_size=30)
+    upscaler = Upscaler(KerasNetwork(model), precision="float32", tile_size=30)
     upscaler.enlarge(smooth_picture(20, 20))
     first = len(traced)
     for size in (7, 9), (50, 33), (64, 64), (1, 100):
@@ -280,7 +296,7 @@ def test_one_compilation_serves_pictures_of_all_sizes():
 
 def test_bfloat16_keeps_the_last_convolution_and_the_skip_in_float32():
     model = network.edsr(4, 4, 1, global_skip=True)
-    changed = in_precision(model, "bfloat16")
+    changed = in_precision(model, Graph.of_model(model), "bfloat16")
     computed = {layer.name: layer.compute_dtype for layer in changed.layers}
     in_float32 = {name for name, dtype in computed.items() if dtype == "float32"}
     assert in_float32 == {"lr", "tail", "bilinear", "global_skip"}
@@ -294,7 +310,10 @@ def test_file_that_was_saved_in_mixed_precision_computes_in_float32_when_told_to
     keras.config.set_dtype_policy("mixed_bfloat16")
     model = network.edsr(2, 4, 1)
     keras.config.set_dtype_policy("float32")
-    assert {layer.compute_dtype for layer in in_precision(model, "float32").layers} == {"float32"}
+    assert {
+        layer.compute_dtype
+        for layer in in_precision(model, Graph.of_model(model), "float32").layers
+    } == {"float32"}
 
 
 def test_bfloat16_is_close_to_float32_and_not_the_same():
@@ -307,17 +326,20 @@ def test_bfloat16_is_close_to_float32_and_not_the_same():
 
 
 @pytest.mark.parametrize(("fast", "precision"), [(True, "bfloat16"), (False, "float32")])
-def test_precision_is_chosen_by_the_hardware(monkeypatch, fast, precision):
-    monkeypatch.setattr(backend, "has_fast_bfloat16", lambda: fast)
-    assert Upscaler(small_network()).precision == precision
+def test_precision_is_chosen_by_the_hardware(upscaler_of, monkeypatch, fast, precision):
+    for place in backend, hardware:
+        name = "has_fast_bfloat16" if place is backend else "has_bfloat16"
+        monkeypatch.setattr(place, name, lambda: fast)
+    assert upscaler_of(small_network(), precision="auto").precision == precision
 
 
-def test_16_bit_pictures_are_computed_in_float32_unless_told_otherwise(monkeypatch):
-    monkeypatch.setattr(backend, "has_fast_bfloat16", lambda: True)
+def test_16_bit_pictures_are_computed_in_float32_unless_told_otherwise(upscaler_of, monkeypatch):
+    monkeypatch.setattr(KerasNetwork, "has_fast_bfloat16", lambda network: True)
+    monkeypatch.setattr(FileNetwork, "has_fast_bfloat16", lambda network: True)
     model = small_network(global_skip=True)
     picture = smooth_picture(40, 30, dtype=np.uint16)
     exact, chosen, fast = (
-        Upscaler(model, precision=p, tile_size=16).enlarge(picture).astype(int)
+        upscaler_of(model, precision=p, tile_size=16).enlarge(picture).astype(int)
         for p in ("float32", "auto", "bfloat16")
     )
     assert np.abs(chosen - exact).max() <= 1
@@ -327,7 +349,7 @@ def test_16_bit_pictures_are_computed_in_float32_unless_told_otherwise(monkeypat
 # ---- self-ensemble ----
 
 
-def test_self_ensemble_does_not_depend_on_how_the_picture_lies():
+def test_self_ensemble_does_not_depend_on_how_the_picture_lies(upscaler_of):
     model, lr = small_network(global_skip=True), smooth_picture(20, 31, dtype=np.uint16)
     upscaler = upscaler_of(model, self_ensemble=True)
     sr = upscaler.enlarge(lr).astype(int)
@@ -344,7 +366,7 @@ def test_self_ensemble_does_not_depend_on_how_the_picture_lies():
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 @pytest.mark.parametrize("channels", [1, 2, 3, 4])
 @pytest.mark.parametrize("size", [(1, 1), (1, 9), (13, 8)])
-def test_shape_and_dtype_are_kept(size, channels, dtype):
+def test_shape_and_dtype_are_kept(upscaler_of, size, channels, dtype):
     picture = smooth_picture(*size, channels, dtype=dtype) if size != (1, 1) else None
     if picture is None:
         picture = np.full((1, 1, channels), 77, dtype)
@@ -355,7 +377,7 @@ def test_shape_and_dtype_are_kept(size, channels, dtype):
 
 
 @pytest.mark.parametrize("hidden", [(0, 0, 0), (0, 255, 0)])
-def test_hidden_colours_do_not_bleed_out_of_transparent_pixels(hidden):
+def test_hidden_colours_do_not_bleed_out_of_transparent_pixels(upscaler_of, hidden):
     picture = np.zeros((12, 12, 4), np.uint8)
     picture[:, 6:, :3] = hidden
     picture[:, :6] = (200, 100, 50, 255)
@@ -365,7 +387,7 @@ def test_hidden_colours_do_not_bleed_out_of_transparent_pixels(hidden):
     assert np.abs(visible[..., :3].astype(int) - (200, 100, 50)).max() <= 1
 
 
-def test_grey_with_alpha_has_no_fringe_either():
+def test_grey_with_alpha_has_no_fringe_either(upscaler_of):
     picture = np.full((8, 8, 2), (20, 0), np.uint8)
     picture[:4] = (180, 255)
     enlarged = upscaler_of(bilinear_network(), tile_size=5).enlarge(picture)

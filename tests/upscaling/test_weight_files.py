@@ -13,6 +13,7 @@ import utils
 from superres.images.write import write_picture
 from superres.runtime.backend import keras
 from superres.upscaling import weight_files
+from superres.upscaling.networks import KerasNetwork
 from superres.upscaling.upscaler import Upscaler
 from support import small_network, smooth_picture
 
@@ -35,7 +36,7 @@ def test_network_that_is_told_the_quality_is_exported_and_read(tmp_path):
     assert upscaler.is_told_quality
     lr = smooth_picture(12, 10)
     for quality in 0.4, 1.0:
-        ours = Upscaler(model, precision="float32").enlarge(lr, quality=quality)
+        ours = Upscaler(KerasNetwork(model), precision="float32").enlarge(lr, quality=quality)
         np.testing.assert_array_equal(upscaler.enlarge(lr, quality=quality), ours)
 
 

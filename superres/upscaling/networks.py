@@ -1,0 +1,159 @@
+"""Networks ready to compute, each with what computes it: Keras, or an engine of its own."""
+
+import hashlib
+import math
+from pathlib import Path
+
+import numpy as np
+
+from superres.runtime import backend, engines, memory
+from superres.runtime.backend import keras
+from superres.upscaling import weight_files
+from superres.upscaling.graph import Graph
+
+# Memory that the kernels take beside the feature maps themselves (copies in another layout and the
+# like), as a factor; measured on a CPU.
+KERAS_OVERHEAD, ENGINE_OVERHEAD = 1.8, 1.5
+WINDOW_STEP = 64  # under JAX, which compiles each size anew, windows are multiples of it
+
+
+class KerasNetwork:
+    """A Keras model.
+
+    Args:
+        model: network from RGB (N, H, W, 3) in [0, 1], and perhaps a quality (N, 1, 1, 1), to
+            (N, scale * H, scale * W, 3), see `network.edsr`. When its weights are changed, what
+            is compiled in float32 follows.
+
+    Attributes:
+        graph: its `Graph`.
+        step: what the sides of the windows that it is given should be multiples of.
+
+    Raises:
+        ValueError: as `Graph`.
+    """
+
+    def __init__(self, model):
+        self.model = model
+        self.graph = Graph.of_model(model)
+
+    @property
+    def step(self):
+        return 1 if backend.supports_dynamic_shapes() else WINDOW_STEP
+
+    def has_fast_bfloat16(self):
+        """Whether it is faster in bfloat16 than in float32 here."""
+        return backend.has_fast_bfloat16()
+
+    def free_memory(self):
+        """Bytes that can be had where it computes."""
+        return memory.free_device_memory()
+
+    def bytes_per_pixel(self, precision):
+        """Memory for one LR pixel while it computes."""
+        return math.ceil(KERAS_OVERHEAD * self.graph.bytes_per_pixel(precision))
+
+    def compiled(self, precision):
+        """Compiles it for float32 or bfloat16.
+
+        Returns:
+            Function from float32 (N, H, W, 3), and the quality if it is told one, to float32
+            (N, scale * H, scale * W, 3), all NumPy arrays.
+        """
+        return backend.compiled(in_precision(self.model, self.graph, precision))
+
+    def __str__(self):
+        return backend.describe()
+
+
+class FileNetwork:
+    """A network from a weights file, computed by an engine without Keras.
+
+    Args:
+        path: `.keras` file.
+        cache: folder for the graphs that are made of it; `None`: none.
+
+    Raises:
+        ValueError: no such file, refused, or as `Graph`.
+    """
+
+    step = 1
+
+    def __init__(self, path, cache=None):
+        self.path, self.cache = Path(path), cache
+        config = weight_files.read_config(self.path)
+        with weight_files.refusing(self.path):
+            self.graph = Graph(config)
+
+    def has_fast_bfloat16(self):
+        """Whether it is faster in bfloat16 than in float32 here."""
+        return engines.has_fast_bfloat16()
+
+    def free_memory(self):
+        """Bytes that can be had where it computes."""
+        return memory.free_memory()
+
+    def bytes_per_pixel(self, precision):
+        """Memory for one LR pixel while it computes."""
+        return math.ceil(ENGINE_OVERHEAD * self.graph.bytes_per_pixel(precision))
+
+    def compiled(self, precision):
+        """As `KerasNetwork.compiled`; a result is valid until the next call."""
+        run = engines.compiled(
+            self._write, self.graph.exact, precision, self.cache, self._name_in_cache()
+        )
+
+        def call(lr, *told):
+            sr = run(np.ascontiguousarray(lr.transpose(0, 3, 1, 2)), *told)
+            return sr.transpose(0, 2, 3, 1)
+
+        return call
+
+    def _write(self):
+        """The network as bytes of an ONNX file."""
+        from superres.upscaling.onnx_graph import onnx_graph  # here, since it loads onnx
+
+        arrays = weight_files.read_arrays(self.path, self.graph)
+        with weight_files.refusing(self.path):
+            return onnx_graph(self.graph, arrays).SerializeToString()
+
+    def _name_in_cache(self):
+        """Another one for other weights, and where the code that makes a graph of them changed."""
+        sources = [Path(__file__).with_name(name) for name in ("graph.py", "onnx_graph.py")]
+        contents = (path.read_bytes() for path in (self.path, *sources))
+        return hashlib.sha256(b"".join(contents)).hexdigest()[:16]
+
+    def __str__(self):
+        return engines.describe()
+
+
+def in_precision(model, graph, precision):
+    """The same Keras model with its feature maps in `precision`.
+
+    The last convolution and what follows it stay in float32, as do all weights: pixels
+    emitted in bfloat16 cost 0.03 dB.
+
+    Args:
+        model: network as `network.edsr` builds it; not changed.
+        graph: its `Graph`.
+        precision: "float32" or "bfloat16".
+
+    Returns:
+        `keras.Model` with weights of its own; `model` itself if it is in float32 and to
+        remain so.
+    """
+    policies = {layer.dtype_policy.name for layer in model.layers}
+    if precision == "float32" and policies == {"float32"}:
+        return model
+    emitting = {graph.nodes[name].layer for name in graph.emitting}
+
+    def clone(layer):
+        config = layer.get_config()
+        if isinstance(layer, keras.layers.Layer):
+            in_float32 = precision == "float32" or layer.name in emitting
+            config["dtype"] = "float32" if in_float32 else "mixed_bfloat16"
+        return type(layer).from_config(config)
+
+    copy = keras.models.clone_model(model, clone_function=clone)
+    copy.set_weights(model.get_weights())
+    return copy

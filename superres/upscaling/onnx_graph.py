@@ -1,0 +1,199 @@
+"""A network as an ONNX graph, channels first, which engines other than Keras can run.
+
+Keras keeps channels last, (N, H, W, C), also in what it exports; on processors the same network
+is up to twice as fast with channels first, (N, C, H, W). So kernels (kh, kw, in, out) are
+transposed here, and the channels before a pixel shuffle are read in Keras's order, whose place
+(i, j, c) ONNX calls DCR.
+"""
+
+import functools
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from superres.upscaling.graph import reach
+
+OPSET = 17  # of 2022: the engines that read it are old enough to be everywhere
+INPUTS, OUTPUT = ("lr", "quality"), "sr"
+
+
+def onnx_graph(graph, arrays):
+    """Writes a network as ONNX.
+
+    Args:
+        graph: `Graph`.
+        arrays: dict of layer -> list of its weights, as `weight_files.read_arrays` returns it.
+
+    Returns:
+        `onnx.ModelProto` from float32 RGB `lr` (N, 3, H, W) in [0, 1], and `quality`
+        (N, 1, 1, 1) if the network is told one, to `sr` (N, 3, scale * H, scale * W). Sizes
+        are free.
+
+    Raises:
+        ValueError: a layer has a setting that ONNX does not know; it is named.
+    """
+    writer = _Writer(graph, arrays)
+    for node in graph.nodes.values():
+        writer.add(node)
+    names = INPUTS[: len(graph.inputs)]
+    shapes = {"lr": ["n", 3, "height", "width"], "quality": ["n", 1, 1, 1]}
+    inputs = [helper.make_tensor_value_info(n, TensorProto.FLOAT, shapes[n]) for n in names]
+    enlarged = ["n", 3, f"{graph.scale}*height", f"{graph.scale}*width"]
+    output = helper.make_tensor_value_info(OUTPUT, TensorProto.FLOAT, enlarged)
+    model = helper.make_model(
+        helper.make_graph(writer.nodes, "network", inputs, [output], writer.constants),
+        opset_imports=[helper.make_opsetid("", OPSET)],
+        ir_version=8,  # of the same year
+        producer_name="superres",
+    )
+    onnx.checker.check_model(model)
+    return model
+
+
+class _Writer:
+    """ONNX nodes, each named like the network's own, and the constants that they take."""
+
+    def __init__(self, graph, arrays):
+        self.graph, self.arrays = graph, arrays
+        self.nodes, self.constants = [], []
+        self._tensors = dict(zip(graph.inputs, INPUTS, strict=False))
+
+    def add(self, node):
+        """Adds what a node of the graph is in ONNX."""
+        if node.kind == "InputLayer":
+            return
+        inputs = [
+            self._tensors.get(value, value) if isinstance(value, str) else value
+            for value in node.inputs
+        ]
+        made = getattr(self, f"_{node.kind.lower()}", self._merge)(node, *inputs)
+        if node.name == self.graph.output:
+            self._put("Identity", node, made, output=OUTPUT)
+        self._tensors[node.name] = made
+
+    def _put(self, kind, node, *inputs, output=None, **attributes):
+        """Adds an ONNX node; numbers and arrays among its inputs become constants."""
+        names = [x if isinstance(x, str) else self._constant(node, x) for x in inputs]
+        output = output or f"{node.name}/{len(self.nodes)}"
+        self.nodes.append(helper.make_node(kind, names, [output], output, **attributes))
+        return output
+
+    def _constant(self, node, value, dtype=np.float32):
+        name = f"{node.name}/constant{len(self.constants)}"
+        array = np.ascontiguousarray(value, dtype)
+        self.constants.append(numpy_helper.from_array(array.reshape(np.shape(value)), name))
+        return name
+
+    def _conv2d(self, node, x):
+        config = node.config
+        kernel, *bias = self.arrays[node.layer]
+        pads = [0, 0, 0, 0]
+        if config["padding"] == "same":
+            # As many zeros on both sides, and one more behind where their number is odd.
+            reaches = reach(config)
+            before = [n // 2 for n in reaches]
+            pads = [*before, *(n - b for n, b in zip(reaches, before, strict=True))]
+        made = self._put(
+            "Conv",
+            node,
+            x,
+            kernel.transpose(3, 2, 0, 1),
+            *bias,
+            kernel_shape=config["kernel_size"],
+            dilations=config["dilation_rate"],
+            group=config["groups"],
+            pads=pads,
+        )
+        return self._activation(node, made)
+
+    def _activation(self, node, x):
+        name = node.config["activation"]
+        if name == "linear":
+            return x
+        if name == "leaky_relu":
+            return self._put("LeakyRelu", node, x, alpha=0.2)
+        if name == "relu6":
+            return self._put("Clip", node, x, 0.0, 6.0)
+        if name == "silu":
+            return self._put("Mul", node, x, self._put("Sigmoid", node, x))
+        if name == "gelu":
+            bent = self._put("Erf", node, self._put("Mul", node, x, np.sqrt(0.5)))
+            half = self._put("Mul", node, x, 0.5)
+            return self._put("Mul", node, half, self._put("Add", node, bent, 1.0))
+        kinds = {"relu": "Relu", "elu": "Elu", "sigmoid": "Sigmoid", "tanh": "Tanh"}
+        return self._put(kinds.get(name, "Softplus"), node, x)
+
+    def _depthtospace(self, node, x):
+        return self._put("DepthToSpace", node, x, blocksize=node.config["block_size"], mode="DCR")
+
+    def _pad(self, node, x, value=None):
+        (top, bottom), (left, right) = node.config["pad_width"][1:3]
+        mode = node.config.get("mode", "constant")
+        # The border mirrored with its own pixels is, one pixel wide, the border repeated.
+        if mode == "symmetric" and max(top, bottom, left, right) <= 1:
+            mode = "edge"
+        if mode not in ("constant", "edge", "reflect"):
+            raise ValueError(
+                f"layer {node.layer!r} of kind Pad: expected at most one pixel of mode {mode!r} "
+                "in a graph with channels first; Keras itself knows more"
+            )
+        pads = self._constant(node, [0, 0, top, left, 0, 0, bottom, right], np.int64)
+        values = [float(value or 0)] if mode == "constant" else []
+        return self._put("Pad", node, x, pads, *values, mode=mode)
+
+    def _relu(self, node, x):
+        config = node.config  # empty for the operation of `keras.ops`
+        slope, threshold = config.get("negative_slope") or 0, config.get("threshold") or 0
+        if threshold:
+            raise ValueError(f"layer {node.layer!r} of kind ReLU: threshold {threshold}, not 0")
+        x = self._put("LeakyRelu", node, x, alpha=slope) if slope else self._put("Relu", node, x)
+        most = config.get("max_value")
+        return x if most is None else self._put("Min", node, x, most)
+
+    def _leakyrelu(self, node, x):
+        return self._put("LeakyRelu", node, x, alpha=node.config["negative_slope"])
+
+    def _elu(self, node, x):
+        return self._put("Elu", node, x, alpha=node.config["alpha"])
+
+    def _prelu(self, node, x):
+        return self._put("PRelu", node, x, self.arrays[node.layer][0].transpose(2, 0, 1))
+
+    def _clip(self, node, x):
+        return self._put("Clip", node, x, node.config["x_min"], node.config["x_max"])
+
+    def _rescaling(self, node, x):
+        scale, offset = (np.asarray(node.config[key]) for key in ("scale", "offset"))
+        x = self._put("Mul", node, x, _of_channels(scale))
+        return self._put("Add", node, x, _of_channels(offset)) if offset.any() else x
+
+    def _batchnormalization(self, node, x):
+        *scale_and_shift, mean, variance = self.arrays[node.layer]
+        scale = scale_and_shift.pop(0) if node.config["scale"] else np.ones_like(mean)
+        shift = scale_and_shift.pop(0) if node.config["center"] else np.zeros_like(mean)
+        epsilon = node.config["epsilon"]
+        return self._put(
+            "BatchNormalization", node, x, scale, shift, mean, variance, epsilon=epsilon
+        )
+
+    def _dropout(self, node, x):
+        return x
+
+    _identity = _dropout
+
+    def _concatenate(self, node, *inputs):
+        return self._put("Concat", node, *inputs, axis=1)
+
+    def _average(self, node, *inputs):
+        return self._put("Mean", node, *inputs)
+
+    def _merge(self, node, *inputs):
+        kinds = {"Add": "Add", "Subtract": "Sub", "Multiply": "Mul"}
+        kind = kinds.get(node.kind) or {"Maximum": "Max", "Minimum": "Min"}[node.kind]
+        return functools.reduce(lambda a, b: self._put(kind, node, a, b), inputs)
+
+
+def _of_channels(value):
+    """A number, or one for each channel, as ONNX lays it along the channels."""
+    return value.reshape(-1, 1, 1) if value.ndim else value

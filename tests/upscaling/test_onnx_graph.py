@@ -1,0 +1,171 @@
+"""The graph with channels first against Keras, layer by layer."""
+
+import numpy as np
+import pytest
+
+import network
+from superres.runtime import backend
+from superres.runtime.backend import keras
+from superres.upscaling import weight_files
+from superres.upscaling.graph import ACTIVATIONS, LAYERS, OPERATIONS, Graph
+from superres.upscaling.networks import FileNetwork
+from superres.upscaling.onnx_graph import onnx_graph
+from support import small_network
+
+pytest.importorskip("openvino")
+layers, ops = keras.layers, keras.ops
+
+
+def conv(x, filters=4, size=3, **options):
+    return layers.Conv2D(filters, size, padding=options.pop("padding", "same"), **options)(x)
+
+
+def shifted(x):
+    """Feature maps that are negative and positive."""
+    return conv(x) - 0.1
+
+
+def both(x):
+    return [conv(x), conv(x, size=1)]
+
+
+# What each makes of feature maps (N, H, W, 4); the last channels become pixels.
+CASES = {
+    "Activation": lambda x: layers.Activation("tanh")(x),
+    "Add": lambda x: layers.Add()([x, conv(x), conv(x, size=1)]),
+    "Average": lambda x: layers.Average()([x, conv(x), conv(x, size=1)]),
+    "BatchNormalization": lambda x: layers.BatchNormalization()(x),
+    "BatchNormalization, bare": lambda x: layers.BatchNormalization(
+        scale=False, center=False, epsilon=0.1
+    )(x),
+    "Clip": lambda x: ops.clip(x, -0.05, 0.05),
+    "Concatenate": lambda x: layers.Concatenate()([x, conv(x, 3)]),
+    "Conv2D, 1x5": lambda x: conv(x, size=(1, 5)),
+    "Conv2D, even": lambda x: conv(x, size=(2, 4)),
+    "Conv2D, dilated": lambda x: conv(x, dilation_rate=(2, 3)),
+    "Conv2D, groups": lambda x: conv(x, 6, groups=2),
+    "Conv2D, no bias": lambda x: conv(x, use_bias=False),
+    "Dropout": lambda x: layers.Dropout(0.5)(x),
+    "ELU": lambda x: layers.ELU(alpha=0.7)(x),
+    "Identity": lambda x: layers.Identity()(x),
+    "LeakyReLU": lambda x: layers.LeakyReLU(negative_slope=0.3)(x),
+    "Maximum": lambda x: layers.Maximum()(both(x)),
+    "Minimum": lambda x: layers.Minimum()(both(x)),
+    "Multiply": lambda x: layers.Multiply()(both(x)),
+    "PReLU": lambda x: layers.PReLU(
+        shared_axes=[1, 2], alpha_initializer=keras.initializers.RandomNormal()
+    )(x),
+    "ReLU": lambda x: layers.ReLU()(x),
+    "ReLU, bounded": lambda x: layers.ReLU(max_value=0.02, negative_slope=0.1)(x),
+    "Relu": lambda x: ops.relu(x),
+    "Rescaling": lambda x: layers.Rescaling(0.3, offset=0.2)(x),
+    "Rescaling, channels": lambda x: layers.Rescaling([0.3, 1.0, 2.0, 0.5])(x),
+    "Subtract": lambda x: layers.Subtract()(both(x)),
+    "operators": lambda x: ops.maximum(2 * x + conv(x), ops.minimum(x, 0.01)) - 0.5 * x,
+    "ops.concatenate": lambda x: ops.concatenate([x, conv(x, 2)], axis=-1),
+    "Pad, reflect": lambda x: conv(
+        ops.pad(x, [[0, 0], [1, 2], [2, 1], [0, 0]], mode="reflect"), size=4, padding="valid"
+    ),
+    "Pad, constant": lambda x: conv(
+        ops.pad(x, [[0, 0], [1, 1], [1, 1], [0, 0]], constant_values=0.5), padding="valid"
+    ),
+    "Pad, zeros": lambda x: conv(ops.pad(x, [[0, 0], [1, 1], [1, 1], [0, 0]]), padding="valid"),
+    **{
+        f"activation {name}": lambda x, name=name: layers.Activation(name)(shifted(x))
+        for name in sorted(ACTIVATIONS)
+    },
+}
+
+
+def model_of(part):
+    """A network for x2 with a part in the middle, whose weights are all random."""
+    x = keras.Input((None, None, 3))
+    y = conv(part(conv(x)), 12)
+    model = keras.Model(x, ops.depth_to_space(y, 2))
+    random = np.random.default_rng(1)
+    for layer in model.layers:
+        # Kernels of both signs; but the variances of BatchNormalization are positive.
+        weights = [random.uniform(0.05, 0.5, w.shape) for w in layer.get_weights()]
+        layer.set_weights([w - 0.3 if w.ndim > 1 else w for w in weights])
+    return model
+
+
+def compare(model, folder, *told):
+    """Runs a network by Keras and from a file without it, at two sizes."""
+    path = folder / "network.keras"
+    model.save(path)
+    run, expected = FileNetwork(path).compiled("float32"), backend.compiled(model)
+    for size in (13, 9), (6, 17):
+        lr = np.random.default_rng(0).random((1, *size, 3), np.float32)
+        sr = run(lr, *told)
+        assert np.ptp(sr) > 0.01
+        np.testing.assert_allclose(sr, expected(lr, *told), atol=2e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_layer_computes_what_keras_does(case, tmp_path):
+    keras.utils.set_random_seed(0)
+    compare(model_of(CASES[case]), tmp_path)
+
+
+def test_every_layer_that_files_may_have_is_tried():
+    kinds = {
+        kind for part in CASES.values() for kind in Graph.of_model(model_of(part)).layers.values()
+    }
+    assert kinds >= LAYERS
+    assert kinds >= set().union(*OPERATIONS.values())
+
+
+@pytest.mark.parametrize("scale", [2, 3, 4])
+@pytest.mark.parametrize("global_skip", [False, True])
+def test_network_computes_what_keras_does(scale, global_skip, tmp_path):
+    compare(small_network(scale, global_skip=global_skip), tmp_path)
+
+
+def test_network_that_is_told_the_quality_computes_what_keras_does(tmp_path):
+    told = np.full((1, 1, 1, 1), 0.4, np.float32)
+    compare(small_network(told_quality=True, global_skip=True), tmp_path, told)
+
+
+def test_sequential_and_shared_layers(tmp_path):
+    shuffle = keras.Sequential([keras.Input((None, None, 3)), layers.Conv2D(3, 3, padding="same")])
+    compare(shuffle, tmp_path)
+    x = keras.Input((None, None, 3))
+    twice = layers.Conv2D(3, 3, padding="same", activation="tanh")
+    y = conv(twice(twice(x)), 12)
+    compare(keras.Model(x, ops.depth_to_space(y, 2)), tmp_path)
+
+
+REFUSED = {
+    "strides": (lambda x: layers.Conv2D(4, 3, strides=2, padding="same")(x), r"strides \[2, 2\]"),
+    "softmax": (lambda x: layers.Activation("softmax")(x), "activation 'softmax'"),
+    "shared_axes": (lambda x: layers.PReLU(shared_axes=[2])(x), r"shared_axes of \[1, 2\]"),
+    "axis": (lambda x: layers.Concatenate(axis=1)([x, x]), "axis 1 is not the channels'"),
+    "mean": (lambda x: x * layers.GlobalAveragePooling2D(keepdims=True)(x), "GlobalAveragePool"),
+    "size": (lambda x: conv(x, padding="valid"), "by a whole number; it makes"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_layer_that_is_not_known_is_refused_by_name(case):
+    part, message = REFUSED[case]
+    x = keras.Input((40, None, 3)) if case == "shared_axes" else keras.Input((None, None, 3))
+    model = keras.Model(x, ops.depth_to_space(conv(part(conv(x)), 12), 2))
+    with pytest.raises(ValueError, match=message):
+        Graph.of_model(model)
+
+
+def test_mirrored_border_of_two_pixels_is_refused_by_name():
+    wide = [[0, 0], [2, 2], [2, 2], [0, 0]]
+    model = model_of(lambda x: conv(ops.pad(x, wide, mode="symmetric"), size=5, padding="valid"))
+    graph = Graph.of_model(model)
+    arrays = {layer.name: layer.get_weights() for layer in model.layers}
+    with pytest.raises(ValueError, match=r"kind Pad: expected at most one pixel of mode 'symm"):
+        onnx_graph(graph, arrays)
+
+
+def test_weights_that_are_not_those_of_the_graph_are_refused(tmp_path):
+    network.edsr(2, 4, 1).save(tmp_path / "small.keras")
+    graph = Graph.of_model(network.edsr(2, 5, 1))
+    with pytest.raises(ValueError, match=r"small.keras: refused: layer 'head' has weights of"):
+        weight_files.read_arrays(tmp_path / "small.keras", graph)
