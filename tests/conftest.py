@@ -5,6 +5,7 @@ import signal
 
 import pytest
 
+import utils
 from superres.upscaling.networks import FileNetwork, KerasNetwork
 from support import outside_folder, small_network
 
@@ -38,6 +39,12 @@ def network_of(request, tmp_path):
         return FileNetwork(path)
 
     return of_file
+
+
+@pytest.fixture(autouse=True)
+def cache(monkeypatch, tmp_path_factory):
+    """The folder for what engines make of weights: none of the user's."""
+    monkeypatch.setattr(utils, "CACHE", tmp_path_factory.getbasetemp() / "cache")
 
 
 @pytest.fixture(autouse=True)

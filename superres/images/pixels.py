@@ -19,8 +19,10 @@ def to_network(picture):
 
 def to_pixels(values, dtype=np.uint8):
     """The network's numbers to pixels: clips to [0, 1], rounds, then casts to `dtype`."""
-    values = np.clip(values, 0, 1) * np.iinfo(dtype).max
-    return np.floor(values + 0.5).astype(dtype)
+    values = np.clip(values, 0, 1)  # a new array: what follows is done in it
+    values *= np.iinfo(dtype).max
+    values += 0.5
+    return values.astype(dtype)  # which leaves out the fraction
 
 
 def assembled(bands, shape, dtype):

@@ -14,7 +14,16 @@ def has_nvidia_gpu():
 
 
 def has_bfloat16():
-    """Whether the processor computes in bfloat16: as AVX512-BF16 or AMX."""
-    flags = Path("/proc/cpuinfo")
-    found = set(flags.read_text().split()) if flags.exists() else set()
-    return bool(found & {"avx512_bf16", "amx_bf16"})
+    """Whether the processor computes in bfloat16: by AVX512-BF16 or AMX."""
+    return bool(_flags() & {"avx512_bf16", "amx_bf16"})
+
+
+def has_amx():
+    """Whether it multiplies matrices of bfloat16, by AMX."""
+    return "amx_bf16" in _flags()
+
+
+def _flags():
+    """What Linux says that the processor can do; empty on other systems."""
+    path = Path("/proc/cpuinfo")
+    return set(path.read_text().split()) if path.exists() else set()

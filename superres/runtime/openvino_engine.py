@@ -7,6 +7,8 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import openvino
+from openvino import Layout
+from openvino.preprocess import PrePostProcessor
 
 from superres.runtime.files import check_writable, remove_leftovers, replacing
 
@@ -27,7 +29,7 @@ def compiled(write, exact, precision, cache, name):
         name: of the graph in the cache, another one for every other graph.
 
     Returns:
-        Function from float32 (N, C, H, W), and what else the graph takes, to float32 of the same
+        Function from float32 (N, H, W, C), and what else the graph takes, to float32 of the same
         layout, which is valid until the next call.
     """
     core = openvino.Core()
@@ -42,10 +44,19 @@ def compiled(write, exact, precision, cache, name):
             folder = Path(held.enter_context(tempfile.TemporaryDirectory()))
         path = folder / f"{name}.xml"
         if not (path.exists() and path.with_suffix(".bin").exists()):
-            _store(core.read_model(write()), path, exact)
+            _store(_channels_last(core.read_model(write())), path, exact)
         model = core.compile_model(core.read_model(path), "CPU", options)
     request = model.create_infer_request()
     return lambda *inputs: request.infer(inputs, share_inputs=True, share_outputs=True)[0]
+
+
+def _channels_last(model):
+    """The model with pictures that have their channels last, as files have them."""
+    changed = PrePostProcessor(model)
+    for place in changed.input(0), changed.output(0):
+        place.tensor().set_layout(Layout("NHWC"))
+        place.model().set_layout(Layout("NCHW"))
+    return changed.build()
 
 
 def _store(model, path, exact):
@@ -59,7 +70,8 @@ def _store(model, path, exact):
         openvino.save_model(model, written, compress_to_fp16=False)
         tree = ElementTree.parse(written)
         for layer in tree.getroot().find("layers"):
-            if layer.get("name").rpartition("/")[0] in exact:
+            is_of_pixels = layer.get("type") == "Transpose"  # by `_channels_last`
+            if is_of_pixels or layer.get("name").rpartition("/")[0] in exact:
                 if layer.get("type") == "Pad":
                     layer.set("version", "opset1")
                 info = layer.find("rt_info")

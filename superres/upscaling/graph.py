@@ -181,7 +181,7 @@ class Graph:
             or of_pixels.issuperset(self.nodes[name].from_nodes)
         }
 
-    def _pixels(self, name):
+    def pixels(self, name):
         """Pixels of a feature map for one LR pixel."""
         return self.shapes[name].height[0] * self.shapes[name].width[0]
 
@@ -189,16 +189,17 @@ class Graph:
     def flop_per_pixel(self):
         """Floating-point operations for one LR pixel: two for each weight of each convolution."""
         return sum(
-            2 * self._pixels(node.name) * math.prod(self.weights[node.layer][0])
+            2 * self.pixels(node.name) * math.prod(self.weights[node.layer][0])
             for node in self.nodes.values()
             if node.kind == "Conv2D"
         )
 
-    def bytes_per_pixel(self, precision):
+    def bytes_per_pixel(self, precision, left_out=()):
         """Memory for one LR pixel: the most that is held at one time, on the way through.
 
         Args:
             precision: float32, or bfloat16, in which `emitting` and the input still are float32.
+            left_out: names of nodes whose results are never made.
         """
         last_use, item, held, most = {}, {}, {}, 0
         for node in self.nodes.values():
@@ -206,8 +207,8 @@ class Graph:
             is_exact = node.kind == "InputLayer" or node.name in self.emitting
             item[node.name] = ITEM_BYTES["float32" if is_exact else precision]
         for node in self.nodes.values():
-            values = self._pixels(node.name) * self.shapes[node.name].channels
-            held[node.name] = values * item[node.name]
+            values = self.pixels(node.name) * self.shapes[node.name].channels
+            held[node.name] = 0 if node.name in left_out else values * item[node.name]
             casts = sum(
                 held[name] // item[name] * item[node.name]
                 for name in set(node.from_nodes)

@@ -1,19 +1,22 @@
 """Networks ready to compute, each with what computes it: Keras, or an engine of its own."""
 
+import functools
 import hashlib
 import math
 from pathlib import Path
 
-import numpy as np
-
 from superres.runtime import backend, engines, memory
 from superres.runtime.backend import keras
 from superres.upscaling import weight_files
+from superres.upscaling.folding import PIXELS, linear_end, smallest_side
 from superres.upscaling.graph import Graph
 
 # Memory that the kernels take beside the feature maps themselves (copies in another layout and the
 # like), as a factor; measured on a CPU.
-KERAS_OVERHEAD, ENGINE_OVERHEAD = 1.8, 1.5
+KERAS_OVERHEAD, ENGINE_OVERHEAD = 1.8, 1.2
+ENLARGED_COPIES = 5
+SOURCES = ("graph", "folding", "onnx_graph")  # modules that decide what a file becomes
+EXTRA_WORK = 0.15  # that a halo may add under Keras
 WINDOW_STEP = 64  # under JAX, which compiles each size anew, windows are multiples of it
 
 
@@ -27,7 +30,9 @@ class KerasNetwork:
 
     Attributes:
         graph: its `Graph`.
-        step: what the sides of the windows that it is given should be multiples of.
+        steps: what height and width of the windows that it is given should be multiples of.
+        extra_work: share of a picture's pixels that the halo may add, where memory allows: larger
+            windows have less of it, and are slower from some size on.
 
     Raises:
         ValueError: as `Graph`.
@@ -36,10 +41,8 @@ class KerasNetwork:
     def __init__(self, model):
         self.model = model
         self.graph = Graph.of_model(model)
-
-    @property
-    def step(self):
-        return 1 if backend.supports_dynamic_shapes() else WINDOW_STEP
+        self.steps = (1, 1) if backend.supports_dynamic_shapes() else (WINDOW_STEP, WINDOW_STEP)
+        self.extra_work = EXTRA_WORK
 
     def has_fast_bfloat16(self):
         """Whether it is faster in bfloat16 than in float32 here."""
@@ -77,13 +80,14 @@ class FileNetwork:
         ValueError: no such file, refused, or as `Graph`.
     """
 
-    step = 1
-
     def __init__(self, path, cache=None):
         self.path, self.cache = Path(path), cache
         config = weight_files.read_config(self.path)
         with weight_files.refusing(self.path):
             self.graph = Graph(config)
+            self._end = linear_end(self.graph)
+        self.steps = engines.window_steps()
+        self.extra_work = engines.extra_work()
 
     def has_fast_bfloat16(self):
         """Whether it is faster in bfloat16 than in float32 here."""
@@ -95,31 +99,42 @@ class FileNetwork:
 
     def bytes_per_pixel(self, precision):
         """Memory for one LR pixel while it computes."""
-        return math.ceil(ENGINE_OVERHEAD * self.graph.bytes_per_pixel(precision))
+        needed = self.graph.bytes_per_pixel(precision, self._end.within if self._end else ())
+        # Where the end is one convolution, the enlarged pixels are put together from parts.
+        pixels = ENLARGED_COPIES * 3 * 4 * self.graph.scale**2 if self._end else 0
+        return math.ceil(ENGINE_OVERHEAD * (needed + pixels))
 
     def compiled(self, precision):
         """As `KerasNetwork.compiled`; a result is valid until the next call."""
-        run = engines.compiled(
-            self._write, self.graph.exact, precision, self.cache, self._name_in_cache()
-        )
+        run = self._compiled(precision, self._end)
+        if not self._end:
+            return run
+        as_it_is = functools.cache(lambda: self._compiled(precision, None))
+        least = smallest_side(self._end)
 
         def call(lr, *told):
-            sr = run(np.ascontiguousarray(lr.transpose(0, 3, 1, 2)), *told)
-            return sr.transpose(0, 2, 3, 1)
+            is_large = min(lr.shape[1:3]) >= least
+            return (run if is_large else as_it_is())(lr, *told)
 
         return call
 
-    def _write(self):
+    def _compiled(self, precision, end):
+        name = self._digest() + ("" if end else "-plain")
+        exact = self.graph.exact | {f"{node}/{PIXELS}" for node in self.graph.emitting}
+        write = functools.partial(self._write, end)
+        return engines.compiled(write, exact, precision, self.cache, name)
+
+    def _write(self, end):
         """The network as bytes of an ONNX file."""
         from superres.upscaling.onnx_graph import onnx_graph  # here, since it loads onnx
 
         arrays = weight_files.read_arrays(self.path, self.graph)
         with weight_files.refusing(self.path):
-            return onnx_graph(self.graph, arrays).SerializeToString()
+            return onnx_graph(self.graph, arrays, end).SerializeToString()
 
-    def _name_in_cache(self):
+    def _digest(self):
         """Another one for other weights, and where the code that makes a graph of them changed."""
-        sources = [Path(__file__).with_name(name) for name in ("graph.py", "onnx_graph.py")]
+        sources = (Path(__file__).with_name(f"{name}.py") for name in SOURCES)
         contents = (path.read_bytes() for path in (self.path, *sources))
         return hashlib.sha256(b"".join(contents)).hexdigest()[:16]
 

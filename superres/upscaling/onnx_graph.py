@@ -12,18 +12,21 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from superres.upscaling.folding import PIXELS, folded
 from superres.upscaling.graph import reach
 
 OPSET = 17  # of 2022: the engines that read it are old enough to be everywhere
 INPUTS, OUTPUT = ("lr", "quality"), "sr"
 
 
-def onnx_graph(graph, arrays):
+def onnx_graph(graph, arrays, end=None):
     """Writes a network as ONNX.
 
     Args:
         graph: `Graph`.
         arrays: dict of layer -> list of its weights, as `weight_files.read_arrays` returns it.
+        end: `folding.End` that is to be one convolution; then H and W must be at least
+            `folding.smallest_side(end)`.
 
     Returns:
         `onnx.ModelProto` from float32 RGB `lr` (N, 3, H, W) in [0, 1], and `quality`
@@ -33,7 +36,7 @@ def onnx_graph(graph, arrays):
     Raises:
         ValueError: a layer has a setting that ONNX does not know; it is named.
     """
-    writer = _Writer(graph, arrays)
+    writer = _Writer(graph, arrays, end)
     for node in graph.nodes.values():
         writer.add(node)
     names = INPUTS[: len(graph.inputs)]
@@ -54,23 +57,70 @@ def onnx_graph(graph, arrays):
 class _Writer:
     """ONNX nodes, each named like the network's own, and the constants that they take."""
 
-    def __init__(self, graph, arrays):
-        self.graph, self.arrays = graph, arrays
+    def __init__(self, graph, arrays, end):
+        self.graph, self.arrays, self.end = graph, arrays, end
         self.nodes, self.constants = [], []
+        self._names = {}  # of constants, by the array that they are
         self._tensors = dict(zip(graph.inputs, INPUTS, strict=False))
 
     def add(self, node):
         """Adds what a node of the graph is in ONNX."""
-        if node.kind == "InputLayer":
+        if node.kind == "InputLayer" or (self.end and node.name in self.end.within):
             return
         inputs = [
             self._tensors.get(value, value) if isinstance(value, str) else value
             for value in node.inputs
         ]
-        made = getattr(self, f"_{node.kind.lower()}", self._merge)(node, *inputs)
+        if self.end and node is self.end.nodes[-1]:
+            made = self._folded(self._tensors[self.end.nodes[0].from_nodes[0]])
+        else:
+            made = self._made(node, *inputs)
         if node.name == self.graph.output:
             self._put("Identity", node, made, output=OUTPUT)
         self._tensors[node.name] = made
+
+    def _made(self, node, *inputs):
+        return getattr(self, f"_{node.kind.lower()}", self._merge)(node, *inputs)
+
+    def _folded(self, x):
+        """The network's end as one convolution, and along the border as it is."""
+        *_, node = self.end.nodes
+        kernel, bias = folded(self.end, self.arrays)
+        size, border, radius = len(kernel), self.end.border, self.end.radius
+        one = self._conv(node, x, kernel, [bias], kernel_shape=[size, size], pads=[radius] * 4)
+        one = self._pixels("Clip", node, one, -100.0, 100.0)
+        one = self._pixels("DepthToSpace", node, one, blocksize=self.end.factor, mode="DCR")
+        if not border:
+            return one
+
+        def part(put, tensor, axis, first, last):
+            bounds = (self._constant(node, [n], np.int64) for n in (first, last, axis))
+            return put("Slice", node, tensor, *bounds)
+
+        def as_it_is(axis, is_last):
+            """The border at one side, from the feature maps that decide it."""
+            deep, width, far = border + radius, border * self.end.factor, np.iinfo(np.int64).max
+            strip = part(self._put, x, axis, *((-deep, far) if is_last else (0, deep)))
+            for step in self.end.nodes:
+                strip = self._made(step, strip)
+            strip = self._pixels("Clip", node, strip, -100.0, 100.0)
+            return part(self._pixels, strip, axis, *((-width, far) if is_last else (0, width)))
+
+        def inner(tensor, axis):
+            width = border * self.end.factor
+            return part(self._pixels, tensor, axis, width, -width)
+
+        rows, columns = 2, 3
+        middle = [inner(as_it_is(columns, False), rows), inner(inner(one, rows), columns)]
+        middle.append(inner(as_it_is(columns, True), rows))
+        middle = self._pixels("Concat", node, *middle, axis=columns)
+        whole = [as_it_is(rows, False), middle, as_it_is(rows, True)]
+        return self._pixels("Concat", node, *whole, axis=rows)
+
+    def _pixels(self, kind, node, *inputs, **attributes):
+        """As `_put`, of what is pixels already, in a group of names of its own."""
+        output = f"{node.name}/{PIXELS}/{len(self.nodes)}"
+        return self._put(kind, node, *inputs, output=output, **attributes)
 
     def _put(self, kind, node, *inputs, output=None, **attributes):
         """Adds an ONNX node; numbers and arrays among its inputs become constants."""
@@ -80,10 +130,12 @@ class _Writer:
         return output
 
     def _constant(self, node, value, dtype=np.float32):
-        name = f"{node.name}/constant{len(self.constants)}"
-        array = np.ascontiguousarray(value, dtype)
-        self.constants.append(numpy_helper.from_array(array.reshape(np.shape(value)), name))
-        return name
+        array = np.ascontiguousarray(value, dtype).reshape(np.shape(value))
+        key = array.tobytes(), array.shape, array.dtype
+        if key not in self._names:
+            self._names[key] = f"{node.name}/constant{len(self.constants)}"
+            self.constants.append(numpy_helper.from_array(array, self._names[key]))
+        return self._names[key]
 
     def _conv2d(self, node, x):
         config = node.config
@@ -94,18 +146,20 @@ class _Writer:
             reaches = reach(config)
             before = [n // 2 for n in reaches]
             pads = [*before, *(n - b for n, b in zip(reaches, before, strict=True))]
-        made = self._put(
-            "Conv",
+        made = self._conv(
             node,
             x,
-            kernel.transpose(3, 2, 0, 1),
-            *bias,
+            kernel,
+            bias,
             kernel_shape=config["kernel_size"],
             dilations=config["dilation_rate"],
             group=config["groups"],
             pads=pads,
         )
         return self._activation(node, made)
+
+    def _conv(self, node, x, kernel, bias, **attributes):
+        return self._put("Conv", node, x, kernel.transpose(3, 2, 0, 1), *bias, **attributes)
 
     def _activation(self, node, x):
         name = node.config["activation"]

@@ -69,37 +69,54 @@ def _middle(lr, size):
     return lr[top : top + size, left : left + size]
 
 
-def cuts(length, tile_size, halo, step=1):
-    """Cuts a line of `length` pixels into about equally long tiles, at most `tile_size`.
+def window_length(length, tile_size, halo, step=1):
+    """How long all windows are by which a line of `length` pixels is computed.
 
-    Returns:
-        List of (first, last + 1), which cover the line once.
+    Equally long ones: to an engine each other size costs time.
+
+    Args:
+        tile_size: the windows are as many as tiles of at most this size would be.
+        halo: pixels that a window has at each side beside the tile, as far as the line goes.
+        step: it is a multiple of it, or the whole line.
     """
     count = math.ceil(length / tile_size)
     # Two windows of a size that is a multiple of `step` instead of one that is not.
-    if count == 1 and length % step and _up(math.ceil(length / 2) + halo, step) <= length:
+    if count == 1 and length % step:
         count = 2
-    ends = [length * n // count for n in range(count + 1)]
-    return list(itertools.pairwise(ends))
+    size = _up(math.ceil((length + 2 * halo * (count - 1)) / count), step)
+    return min(size, length)
 
 
 def _up(length, step):
     return -(-length // step) * step
 
 
-def window(tile, length, halo, step=1):
+def cuts(length, tile_size, halo, step=1):
+    """Cuts a line into the tiles whose windows are `window_length`; the outer ones are longer.
+
+    Returns:
+        List of (first, last + 1), which cover the line once.
+    """
+    size = window_length(length, tile_size, halo, step)
+    if size == length:
+        return [(0, length)]
+    ends = [*range(size - halo, length - halo, size - 2 * halo), length]
+    return list(itertools.pairwise([0, *ends]))
+
+
+def window(tile, length, halo, size=0):
     """The part of a line of `length` pixels that the network must see to make a tile.
 
     Args:
         tile: (first, last + 1).
         halo: pixels on each side, as far as the line goes.
-        step: the window is widened to a multiple of it, as far as the line goes.
+        size: the window is widened to it.
 
     Returns:
         (first, last + 1) of the window.
     """
     first, end = max(tile[0] - halo, 0), min(tile[1] + halo, length)
-    size = min(_up(end - first, step), length)
+    size = min(max(end - first, size), length)
     first = min(first, length - size)
     return first, first + size
 
@@ -110,9 +127,10 @@ class TilePlan:
 
     Attributes:
         height, width: of the picture, in LR pixels.
-        tile_size: LR pixels a side, at most.
+        tile_size: LR pixels a side, at most, of tiles that are not at the picture's border.
         halo: LR pixels around a tile that are computed with it, as far as the picture goes.
-        step: what the sides of the windows, tile and halo together, are multiples of.
+        steps: what the height and the width of the windows, tile and halo together, are
+            multiples of.
         bytes_per_pixel: memory that a LR pixel of a window takes while it is computed.
     """
 
@@ -120,23 +138,32 @@ class TilePlan:
     width: int
     tile_size: int
     halo: int
-    step: int = 1
+    steps: tuple = (1, 1)
     bytes_per_pixel: int = 0
 
     def rows(self, done=0):
         """The rows of the tiles, below `done` rows: list of (first, last + 1)."""
-        tiles = cuts(self.height - done, self.tile_size, self.halo, self.step)
+        tiles = cuts(self.height - done, self.tile_size, self.halo, self.steps[0])
         return [(done + first, done + end) for first, end in tiles]
 
     def columns(self):
         """The columns of the tiles: list of (first, last + 1)."""
-        return cuts(self.width, self.tile_size, self.halo, self.step)
+        return cuts(self.width, self.tile_size, self.halo, self.steps[1])
 
     def window(self, rows, columns):
         """The rows and the columns that the network must see to make a tile."""
+        height, width = self.window_shape
         return (
-            window(rows, self.height, self.halo, self.step),
-            window(columns, self.width, self.halo, self.step),
+            window(rows, self.height, self.halo, height),
+            window(columns, self.width, self.halo, width),
+        )
+
+    @property
+    def window_shape(self):
+        """Height and width of all windows."""
+        return tuple(
+            window_length(length, self.tile_size, self.halo, step)
+            for length, step in zip((self.height, self.width), self.steps, strict=True)
         )
 
     def __len__(self):
@@ -145,22 +172,12 @@ class TilePlan:
     @property
     def extra_work(self):
         """Pixels computed beyond those of the picture, as a share of the picture's."""
-        rows, columns = (
-            sum(
-                end - first
-                for tile in cuts(length, self.tile_size, self.halo, self.step)
-                for first, end in [window(tile, length, self.halo, self.step)]
-            )
-            for length in (self.height, self.width)
-        )
-        return rows * columns / (self.height * self.width) - 1
+        return len(self) * math.prod(self.window_shape) / (self.height * self.width) - 1
 
     @property
     def memory(self):
         """Bytes that a tile takes while it is computed."""
-        side = _up(self.tile_size + 2 * self.halo, self.step)
-        sides = (min(side, length) for length in (self.height, self.width))
-        return math.prod(sides) * self.bytes_per_pixel
+        return math.prod(self.window_shape) * self.bytes_per_pixel
 
     def smaller(self, at_least=1):
         """The same with tiles half as long, or of `at_least` LR pixels a side.

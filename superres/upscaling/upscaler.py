@@ -11,7 +11,6 @@ from superres.upscaling import channels, tiling
 from superres.upscaling.tiling import TilePlan
 
 PRECISIONS = ("auto", "float32", "bfloat16")
-EXTRA_WORK = 0.15  # share of a picture's pixels that the halo may add, where memory allows
 MEMORY_SHARE = 0.5  # of the free memory, for one tile's feature maps
 # LR pixels a side, where the tile is chosen here: below 256 the network is slower, above
 # 1024 nothing is gained, and some GPU kernels can no longer count in 32 bits.
@@ -37,7 +36,6 @@ class Upscaler:
         scale, radius, halo, precision, self_ensemble: as they came out.
         is_told_quality: whether the network is told the quality of a picture.
         network: as it was given.
-        step: what the windows' sides are multiples of.
 
     Raises:
         ValueError: the network cannot be compiled.
@@ -55,7 +53,6 @@ class Upscaler:
         self.halo = self.radius if halo is None else min(max(halo, 2), self.radius)
         self.precision = precision
         self.self_ensemble = self_ensemble
-        self.step = network.step
         self._compiled = {}
         self._is_fixed = tile_size > 0
         # LR pixels a side; less once memory ran out.
@@ -75,7 +72,8 @@ class Upscaler:
         """The largest tile that memory allows."""
         free = MEMORY_SHARE * self.network.free_memory()
         pixels = free / self.network.bytes_per_pixel(self.precision)
-        window = math.isqrt(int(pixels)) // self.step * self.step
+        step = max(self.network.steps)
+        window = math.isqrt(int(pixels)) // step * step
         return max(1, min(window - 2 * self.halo, LARGEST_TILE))
 
     def plan(self, shape, dtype=np.uint8, free=math.inf):
@@ -88,13 +86,16 @@ class Upscaler:
         Returns:
             `TilePlan`; where `free` is too little even for small tiles, they take more than that.
         """
+        steps = self.network.steps
         bytes_per_pixel = self.network.bytes_per_pixel(self._precision_for(dtype))
 
         def tiles_of(size):
-            return TilePlan(*shape[:2], size, self.halo, self.step, bytes_per_pixel)
+            return TilePlan(*shape[:2], size, self.halo, steps, bytes_per_pixel)
 
         sizes = () if self._is_fixed else range(USUAL_TILE, self._largest_tile, 16)
-        cheap = (tiles for tiles in map(tiles_of, sizes) if tiles.extra_work <= EXTRA_WORK)
+        cheap = (
+            tiles for tiles in map(tiles_of, sizes) if tiles.extra_work <= self.network.extra_work
+        )
         tiles = next(cheap, None) or tiles_of(self._largest_tile)
         while tiles.memory > free and tiles.tile_size > SMALLEST_TILE:
             tiles = tiles.smaller(SMALLEST_TILE)
@@ -102,10 +103,12 @@ class Upscaler:
 
     def measured_halo(self, pictures):
         """`tiling.measured_halo` of this network, which must be in float32."""
-        return max(
-            tiling.measured_halo(self._network(quality), self.radius, pictures)
-            for quality in (HALO_QUALITIES if self.is_told_quality else (LOSSLESS,))
-        )
+
+        def measured(quality):
+            network = self._network(quality)
+            return tiling.measured_halo(lambda lr: network(lr).copy(), self.radius, pictures)
+
+        return max(map(measured, HALO_QUALITIES if self.is_told_quality else (LOSSLESS,)))
 
     def _network(self, quality, dtype=np.uint8):
         """The network for pictures of a quality: float32 (H, W, 3) to float32."""

@@ -143,24 +143,28 @@ def test_shipped_weights_bring_the_halo_that_is_measured():
 @pytest.mark.parametrize("length", [1, 5, 48, 49, 63, 64, 65, 100, 1000])
 @pytest.mark.parametrize("tile_size", [1, 7, 48, 200])
 @pytest.mark.parametrize("step", [1, 64])
-def test_tiles_cover_a_line_once_with_their_surroundings(length, tile_size, step):
+def test_tiles_cover_a_line_once_and_their_windows_are_equally_long(length, tile_size, step):
     halo = 6
     tiles = tiling.cuts(length, tile_size, halo, step)
     assert [n for first, end in tiles for n in range(first, end)] == list(range(length))
-    assert max(end - first for first, end in tiles) <= tile_size
+    size = tiling.window_length(length, tile_size, halo, step)
+    assert size == length or size % step == 0
+    assert size <= tile_size + 2 * halo + step
     for first, end in tiles:
-        start, stop = tiling.window((first, end), length, halo, step)
+        start, stop = tiling.window((first, end), length, halo, size)
+        assert stop - start == size
         assert 0 <= start <= max(0, first - halo)
         assert min(length, end + halo) <= stop <= length
-        if step == 1:  # and nothing besides
-            assert (start, stop) == (max(0, first - halo), min(length, end + halo))
+    if step == 1:  # no more windows than tiles of that size
+        assert len(tiles) <= -(-length // tile_size)
 
 
 def test_windows_have_few_sizes_where_each_is_compiled():
     sizes = set()
     for length in range(200, 3000, 7):
         for tile in tiling.cuts(length, 256, 14, 64):
-            start, stop = tiling.window(tile, length, 14, 64)
+            size = tiling.window_length(length, 256, 14, 64)
+            start, stop = tiling.window(tile, length, 14, size)
             sizes.add(stop - start)
     assert sizes <= {128, 192, 256, 320}
 
@@ -168,7 +172,9 @@ def test_windows_have_few_sizes_where_each_is_compiled():
 def test_extra_work():
     assert tiling.TilePlan(100, 100, 100, 10).extra_work == 0
     assert tiling.TilePlan(100, 200, 100, 10).extra_work == pytest.approx(0.1)  # 110 twice
-    assert tiling.TilePlan(300, 100, 100, 10).extra_work == pytest.approx(40 / 300)
+    # Of 320 pixels three windows of 120, 100 from one to the next.
+    assert tiling.TilePlan(320, 100, 107, 10).extra_work == pytest.approx(40 / 320)
+    assert tiling.TilePlan(320, 100, 107, 10).rows() == [(0, 110), (110, 210), (210, 320)]
 
 
 def test_plan_of_the_rest_of_a_picture_sees_what_is_done():
@@ -176,10 +182,14 @@ def test_plan_of_the_rest_of_a_picture_sees_what_is_done():
     assert (tiles.rows(), len(tiles)) == ([(0, 50), (50, 100)], 4)
     smaller = tiles.smaller()
     assert smaller.rows(done=50) == [(50, 75), (75, 100)]
-    assert smaller.window((50, 75), (0, 24)) == ((44, 81), (0, 30))
+    assert smaller.window((50, 75), (0, 24)) == ((44, 81), (0, 32))
 
 
 def test_memory_of_a_plan_is_that_of_its_windows():
-    assert tiling.TilePlan(1000, 1000, 64, 13, step=1, bytes_per_pixel=2).memory == 2 * 90**2
-    assert tiling.TilePlan(1000, 1000, 64, 13, step=64, bytes_per_pixel=2).memory == 2 * 128**2
-    assert tiling.TilePlan(50, 1000, 64, 13, step=64, bytes_per_pixel=2).memory == 2 * 50 * 128
+    plan = tiling.TilePlan(1000, 1000, 64, 13, bytes_per_pixel=2)
+    assert plan.window_shape == (87, 87)  # 16 windows, with 26 pixels in common with the next
+    assert plan.memory == 2 * 87**2
+    plan = tiling.TilePlan(1000, 1000, 64, 13, steps=(1, 64), bytes_per_pixel=2)
+    assert plan.memory == 2 * 87 * 128
+    plan = tiling.TilePlan(50, 1000, 64, 13, steps=(1, 4), bytes_per_pixel=2)
+    assert plan.memory == 2 * 50 * 88

@@ -26,7 +26,7 @@ def upscaler_of(network_of):
 
     def upscaler_of_model(model, precision="float32", **options):
         upscaler = Upscaler(network_of(model), precision=precision, **options)
-        upscaler.step = 1
+        upscaler.network.steps = (1, 1)
         return upscaler
 
     return upscaler_of_model
@@ -63,7 +63,7 @@ def test_tiled_equals_whole(upscaler_of, tile_size, scale):
     whole = upscaler_of(model, tile_size=1000).enlarge(picture)
     # Sums in another order may round a 16-bit value, 1/257 of a grey level, differently.
     assert np.abs(tiled.astype(int) - whole).max() <= 1
-    assert len(count) == -(-45 // tile_size) * -(-37 // tile_size)
+    assert len(count) == len(upscaler_of(model, tile_size=tile_size).plan(picture.shape)) > 1
 
 
 # ---- told the quality ----
@@ -171,16 +171,16 @@ def test_halo_is_never_above_the_radius(upscaler_of):
 @pytest.mark.parametrize("size", [(300, 300), (512, 600), (577, 1200), (5000, 259), (1100, 900)])
 def test_the_halo_costs_little(size):
     upscaler = utils.load(SHIPPED)
-    if upscaler.step == 1:
+    if max(upscaler.network.steps) < 64:
         assert upscaler.plan(size).extra_work <= 0.15
 
 
 def test_little_memory_makes_small_tiles(upscaler_of, monkeypatch):
     model, large = small_network(), (5000, 5000)
     for name in "free_device_memory", "free_memory":
-        monkeypatch.setattr(memory, name, lambda: 2**25)
+        monkeypatch.setattr(memory, name, lambda: 2**24)
     small = upscaler_of(model).plan(large)
-    assert small.memory <= 2**24
+    assert small.memory <= 2**23
     for name in "free_device_memory", "free_memory":
         monkeypatch.setattr(memory, name, lambda: 2**36)
     assert small.tile_size < upscaler_of(model).plan(large).tile_size
@@ -252,7 +252,7 @@ def test_memory_that_runs_out_later_leaves_what_is_done(upscaler_of, monkeypatch
 
     with_run(monkeypatch, run_out_at_the_sixth)
     bands = list(upscaler_of(small_network(), tile_size=30).bands(picture))
-    assert [len(band) for band in bands] == [60, 30, 30, 30, 30]
+    assert [len(band) for band in bands] == [66, 38, 22, 22, 32]
     assert np.abs(np.concatenate(bands).astype(int) - whole).max() <= 1
 
 

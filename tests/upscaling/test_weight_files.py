@@ -31,8 +31,8 @@ def test_rounding_to_half_keeps_11_significant_bits():
 
 def test_network_that_is_told_the_quality_is_exported_and_read(tmp_path):
     model = small_network(told_quality=True)
-    weight_files.export(model, tmp_path / "told.keras", 3)
-    upscaler = utils.load(tmp_path / "told.keras", precision="float32")
+    weight_files.export(model, tmp_path / "told.keras", 8)
+    upscaler = utils.load(tmp_path / "told.keras", "keras", precision="float32")
     assert upscaler.is_told_quality
     lr = smooth_picture(12, 10)
     for quality in 0.4, 1.0:

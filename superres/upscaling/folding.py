@@ -1,0 +1,159 @@
+"""The end of a network as one convolution.
+
+From the first upscaling convolution on, EDSR is linear: convolution, pixel shuffle, convolution.
+For each place of a LR pixel's output that is one weighted sum of the feature maps around it, so
+the whole is one convolution at low resolution and one pixel shuffle of pixels instead of
+feature maps. It does a fraction of the work: a network for x4 gets twice as fast. Only along the
+picture's border, where every convolution of its own sees zeros outside, that is not the same.
+"""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+from superres.upscaling.graph import reach
+
+PIXELS = "pixels"  # in the names of nodes that only move finished pixels: node/pixels/number
+
+
+class End(NamedTuple):
+    """The linear end of a network, of which nothing else takes the results within.
+
+    Attributes:
+        nodes: list of `Node`: a convolution, and once or more a pixel shuffle and a convolution.
+        factor: by which it enlarges.
+        radius: LR pixels that it looks at around one.
+        border: LR pixels along the picture's border whose output depends on the zeros outside.
+    """
+
+    nodes: list
+    factor: int
+    radius: int
+    border: int
+
+    @property
+    def within(self):
+        """Names of the nodes whose results need not be made."""
+        return {node.name for node in self.nodes[:-1]}
+
+
+def linear_end(graph):
+    """The `End` of a `Graph`, or `None` where it has none that is less work as one convolution."""
+    takers = {}
+    for node in graph.nodes.values():
+        for name in node.from_nodes:
+            takers.setdefault(name, []).append(node.name)
+    for last in (graph.nodes[name] for name in sorted(graph.emitting)):
+        nodes = [last]
+        while _is_plain(nodes[0]):
+            shuffle = graph.nodes[nodes[0].from_nodes[0]]
+            before = graph.nodes[shuffle.from_nodes[0]] if shuffle.from_nodes else None
+            is_pair = shuffle.kind == "DepthToSpace" and before and _is_plain(before)
+            if not is_pair or any(len(takers[node.name]) > 1 for node in (shuffle, before)):
+                break
+            nodes = [before, shuffle, *nodes]
+        if len(nodes) > 1:
+            end = _measured(nodes)
+            if _work_as_one(graph, end) < _work(graph, end):
+                return end
+    return None
+
+
+def smallest_side(end):
+    """Height and width from which on a graph with that end as one convolution is right."""
+    return 2 * end.border + 1
+
+
+def _is_plain(node):
+    """Whether a node is a convolution that is linear, and the same in all directions."""
+    config = node.config
+    return (
+        node.kind == "Conv2D"
+        and config["activation"] == "linear"
+        and config["padding"] == "same"
+        and config["groups"] == 1
+        and set(config["dilation_rate"]) == {1}
+        and len(set(config["kernel_size"])) == 1
+        and config["kernel_size"][0] % 2 == 1
+    )
+
+
+def _measured(nodes):
+    """`End` of nodes, with how far they look."""
+    shuffles = [node.config["block_size"] for node in nodes if node.kind == "DepthToSpace"]
+    factor = math.prod(shuffles)
+    first, last = 0, factor - 1  # what one LR pixel becomes, and then all that it depends on
+    for node in reversed(nodes[1:]):
+        if node.kind == "DepthToSpace":
+            first, last = (n // node.config["block_size"] for n in (first, last))
+        else:
+            beyond = reach(node.config)[0] // 2
+            first, last = first - beyond, last + beyond
+    border = max(-first, last)
+    return End(nodes, factor, border + reach(nodes[0].config)[0] // 2, border)
+
+
+def _work(graph, end):
+    """Multiplications for a LR pixel by the convolutions one after the other."""
+    return sum(
+        np.prod(graph.weights[node.layer][0]) * graph.pixels(node.name)
+        for node in end.nodes
+        if node.kind == "Conv2D"
+    )
+
+
+def _work_as_one(graph, end):
+    filters = end.nodes[-1].config["filters"] * end.factor**2
+    channels = graph.weights[end.nodes[0].layer][0][2]
+    return (2 * end.radius + 1) ** 2 * channels * filters
+
+
+def folded(end, arrays):
+    """Kernel and bias of the one convolution.
+
+    Args:
+        end: `End`.
+        arrays: dict of layer -> list of its weights.
+
+    Returns:
+        float32 (n, n, in, out) with n = 2 * radius + 1, and (out,); out is, as the pixel shuffle by
+        `end.factor` reads it, row by row what a LR pixel becomes.
+    """
+    channels = arrays[end.nodes[0].layer][0].shape[2]
+    # Of each place (p, q) that a LR pixel becomes so far: what the input at (y, x) adds to it.
+    kernel = np.eye(channels)[None, None, :, None, None]  # y, x, in, p, q, out
+    bias = np.zeros((1, 1, channels))  # p, q, out
+    for node in end.nodes:
+        if node.kind == "DepthToSpace":
+            kernel, bias = (_shuffled(array, node.config["block_size"]) for array in (kernel, bias))
+        else:
+            kernel, bias = _convolved(kernel, bias, *arrays[node.layer])
+    cut = (len(kernel) - 1) // 2 - end.radius  # rows and columns that nothing has reached
+    kernel = kernel[cut : len(kernel) - cut, cut : len(kernel) - cut]
+    kernel = kernel.reshape(*kernel.shape[:3], -1)
+    return kernel.astype(np.float32), bias.reshape(-1).astype(np.float32)
+
+
+def _shuffled(array, factor):
+    """(..., p, q, out) with places for channels: out counts places before channels."""
+    *rest, rows, columns, channels = array.shape
+    array = array.reshape(*rest, rows, columns, factor, factor, channels // factor**2)
+    array = np.moveaxis(array, -3, -4)
+    return array.reshape(*rest, rows * factor, columns * factor, channels // factor**2)
+
+
+def _convolved(kernel, bias, weights, shift=0.0):
+    """What a convolution of the places makes of `kernel` and `bias`."""
+    size, places, radius = len(kernel), kernel.shape[3], len(weights) // 2
+    around = range(-radius, radius + 1)
+    shape = (size + 2 * radius, size + 2 * radius, kernel.shape[2], places, places)
+    made = np.zeros((*shape, weights.shape[3]))
+    made_bias = np.zeros((places, places, weights.shape[3])) + shift
+    for p, q, row, column in np.ndindex(places, places, len(around), len(around)):
+        # A place beyond the LR pixel's own is one of its neighbour's.
+        (y, i), (x, j) = divmod(p + around[row], places), divmod(q + around[column], places)
+        here = slice(radius + y, radius + y + size), slice(radius + x, radius + x + size)
+        made[*here, :, p, q] += kernel[:, :, :, i, j] @ weights[row, column]
+        made_bias[p, q] += bias[i, j] @ weights[row, column]
+    return made, made_bias

@@ -1,0 +1,151 @@
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import utils
+from superres.runtime import engines, hardware
+from superres.upscaling.networks import FileNetwork
+from support import ROOT, small_network, smooth_picture
+
+SHIPPED = ROOT / "weights" / "edsr_small_x2.keras"
+
+
+@pytest.fixture(autouse=True)
+def plain_machine(monkeypatch):
+    """One without a GPU, on which nothing is chosen."""
+    monkeypatch.setattr(hardware, "has_nvidia_gpu", lambda: False)
+    monkeypatch.delenv("KERAS_BACKEND", raising=False)
+
+
+def not_installed(monkeypatch):
+    monkeypatch.setattr(engines.importlib.util, "find_spec", lambda name: None)
+
+
+def test_openvino_is_chosen_where_nothing_speaks_against_it(monkeypatch):
+    pytest.importorskip("openvino")
+    assert engines.chosen("auto") == "openvino"
+    assert engines.chosen("keras") == "keras"
+    monkeypatch.setenv("KERAS_BACKEND", "jax")
+    assert engines.chosen("auto") == "keras"
+    assert engines.chosen("openvino") == "openvino"
+
+
+def test_keras_is_chosen_on_a_gpu_and_without_openvino(monkeypatch):
+    monkeypatch.setattr(hardware, "has_nvidia_gpu", lambda: True)
+    assert engines.chosen("auto") == "keras"
+    monkeypatch.setattr(hardware, "has_nvidia_gpu", lambda: False)
+    not_installed(monkeypatch)
+    assert engines.chosen("auto") == "keras"
+    with pytest.raises(ValueError, match="ENGINE = 'openvino': is not installed; pip install"):
+        engines.chosen("openvino")
+
+
+def test_gpu_that_is_hidden_is_none(monkeypatch):
+    monkeypatch.undo()
+    monkeypatch.setattr(hardware.shutil, "which", lambda name: "/usr/bin/nvidia-smi")
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    assert hardware.has_nvidia_gpu()
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert not hardware.has_nvidia_gpu()
+
+
+@pytest.fixture
+def weights(tmp_path):
+    pytest.importorskip("openvino")
+    small_network(global_skip=True).save(tmp_path / "x.keras")
+    return tmp_path / "x.keras"
+
+
+def graphs(folder):
+    return sorted(path.name for path in folder.glob("*.xml"))
+
+
+def test_graph_is_written_once_and_again_for_other_weights(tmp_path, weights, monkeypatch):
+    cache = tmp_path / "cache"
+    lr = np.random.default_rng(0).random((1, 9, 7, 3), np.float32)
+    first = FileNetwork(weights, cache).compiled("float32")(lr).copy()
+    assert len(graphs(cache)) == 1
+    with monkeypatch.context() as patch:
+        patch.setattr(FileNetwork, "_write", lambda network, end: pytest.fail("written again"))
+        again = FileNetwork(weights, cache).compiled("float32")(lr).copy()
+        FileNetwork(weights, cache).compiled("bfloat16")
+    np.testing.assert_array_equal(first, again)
+    small_network(seed=1, global_skip=True).save(weights)
+    other = FileNetwork(weights, cache).compiled("float32")(lr)
+    assert np.abs(other - first).max() > 0.01
+    assert len(graphs(cache)) == 2
+
+
+def test_cache_that_cannot_be_written_is_done_without(tmp_path, weights):
+    (tmp_path / "file").touch()
+    for cache in None, tmp_path / "file" / "cache":
+        assert (
+            FileNetwork(weights, cache)
+            .compiled("float32")(np.zeros((1, 4, 4, 3), np.float32))
+            .any()
+        )
+    assert graphs(tmp_path) == []
+
+
+def test_cache_keeps_the_newest(tmp_path, weights):
+    cache = tmp_path / "cache"
+    cache.mkdir()
+    for n in range(60):
+        (cache / f"{n}.bin").touch()
+        os.utime(cache / f"{n}.bin", (n, n))
+    FileNetwork(weights, cache).compiled("float32")
+    assert not (cache / "0.bin").exists()
+    assert (cache / "59.bin").exists()
+    assert len(graphs(cache)) == 1
+
+
+def test_bfloat16_takes_and_makes_pixels_in_float32():
+    """Rounded to 8 bits an input of 200/255 is off by half a grey level, and so is the output."""
+    if not hardware.has_bfloat16():
+        pytest.skip("this processor has no bfloat16")
+    pytest.importorskip("openvino")
+    lr = smooth_picture(64, 64).astype(np.float32)[None] / 255
+    exact, fast = (
+        utils.load(SHIPPED, "openvino", precision=precision)._run(precision)(lr).copy()
+        for precision in ("float32", "bfloat16")
+    )
+    assert 0 < 255 * np.sqrt(np.square(exact - fast).mean()) < 0.1
+
+
+def seconds_and_modules(*words):
+    """What a command has loaded when it ends."""
+    code = f"""import runpy, sys
+sys.argv = {list(map(str, words))!r}
+try:
+    runpy.run_path(sys.argv[0], run_name="__main__")
+except SystemExit as end:
+    print(end.code, *(m for m in {HEAVY!r} if m in sys.modules), file=sys.stderr)
+"""
+    environment = {key: v for key, v in os.environ.items() if key != "KERAS_BACKEND"}
+    environment["CUDA_VISIBLE_DEVICES"] = ""
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True
+    )
+    return done.stderr.splitlines()[-1].split()
+
+
+HEAVY = ["tensorflow", "keras", "jax", "matplotlib", "onnx", "openvino"]
+
+
+@pytest.mark.parametrize("script", ["train", "output", "evaluate", "network"])
+def test_help_and_errors_in_settings_load_nothing_heavy(script):
+    assert seconds_and_modules(f"{script}.py", "--help") == ["0"]
+    assert seconds_and_modules(f"{script}.py", "--scale", "7")[0] == "2"
+    if script != "network":
+        assert seconds_and_modules(f"{script}.py", "--scale", "7") == ["2"]
+
+
+def test_enlarging_loads_nothing_but_the_engine(tmp_path):
+    pytest.importorskip("openvino")
+    place = tmp_path / "out"
+    words = ["output.py", ROOT / "inference/original/badge.png", place]
+    assert seconds_and_modules(*words)[0] == "0"  # which may write the graph
+    assert seconds_and_modules(*words, "--overwrite") == ["0", "openvino"]

@@ -1,0 +1,83 @@
+"""The linear end of a network as one convolution."""
+
+import numpy as np
+import pytest
+
+import network
+from superres.runtime import backend
+from superres.runtime.backend import keras
+from superres.upscaling import folding
+from superres.upscaling.graph import Graph
+from superres.upscaling.networks import FileNetwork
+from support import small_network
+
+layers, ops = keras.layers, keras.ops
+
+
+def end_of(model):
+    return folding.linear_end(Graph.of_model(model))
+
+
+@pytest.mark.parametrize(
+    ("scale", "factor", "radius", "border", "count"),
+    [(2, 2, 2, 1, 3), (3, 3, 2, 1, 3), (4, 4, 2, 1, 5)],
+)
+def test_end_of_edsr_is_from_the_first_upscaling_on(scale, factor, radius, border, count):
+    end = end_of(network.edsr(scale, 8, 1, global_skip=True))
+    assert (end.factor, end.radius, end.border, len(end.nodes)) == (factor, radius, border, count)
+    assert (end.nodes[0].name, end.nodes[-1].name) == ("upscale1", "tail")
+    assert folding.smallest_side(end) == 3
+
+
+def enlarging(*, activation="linear", padding="same", taken_twice=False, bias=True, size=3):
+    """A network whose end is linear, or not."""
+    x = keras.Input((None, None, 3))
+    y = layers.Conv2D(6, 3, padding="same")(x)
+    y = layers.Conv2D(24, size, padding=padding, activation=activation, use_bias=bias)(y)
+    if padding == "valid":
+        y = ops.pad(y, [[0, 0], [1, 1], [1, 1], [0, 0]])
+    y = ops.depth_to_space(y, 2)
+    sr = layers.Conv2D(3, size, padding="same", use_bias=bias)(y)
+    if taken_twice:
+        sr = layers.Add()([sr, layers.Conv2D(3, 1)(y)])
+    return keras.Model(x, sr)
+
+
+@pytest.mark.parametrize(
+    "options", [{"activation": "relu"}, {"padding": "valid"}, {"taken_twice": True}, {"size": 2}]
+)
+def test_end_that_is_not_linear_or_is_needed_within_stays_as_it_is(options):
+    assert end_of(enlarging(**options)) is None
+
+
+def test_end_that_would_be_more_work_stays_as_it_is():
+    """Few feature maps before the shuffle, and large kernels behind it."""
+    x = keras.Input((None, None, 3))
+    y = layers.Conv2D(4, 1, padding="same")(layers.Conv2D(64, 3, padding="same")(x))
+    y = layers.Conv2D(3, 5, padding="same")(ops.depth_to_space(y, 2))
+    assert end_of(keras.Model(x, y)) is None
+
+
+@pytest.mark.parametrize("side", [*range(1, 9), 17])
+@pytest.mark.parametrize("scale", [2, 3, 4])
+def test_every_size_is_exact_also_at_the_border(scale, side, tmp_path):
+    """Also where the picture is smaller than what its border depends on."""
+    pytest.importorskip("openvino")
+    model = small_network(scale, global_skip=True)
+    model.save(tmp_path / "x.keras")
+    run, expected = FileNetwork(tmp_path / "x.keras").compiled("float32"), backend.compiled(model)
+    for shape in (side, 11), (11, side), (side, side):
+        lr = np.random.default_rng(0).random((1, *shape, 3), np.float32)
+        np.testing.assert_allclose(run(lr), expected(lr), atol=2e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("options", [{"size": 1}, {"size": 5}, {"bias": False}])
+def test_other_kernels_are_exact(options, tmp_path):
+    pytest.importorskip("openvino")
+    model = enlarging(**options)
+    assert end_of(model)
+    model.save(tmp_path / "x.keras")
+    run, expected = FileNetwork(tmp_path / "x.keras").compiled("float32"), backend.compiled(model)
+    for shape in (5, 13), (20, 7), (3, 2):
+        lr = np.random.default_rng(0).random((1, *shape, 3), np.float32)
+        np.testing.assert_allclose(run(lr), expected(lr), atol=2e-5, rtol=1e-4)
