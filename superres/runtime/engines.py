@@ -46,11 +46,6 @@ def window_steps():
     return (1, 4) if hardware.has_amx() else (1, 1)
 
 
-def extra_work():
-    """Share of a picture's pixels that the halo may add; with AMX large windows are slower."""
-    return 0.12 if hardware.has_amx() else 0.08
-
-
 def has_fast_bfloat16():
     """Whether the engine is faster in bfloat16 than in float32 here."""
     return hardware.has_bfloat16()

@@ -34,6 +34,8 @@ def compiled(write, exact, precision, cache, name):
     """
     core = openvino.Core()
     options = {"INFERENCE_PRECISION_HINT": HINTS[precision], "PERFORMANCE_HINT": "LATENCY"}
+    # A thread that is bound to a core waits for the encoder of the last picture there.
+    options["ENABLE_CPU_PINNING"] = False
     with contextlib.ExitStack() as held:
         try:
             folder = Path(cache)

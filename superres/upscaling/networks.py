@@ -16,7 +16,6 @@ from superres.upscaling.graph import Graph
 KERAS_OVERHEAD, ENGINE_OVERHEAD = 1.8, 1.2
 ENLARGED_COPIES = 5
 SOURCES = ("graph", "folding", "onnx_graph")  # modules that decide what a file becomes
-EXTRA_WORK = 0.15  # that a halo may add under Keras
 WINDOW_STEP = 64  # under JAX, which compiles each size anew, windows are multiples of it
 
 
@@ -38,11 +37,12 @@ class KerasNetwork:
         ValueError: as `Graph`.
     """
 
+    extra_work = 0.15
+
     def __init__(self, model):
         self.model = model
         self.graph = Graph.of_model(model)
         self.steps = (1, 1) if backend.supports_dynamic_shapes() else (WINDOW_STEP, WINDOW_STEP)
-        self.extra_work = EXTRA_WORK
 
     def has_fast_bfloat16(self):
         """Whether it is faster in bfloat16 than in float32 here."""
@@ -80,6 +80,8 @@ class FileNetwork:
         ValueError: no such file, refused, or as `Graph`.
     """
 
+    extra_work = 0.11
+
     def __init__(self, path, cache=None):
         self.path, self.cache = Path(path), cache
         config = weight_files.read_config(self.path)
@@ -87,7 +89,6 @@ class FileNetwork:
             self.graph = Graph(config)
             self._end = linear_end(self.graph)
         self.steps = engines.window_steps()
-        self.extra_work = engines.extra_work()
 
     def has_fast_bfloat16(self):
         """Whether it is faster in bfloat16 than in float32 here."""

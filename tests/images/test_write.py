@@ -12,6 +12,7 @@ from superres.images.formats import (
     check_storable,
     output_name,
 )
+from superres.images.png import _paeth
 from superres.images.read import read_picture
 from superres.images.write import _strips, write_bands, write_picture
 from support import smooth_picture
@@ -175,3 +176,13 @@ def test_16_bits_cannot_be_written_where_they_do_not_fit(tmp_path):
 )
 def test_formats_that_cannot_be_written_become_png(name, written):
     assert output_name(name) == written
+
+
+def test_guess_of_png_is_that_of_the_standard():
+    values = [0, 1, 2, 3, 100, 127, 128, 200, 253, 254, 255]
+    left, up, corner = np.uint8(list(itertools.product(values, repeat=3))).T
+    expected = []
+    for a, b, c in zip(*(x.astype(int) for x in (left, up, corner)), strict=True):
+        expected.append(min((a, b, c), key=lambda guess: abs(a + b - c - guess)))  # the first one
+    found = _paeth(*(x.reshape(11, -1) for x in (left, up, corner)))
+    assert found.ravel().tolist() == expected
