@@ -1,29 +1,41 @@
-"""Measures how fast this machine enlarges and trains, beside its matrix products.
+"""Measures how fast this machine enlarges and trains, by each engine that is installed.
 
-`python -m tools.benchmark` prints, for the large and the small network in both precisions, how fast
-they enlarge and train, the arithmetic that this is, and its share of what the machine's own
-matrix product of that precision reaches in the same run; and how many crops are cut for a
-training, and which part of its time it waits for them. Weights and pictures are random, which
-makes no difference to the time.
+`python -m tools.benchmark` prints a row for each thing that it measures, when it has: for the large
+and the small network how fast they enlarge, by Keras and by OpenVINO, and train; the arithmetic
+that this is, and its share of what the machine's own matrix product of that precision reaches; how
+fast output.py is from files to files; and how many crops are cut for a training, and which part of
+its time it waits for them. What is to be compared is measured in turn, round after round. Weights
+are random, but for output.py, which makes no difference to the time.
 """
 
+import contextlib
+import functools
+import io
 import itertools
 import math
 import sys
+import tempfile
 import threading
 import time
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 import network
+import output
+import utils
 from superres.dataset.crops import CropSampler, Photograph, cut_batch
-from superres.runtime import backend, command, settings
+from superres.images.read import read_rgb
+from superres.images.write import write_picture
+from superres.runtime import backend, command, engines, settings
 from superres.runtime.backend import keras
 from superres.runtime.prefetch import Prefetcher
+from superres.runtime.terminal import progress
 from superres.training.optimizers import OPTIMIZERS
 from superres.training.trainer import Trainer
-from superres.upscaling import graph
+from superres.upscaling.graph import Graph
+from superres.upscaling.networks import FileNetwork, KerasNetwork
 from superres.upscaling.upscaler import Upscaler
 
 # ------------------------------------------------------------------- settings ----
@@ -34,13 +46,16 @@ BATCH_SIZE = 16  # crops a training step; 64 on a large GPU
 CROP_SIZE = 0  # their height and width, in HR pixels; 96 on a large GPU; 0: 32 LR pixels
 STEPS = 5  # training steps in a row
 ROUNDS = 5  # each is measured so often, in turn; the best counts
+BFLOAT16 = False  # measure bfloat16 also where the hardware has none, and is very slow in it
 # ---------------------------------------------------------------------------------
 
 NETWORKS = {  # num_filters, residual_blocks
     "24 blocks of 128 filters": (128, 24),
     "9 blocks of 64 filters": (64, 9),
 }
-PRECISIONS = ("float32", "bfloat16")
+LOOP = "its own loop"
+SAMPLE = Path(output.__file__).parent / "inference" / "original" / "astronaut.png"
+FILES, FILE_SIZE = 4, (1024, 1024)  # pictures that are enlarged from file to file
 CROP_BATCHES = 500  # of the loader alone
 PHOTOGRAPH = (1356, 2040)  # as most of DIV2K
 
@@ -75,17 +90,86 @@ def matrix_product(size, dtype):
     return run
 
 
-def enlargement(scale, num_filters, residual_blocks, precision, side):
-    """Function that enlarges a picture of noise."""
-    upscaler = Upscaler(
-        network.edsr(scale, num_filters, residual_blocks), precision=precision, tile_size=side
-    )
-    picture = np.random.default_rng(0).integers(0, 256, (side, side, 3), np.uint8)
-    operations = side**2 * graph.flop_per_pixel(upscaler.model)
+def enlargements(model, precision, side, folder):
+    """Functions that enlarge a picture of noise with a model, by each engine that is installed.
 
-    def run():
+    Args:
+        model: network as `network.edsr` builds it.
+        precision: float32 or bfloat16.
+        side: of the picture, in LR pixels.
+        folder: where it is written for engines that read files.
+
+    Returns:
+        dict of the engine, in words -> function.
+    """
+    picture = np.random.default_rng(0).integers(0, 256, (side, side, 3), np.uint8)
+    operations = side**2 * Graph.of_model(model).flop_per_pixel
+    networks = {backend.describe(): KerasNetwork(model)}
+    runs = {}
+
+    def enlarge(upscaler):
         upscaler.enlarge(picture)
         return {"operations": operations, "amount": side**2 / 1e6, "unit": "LR Mpx/s"}
+
+    if engines.chosen("auto") == "openvino":
+        path = folder / f"{model.count_params()}.keras"
+        model.save(path)
+        networks[engines.describe()] = FileNetwork(path, folder)
+        runs[f"{engines.describe()}, {LOOP}"] = own_loop(path, precision, side, folder, operations)
+    for name, one in networks.items():
+        upscaler = Upscaler(one, precision=precision, tile_size=side)
+        runs[name] = functools.partial(enlarge, upscaler)
+    return runs
+
+
+def own_loop(path, precision, side, folder, operations=0):
+    """Function that runs the engine alone, on the graph as it is in a weights file."""
+    run = FileNetwork(path, folder, folds=False).compiled(precision)
+    lr = np.random.default_rng(0).random((1, side, side, 3), np.float32)
+
+    def run_once():
+        run(lr)
+        return {"operations": operations, "amount": side**2 / 1e6, "unit": "LR Mpx/s"}
+
+    return run_once
+
+
+def sample_files(folder, suffix):
+    """Writes a few photographs of `FILE_SIZE`, mirrored and shifted from a sample picture."""
+    height, width = FILE_SIZE
+    photograph = read_rgb(SAMPLE)
+    photograph = np.concatenate([photograph, photograph[::-1]])
+    photograph = np.concatenate([photograph, photograph[:, ::-1]], axis=1)
+    repeats = [math.ceil(2 * n / m) for n, m in zip(FILE_SIZE, photograph.shape[:2], strict=True)]
+    photograph = np.tile(photograph, (*repeats, 1))
+    (folder / suffix).mkdir()
+    for n in range(FILES):
+        picture = photograph[64 * n :, 32 * n :][:height, :width]
+        write_picture(folder / suffix / f"{n}.{suffix}", np.ascontiguousarray(picture), {})
+    return folder / suffix
+
+
+def file_to_file(source, weights, engine, precision):
+    """Function that runs output.py on a folder; the time that it takes to start does not count."""
+    target = source.with_name(f"{source.name} enlarged by {engine}")
+    words = [source, target, "--weights", weights, "--engine", engine, "--precision", precision]
+
+    def enlarge(*more):
+        began = time.perf_counter()
+        with contextlib.redirect_stdout(io.StringIO()) as printed:
+            code = output.main([str(word) for word in (*words, *more)])
+        if code:
+            raise command.Failed(f"output.py failed: {printed.getvalue()}")
+        return time.perf_counter() - began
+
+    def run():
+        whole = enlarge("--overwrite")
+        seconds = whole - enlarge()  # which finds all of them there
+        return {
+            "seconds": seconds,
+            "amount": FILES * math.prod(FILE_SIZE) / 1e6,
+            "unit": "LR Mpx/s",
+        }
 
     return run
 
@@ -127,7 +211,7 @@ def training(shape, precision, optimizer, stream, pixels, steps):
         model, loss="l1", optimizer=optimizer, learning_rate=1e-4, clip_norm=1.0, ema_decay=0.999
     )
     # Backwards it is twice as much as forwards.
-    operations = 3 * steps * pixels * graph.flop_per_pixel(model)
+    operations = 3 * steps * pixels * Graph.of_model(model).flop_per_pixel
 
     def run():
         waited, began = stream.waited, time.perf_counter()
@@ -139,56 +223,80 @@ def training(shape, precision, optimizer, stream, pixels, steps):
     return run
 
 
-def measure(scale, side, matrix, batch_size, crop_size, steps, rounds):
-    """Runs everything in turn.
+def blocks(chosen, precisions, folder, held):
+    """What is to be measured: yields dicts of (what, precision) -> function, one for each block.
 
-    Returns:
-        List of `Measured`, each the best of the rounds.
+    Args:
+        chosen: the settings.
+        precisions: list.
+        folder: an empty one.
+        held: `contextlib.ExitStack` that closes what is opened here.
     """
-    stream = noise_stream(scale, batch_size, crop_size)
+    scale, batch_size, crop_size = chosen.scale, chosen.batch_size, chosen.crop_size
+    yield {("matrix product", p): matrix_product(chosen.matrix, p) for p in precisions}
+    for (name, size), precision in itertools.product(NETWORKS.items(), precisions):
+        model = network.edsr(scale, *size, global_skip=True)
+        runs = enlargements(model, precision, chosen.side, folder)
+        yield {(f"enlarging, {name}, {engine}", precision): run for engine, run in runs.items()}
+    if engines.chosen("auto") == "openvino":
+        path, precision = utils.WEIGHTS_FOLDER / f"edsr_small_x{scale}.keras", precisions[-1]
+        loop = own_loop(path, precision, chosen.side, folder)
+        runs = {(f"enlarging, {path.name}, {engines.describe()}, {LOOP}", precision): loop}
+        for suffix in "png", "jpg":
+            run = file_to_file(sample_files(folder, suffix), path, "openvino", precision)
+            runs[f"output.py, {path.name}, {suffix} to {suffix}", precision] = run
+        yield runs
+    stream, photo = (
+        noise_stream(scale, batch_size, crop_size, kind) for kind in ("bicubic", "photo")
+    )
+    held.callback(stream.close)
+    held.callback(photo.close)
     pixels = batch_size * (crop_size // scale) ** 2
-    runs = {}
-    for precision in PRECISIONS:
-        runs["matrix product", precision] = matrix_product(matrix, precision)
     for name, size in NETWORKS.items():
-        for precision in PRECISIONS:
-            runs[f"enlarging, {name}", precision] = enlargement(scale, *size, precision, side)
-    for name, size in NETWORKS.items():
-        for optimizer, precision in itertools.product(OPTIMIZERS, PRECISIONS):
-            runs[f"training, {name}, {optimizer}", precision] = training(
-                (scale, *size), precision, optimizer, stream, pixels, steps
+        yield {
+            (f"training, {name}, {optimizer}", precision): training(
+                (scale, *size), precision, optimizer, stream, pixels, chosen.steps
             )
-    photo = noise_stream(scale, batch_size, crop_size, "photo")
-    for kind, crops in {"": stream, ", degraded as photo": photo}.items():
-        what = f"crops of {crop_size}x{crop_size}{kind}, without training"
-        runs[what, ""] = cutting(crops, batch_size)
+            for optimizer, precision in itertools.product(OPTIMIZERS, precisions)
+        }
+    what = f"crops of {crop_size}x{crop_size}"
+    yield {
+        (f"{what}, without training", ""): cutting(stream, batch_size),
+        (f"{what}, degraded as photo, without training", ""): cutting(photo, batch_size),
+    }
+
+
+def measure(runs, rounds, on_run=lambda: None):
+    """Runs what is in a block in turn; a list of `Measured`, each the best of the rounds."""
     best = {}
     for n in range(rounds + 1):  # the first one compiles
         for key, run in runs.items():
             began = time.perf_counter()
             done = run()
-            seconds = time.perf_counter() - began
-            if n and (key not in best or seconds < best[key].seconds):
-                best[key] = Measured(*key, seconds, **done)
-    stream.close()
-    photo.close()
+            done.setdefault("seconds", time.perf_counter() - began)
+            if n and (key not in best or done["seconds"] < best[key].seconds):
+                best[key] = Measured(*key, **done)
+            on_run()
     return list(best.values())
 
 
-def table(measured):
-    """The measurements as lines of Markdown."""
-    lines = [
-        "| | precision | | GFLOP/s | of the matrix product |",
-        "|---|---|---|---|---|",
-    ]
-    rates = {row.precision: row.operations / row.seconds for row in measured[: len(PRECISIONS)]}
-    for row in measured:
-        words = [f"{three_digits(row.amount / row.seconds)} {row.unit}"] if row.unit else []
-        words += [row.note] if row.note else []
-        rate = row.operations / row.seconds
-        flop = [f"{rate / 1e9:.0f}", f"{rate / rates[row.precision]:.0%}"] if rate else ["", ""]
-        lines.append(f"| {row.what} | {row.precision} | {', '.join(words)} | {' | '.join(flop)} |")
-    return "\n".join(lines)
+HEAD = """\
+| | precision | | GFLOP/s | of the matrix product |
+|---|---|---|---|---|"""
+
+
+def as_line(row, rates):
+    """A measurement as a line of Markdown.
+
+    Args:
+        row: `Measured`.
+        rates: dict of precision -> operations a second of the matrix product.
+    """
+    words = [f"{three_digits(row.amount / row.seconds)} {row.unit}"] if row.unit else []
+    words += [row.note] if row.note else []
+    rate = row.operations / row.seconds
+    flop = [f"{rate / 1e9:.0f}", f"{rate / rates[row.precision]:.0%}"] if rate else ["", ""]
+    return f"| {row.what} | {row.precision} | {', '.join(words)} | {' | '.join(flop)} |"
 
 
 def three_digits(value):
@@ -201,16 +309,33 @@ def three_digits(value):
 def work(chosen, stop):
     """Measures as the settings say, and prints the table; returns the exit code."""
     for name, value in vars(chosen).items():
-        settings.check_whole(name, value, 0 if name == "crop_size" else 1)
+        if name != "bfloat16":
+            settings.check_whole(name, value, 0 if name == "crop_size" else 1)
+    settings.check_flag("bfloat16", chosen.bfloat16)
     settings.check_choice("scale", chosen.scale, network.SHUFFLES)
     chosen.crop_size = chosen.crop_size or 32 * chosen.scale
     if chosen.crop_size % chosen.scale:
         raise ValueError(
             f"CROP_SIZE = {chosen.crop_size}: expected a multiple of SCALE = {chosen.scale}"
         )
-    chosen_here = "bfloat16" if backend.has_fast_bfloat16() else "float32"
-    print(f"{backend.describe()}; output.py computes in {chosen_here} here")
-    print(table(measure(**vars(chosen))))
+    has_bfloat16 = backend.has_fast_bfloat16() or engines.has_fast_bfloat16()
+    precisions = ["float32"] + ["bfloat16"] * (has_bfloat16 or chosen.bfloat16)
+    chosen_here = "bfloat16" if has_bfloat16 else "float32, and bfloat16 is left out"
+    print(f"{backend.describe()}; output.py computes in {chosen_here} here\n\n{HEAD}", flush=True)
+    rates = {}
+    with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as held:
+        for runs in blocks(chosen, precisions, Path(folder), held):
+            steps = len(runs) * (chosen.rounds + 1)
+            name = next(iter(runs))[0]
+            with progress(total=steps, desc=name, unit="run", leave=False) as bar:
+
+                def on_run(bar=bar):
+                    bar.update()
+                    stop.check()
+
+                rows = measure(runs, chosen.rounds, on_run)
+            rates = rates or {row.precision: row.operations / row.seconds for row in rows}
+            print("\n".join(as_line(row, rates) for row in rows), flush=True)
     return 0
 
 

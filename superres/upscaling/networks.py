@@ -75,6 +75,7 @@ class FileNetwork:
     Args:
         path: `.keras` file.
         cache: folder for the graphs that are made of it; `None`: none.
+        folds: whether its end may be computed as one convolution, see `folding`.
 
     Raises:
         ValueError: no such file, refused, or as `Graph`.
@@ -82,12 +83,12 @@ class FileNetwork:
 
     extra_work = 0.11
 
-    def __init__(self, path, cache=None):
+    def __init__(self, path, cache=None, folds=True):
         self.path, self.cache = Path(path), cache
         config = weight_files.read_config(self.path)
         with weight_files.refusing(self.path):
             self.graph = Graph(config)
-            self._end = linear_end(self.graph)
+            self._end = linear_end(self.graph) if folds else None
         self.steps = engines.window_steps()
 
     def has_fast_bfloat16(self):

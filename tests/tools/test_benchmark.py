@@ -2,47 +2,65 @@ import re
 
 import pytest
 
+import network
+from superres.runtime import backend, hardware
 from tools import benchmark
 
 pytestmark = pytest.mark.slow
 
 
-def test_table_has_both_networks_in_both_precisions_beside_the_matrix_product(capsys, monkeypatch):
+def test_table_has_each_engine_in_each_precision_beside_the_matrix_product(capsys, monkeypatch):
+    pytest.importorskip("openvino")
+    monkeypatch.setattr(hardware, "has_nvidia_gpu", lambda: False)
+    monkeypatch.delenv("KERAS_BACKEND", raising=False)
     monkeypatch.setattr(benchmark, "PHOTOGRAPH", (100, 120))
     monkeypatch.setattr(benchmark, "CROP_BATCHES", 3)
+    monkeypatch.setattr(benchmark, "FILE_SIZE", (30, 40))
     options = "--scale 3 --crop-size 48 --side 16 --matrix 64 --batch-size 2 --steps 2 --rounds 1"
-    assert benchmark.main(options.split()) == 0
+    assert benchmark.main([*options.split(), "--bfloat16"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert re.search(r"output\.py computes in (float32|bfloat16) here", lines[0])
-    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[3:]]
-    kinds = [
-        "matrix product",
-        *(f"enlarging, {name}" for name in benchmark.NETWORKS),
-        *(
-            f"training, {name}, {optimizer}"
-            for name in benchmark.NETWORKS
-            for optimizer in benchmark.OPTIMIZERS
-        ),
-    ]
-    assert [(row[0], row[1]) for row in rows[:-2]] == [
-        (what, precision) for what in kinds for precision in benchmark.PRECISIONS
-    ]
+    assert re.search(r"output\.py computes in (float32|bfloat16)", lines[0])
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[4:]]
+    precisions = ["float32", "bfloat16"]
+    kinds = [("matrix product", p) for p in precisions]
+    for name in benchmark.NETWORKS:
+        for p in precisions:
+            found = ["OpenVINO on CPU, its own loop", backend.describe(), "OpenVINO on CPU"]
+            kinds += [(f"enlarging, {name}, {engine}", p) for engine in found]
+    name = "edsr_small_x3.keras"
+    kinds.append((f"enlarging, {name}, OpenVINO on CPU, its own loop", "bfloat16"))
+    kinds += [(f"output.py, {name}, {suffix} to {suffix}", "bfloat16") for suffix in ("png", "jpg")]
+    for name in benchmark.NETWORKS:
+        for optimizer in benchmark.OPTIMIZERS:
+            kinds += [(f"training, {name}, {optimizer}", p) for p in precisions]
+    assert [(row[0], row[1]) for row in rows[:-2]] == kinds
     assert [row[4] for row in rows[:2]] == ["100%", "100%"]
-    assert all(re.fullmatch(r"[\d.,]+ LR Mpx/s", row[2]) for row in rows[2:6])
-    trained = r"[\d.,]+ steps/s, waiting for crops [\d.]+%"
-    assert all(re.fullmatch(trained, row[2]) for row in rows[6:14])
+    for row in rows[2:-2]:
+        unit = "LR Mpx/s" if not row[0].startswith("training") else "steps/s, waiting for crops"
+        assert re.match(rf"[\d.,]+ {unit}", row[2])
     assert all(re.fullmatch(r"[\d,.]+ crops/s", row[2]) for row in rows[-2:])
+
+
+def test_bfloat16_is_left_out_where_the_hardware_has_none(capsys, monkeypatch):
+    monkeypatch.setattr(hardware, "has_bfloat16", lambda: False)
+    monkeypatch.setattr(backend, "has_gpu", lambda: False)
+    monkeypatch.setattr(
+        benchmark, "blocks", lambda chosen, precisions, *rest: print(precisions) or []
+    )
+    assert benchmark.main([]) == 0
+    printed = capsys.readouterr().out
+    assert "computes in float32, and bfloat16 is left out here" in printed
+    assert "['float32']" in printed
 
 
 def test_rates_follow_from_time_and_operations():
     measured = [
-        benchmark.Measured("matrix product", "float32", 2.0, 400e9),
-        benchmark.Measured("matrix product", "bfloat16", 1.0, 400e9),
         benchmark.Measured("enlarging", "float32", 0.5, 50e9, 1.0, "LR Mpx/s"),
         benchmark.Measured("training", "bfloat16", 0.5, 100e9, 6, "steps/s", "waiting 1.0%"),
         benchmark.Measured("crops", "", 0.5, 0, 20_000, "crops/s"),
     ]
-    assert benchmark.table(measured).splitlines()[4:] == [
+    rates = {"float32": 200e9, "bfloat16": 400e9}
+    assert [benchmark.as_line(row, rates) for row in measured] == [
         "| enlarging | float32 | 2.00 LR Mpx/s | 100 | 50% |",
         "| training | bfloat16 | 12.0 steps/s, waiting 1.0% | 200 | 50% |",
         "| crops |  | 40,000 crops/s |  |  |",
@@ -57,10 +75,10 @@ def test_three_digits(value, text):
     assert benchmark.three_digits(value) == text
 
 
-def test_operations_of_the_networks():
-    side = 16
-    operations = benchmark.enlargement(2, 64, 9, "float32", side)()["operations"]
-    assert operations / side**2 == pytest.approx(1.7e6, rel=0.01)
+def test_operations_of_the_networks(tmp_path):
+    side, model = 16, network.edsr(2, 64, 9)
+    for run in benchmark.enlargements(model, "float32", side, tmp_path).values():
+        assert run()["operations"] / side**2 == pytest.approx(1.7e6, rel=0.01)
 
 
 def test_wrong_setting_ends_with_one_line(capsys):
