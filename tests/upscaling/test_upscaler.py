@@ -346,6 +346,31 @@ def test_16_bit_pictures_are_computed_in_float32_unless_told_otherwise(upscaler_
     assert np.abs(fast - exact).max() > 10
 
 
+def test_measured_halo_is_narrower_in_bfloat16(monkeypatch, upscaler_of):
+    assert upscaler_of(small_network(), "bfloat16", halo=7).halo == 4
+    assert upscaler_of(small_network(), "bfloat16", halo=3).halo == 2
+    assert upscaler_of(small_network(), "bfloat16").halo == 8  # not measured: the radius
+    monkeypatch.setattr(KerasNetwork, "has_fast_bfloat16", lambda network: True)
+    monkeypatch.setattr(FileNetwork, "has_fast_bfloat16", lambda network: True)
+    upscaler = upscaler_of(small_network(), "auto", halo=7)
+    assert upscaler.plan((100, 100)).halo == upscaler.halo == 4
+    assert upscaler.plan((100, 100), np.dtype(np.uint16)).halo == 7
+
+
+def test_narrower_halo_changes_less_than_bfloat16_does():
+    """At most 0.1 grey levels, of a network and a picture for which it was measured."""
+    lr = to_network(read_rgb(ROOT / "inference/original/astronaut.png"))
+    upscaler = utils.load(SHIPPED, precision="float32")
+    run = upscaler._network(1.0)
+    whole, halo = run(lr).copy(), upscaler.halo - upscaler_module.LESS_IN_BFLOAT16
+    part = run(lr[100 - halo : 180, 60 - halo : 180])
+    difference = (part - whole[2 * (100 - halo) : 360, 2 * (60 - halo) : 360])[
+        2 * halo :, 2 * halo :
+    ]
+    inside = difference[: -2 * upscaler.radius, : -2 * upscaler.radius]
+    assert 0 < 255 * np.abs(inside).max() < 0.1
+
+
 # ---- self-ensemble ----
 
 
