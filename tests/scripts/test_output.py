@@ -298,15 +298,16 @@ def test_large_pictures_are_done_one_by_one(tmp_path, pictures, small_weights, m
 def test_the_first_line_says_how_it_computes_and_verbose_what_it_costs(
     tmp_path, pictures, small_weights, capsys
 ):
-    words = [pictures / "a.png", tmp_path / "out", "--weights", small_weights]
-    options = ["--verbose", "--precision", "float32", "--tile-size", "10", "--self-ensemble"]
+    write_picture(pictures / "a.png", smooth_picture(40, 60), {})
+    words = [pictures / "a.png", tmp_path / "out", "--weights", small_weights, "--engine", "keras"]
+    options = ["--verbose", "--precision", "float32", "--tile-size", "20", "--self-ensemble"]
     assert run(*words, *options) == 0
     first, second, *_ = capsys.readouterr().out.splitlines()
     assert first.startswith("small.keras: x2, ")
     assert first.endswith(", float32, self-ensemble, halo 8")
     if backend.supports_dynamic_shapes():
         assert second.endswith(
-            "a.png: 17x11, 4 tiles of 8x5, halo 8, extra work 288.2%, small.keras"
+            "a.png: 60x40, 6 tiles of 23x20, halo 8, extra work 117.0%, small.keras"
         )
     assert run(*words, "--overwrite", "--precision", "bfloat16") == 0
     assert ", bfloat16, halo 8" in capsys.readouterr().out
