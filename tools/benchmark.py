@@ -1,11 +1,11 @@
 """Measures how fast this machine enlarges and trains, by each engine that is installed.
 
-`python -m tools.benchmark` prints a row for each thing that it measures, when it has: for the large
-and the small network how fast they enlarge, by Keras and by OpenVINO, and train; the arithmetic
-that this is, and its share of what the machine's own matrix product of that precision reaches; how
-fast output.py is from files to files; and how many crops are cut for a training, and which part of
-its time it waits for them. What is to be compared is measured in turn, round after round. Weights
-are random, but for output.py, which makes no difference to the time.
+`python -m tools.benchmark` prints for the large and the small network how fast they enlarge, by
+Keras and by OpenVINO, and train; the arithmetic that this is, and its share of what the machine's
+own matrix product of that precision reaches; how fast output.py is from files to files; and how
+many crops are cut for a training, and which part of its time it waits for them. Rows appear as soon
+as all that they are to be compared with is measured, in turn, round after round. Weights are
+random, but for output.py, which makes no difference to the time.
 """
 
 import contextlib
@@ -111,7 +111,7 @@ def enlargements(model, precision, side, folder):
         upscaler.enlarge(picture)
         return {"operations": operations, "amount": side**2 / 1e6, "unit": "LR Mpx/s"}
 
-    if engines.chosen("auto") == "openvino":
+    if engines.is_installed():
         path = folder / f"{model.count_params()}.keras"
         model.save(path)
         networks[engines.describe()] = FileNetwork(path, folder)
@@ -238,7 +238,7 @@ def blocks(chosen, precisions, folder, held):
         model = network.edsr(scale, *size, global_skip=True)
         runs = enlargements(model, precision, chosen.side, folder)
         yield {(f"enlarging, {name}, {engine}", precision): run for engine, run in runs.items()}
-    if engines.chosen("auto") == "openvino":
+    if engines.is_installed():
         path, precision = utils.WEIGHTS_FOLDER / f"edsr_small_x{scale}.keras", precisions[-1]
         loop = own_loop(path, precision, chosen.side, folder)
         runs = {(f"enlarging, {path.name}, {engines.describe()}, {LOOP}", precision): loop}
@@ -318,10 +318,12 @@ def work(chosen, stop):
         raise ValueError(
             f"CROP_SIZE = {chosen.crop_size}: expected a multiple of SCALE = {chosen.scale}"
         )
-    has_bfloat16 = backend.has_fast_bfloat16() or engines.has_fast_bfloat16()
-    precisions = ["float32"] + ["bfloat16"] * (has_bfloat16 or chosen.bfloat16)
-    chosen_here = "bfloat16" if has_bfloat16 else "float32, and bfloat16 is left out"
-    print(f"{backend.describe()}; output.py computes in {chosen_here} here\n\n{HEAD}", flush=True)
+    is_fast = backend.has_fast_bfloat16() or (
+        engines.is_installed() and engines.has_fast_bfloat16()
+    )
+    precisions = ["float32"] + ["bfloat16"] * (is_fast or chosen.bfloat16)
+    left_out = "" if len(precisions) > 1 else "; bfloat16 is left out, which this hardware lacks"
+    print(f"Training by {backend.describe()}{left_out}\n\n{HEAD}", flush=True)
     rates = {}
     with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as held:
         for runs in blocks(chosen, precisions, Path(folder), held):

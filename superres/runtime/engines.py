@@ -7,28 +7,35 @@ processors, and is there at once: Keras and TensorFlow take seconds to load.
 import importlib.util
 import os
 
-from superres.runtime import hardware
+from superres.runtime import backend, hardware
 
 ENGINES = ("auto", "openvino", "keras")
+NEEDED = ("openvino", "onnx")  # packages
+
+
+def is_installed():
+    """Whether there is an engine beside Keras."""
+    return all(importlib.util.find_spec(name) for name in NEEDED)
 
 
 def chosen(engine):
     """Which engine is meant: openvino or keras.
 
     Args:
-        engine: one of `ENGINES`; auto is OpenVINO where it is installed, unless there is a GPU of
-            NVIDIA's, which it cannot use, or KERAS_BACKEND names a backend.
+        engine: one of `ENGINES`; auto is OpenVINO where it is installed, unless Keras has a GPU,
+            or KERAS_BACKEND names its backend.
 
     Raises:
         ValueError: it is not installed.
     """
-    is_installed = importlib.util.find_spec("openvino") is not None
-    if engine == "openvino" and not is_installed:
-        raise ValueError("ENGINE = 'openvino': is not installed; pip install openvino")
+    if engine == "openvino" and not is_installed():
+        raise ValueError(f"ENGINE = 'openvino': expected the packages {' and '.join(NEEDED)}")
     if engine != "auto":
         return engine
-    is_wanted = not hardware.has_nvidia_gpu() and not os.environ.get("KERAS_BACKEND")
-    return "openvino" if is_installed and is_wanted else "keras"
+    if os.environ.get("KERAS_BACKEND") or not is_installed():
+        return "keras"
+    # Keras, which takes seconds to load, is asked only where there may be a GPU.
+    return "keras" if hardware.has_nvidia_gpu() and backend.has_gpu() else "openvino"
 
 
 def compiled(write, exact, precision, cache, name):
@@ -38,17 +45,19 @@ def compiled(write, exact, precision, cache, name):
     return openvino_engine.compiled(write, exact, precision, cache, name)
 
 
-def window_steps():
+def has_fast_bfloat16():
+    """Whether the engine is faster in bfloat16 than in float32 here."""
+    from superres.runtime import openvino_engine
+
+    return openvino_engine.has_fast_bfloat16()
+
+
+def window_steps(precision):
     """What height and width of pictures should be multiples of.
 
     AMX takes pixels of a row by 16; with rows of some other lengths it is half as fast.
     """
-    return (1, 16) if hardware.has_amx() else (1, 1)
-
-
-def has_fast_bfloat16():
-    """Whether the engine is faster in bfloat16 than in float32 here."""
-    return hardware.has_bfloat16()
+    return (1, 16) if precision == "bfloat16" and hardware.has_amx() else (1, 1)
 
 
 def describe():

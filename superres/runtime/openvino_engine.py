@@ -1,19 +1,41 @@
-"""OpenVINO: compiles an ONNX graph for this processor."""
+"""OpenVINO: compiles an ONNX graph for this processor, and keeps what it compiled."""
 
 import contextlib
-import shutil
+import functools
+import hashlib
+import io
+import os
+import sys
 import tempfile
 from pathlib import Path
 from xml.etree import ElementTree
 
-import openvino
-from openvino import Layout
-from openvino.preprocess import PrePostProcessor
+from superres.runtime.files import remove_leftovers, replacing
 
-from superres.runtime.files import check_writable, remove_leftovers, replacing
+# OpenVINO would report to its makers that it was imported; without this module it cannot.
+sys.modules.setdefault("openvino_telemetry", None)
+
+import openvino  # noqa: E402
+from openvino import Layout  # noqa: E402
+from openvino.preprocess import PrePostProcessor  # noqa: E402
 
 HINTS = {"float32": "f32", "bfloat16": "bf16"}
-MOST_CACHED = 20  # files in the cache; the oldest give way
+MOST_CACHED = 30  # files in the cache, one for each network and precision; then the oldest go
+
+
+@functools.cache
+def _core():
+    """The one that there is as long as the process lives.
+
+    Each one gives signals a stack of its own; of two, the second to go brings back that of the first,
+    which is gone, and the next Ctrl-C ends in a segmentation fault.
+    """
+    return openvino.Core()
+
+
+def has_fast_bfloat16():
+    """Whether the processor computes in bfloat16: by AVX512-BF16 or AMX, for example."""
+    return "BF16" in _core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
 def compiled(write, exact, precision, cache, name):
@@ -25,31 +47,60 @@ def compiled(write, exact, precision, cache, name):
         exact: names of the graph's nodes, or what stands before the last / in them, that
             compute in float32 whatever the precision.
         precision: float32 or bfloat16.
-        cache: folder to keep it in, which is made; `None`: none.
+        cache: folder to keep it in, which is made; `None`: none. Where it cannot be read or
+            written, it is done without.
         name: of the graph in the cache, another one for every other graph.
 
     Returns:
         Function from float32 (N, H, W, C), and what else the graph takes, to float32 of the same
         layout, which is valid until the next call.
     """
-    core = openvino.Core()
+    core = _core()
     options = {"INFERENCE_PRECISION_HINT": HINTS[precision], "PERFORMANCE_HINT": "LATENCY"}
     # A thread that is bound to a core waits for the encoder of the last picture there.
     options["ENABLE_CPU_PINNING"] = False
-    with contextlib.ExitStack() as held:
-        try:
-            folder = Path(cache)
-            folder.mkdir(parents=True, exist_ok=True)
-            check_writable(folder)
-            options["CACHE_DIR"] = str(folder)
-        except (OSError, TypeError):
-            folder = Path(held.enter_context(tempfile.TemporaryDirectory()))
-        path = folder / f"{name}.xml"
-        if not (path.exists() and path.with_suffix(".bin").exists()):
-            _store(_channels_last(core.read_model(write())), path, exact)
-        model = core.compile_model(core.read_model(path), "CPU", options)
+    path = Path(cache, f"{name}-{precision}-{_place(core)}.blob") if cache else None
+    model = _kept(core, path, options) if path else None
+    if not model:
+        graph = _marked(core, _channels_last(core.read_model(write())), exact)
+        model = core.compile_model(graph, "CPU", options)
+        if path:
+            _keep(path, model.export_model().getvalue())
     request = model.create_infer_request()
     return lambda *inputs: request.infer(inputs, share_inputs=True, share_outputs=True)[0]
+
+
+def _place(core):
+    """Another text for other processors, other versions of OpenVINO, and of this file."""
+    device = core.get_property("CPU", "FULL_DEVICE_NAME")
+    parts = (device.encode(), openvino.__version__.encode(), Path(__file__).read_bytes())
+    return hashlib.sha256(b"".join(parts)).hexdigest()[:8]
+
+
+def _kept(core, path, options):
+    """The compiled graph in a file of the cache, or `None`: not there, or damaged."""
+    try:
+        content = path.read_bytes()
+    except OSError:
+        return None
+    digest, blob = content[:32], content[32:]
+    if hashlib.sha256(blob).digest() != digest:
+        return None
+    with contextlib.suppress(OSError):
+        os.utime(path)  # so that those that are used stay
+    return core.import_model(io.BytesIO(blob), "CPU", options)
+
+
+def _keep(path, blob):
+    """Writes a file of the cache, if that can be, and removes those that were not used for long."""
+    with contextlib.suppress(OSError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        remove_leftovers(path.parent)
+        with replacing(path) as part:
+            part.write_bytes(hashlib.sha256(blob).digest() + blob)
+        files = sorted(path.parent.glob("*.blob"), key=lambda file: file.stat().st_mtime)
+        for file in files[:-MOST_CACHED]:
+            file.unlink(missing_ok=True)
 
 
 def _channels_last(model):
@@ -61,16 +112,16 @@ def _channels_last(model):
     return changed.build()
 
 
-def _store(model, path, exact):
-    """Writes a model as OpenVINO's own files, with the nodes marked that stay in float32.
+def _marked(core, model, exact):
+    """The model with the nodes marked that stay in float32.
 
-    Only in the file can they be marked. Of padding the first version is written: the later one
+    Only in OpenVINO's own files can they be. Of padding the first version is taken: a later one
     loses its mark when it is read.
     """
     with tempfile.TemporaryDirectory() as folder:
-        written = Path(folder, path.name)
-        openvino.save_model(model, written, compress_to_fp16=False)
-        tree = ElementTree.parse(written)
+        path = Path(folder, "model.xml")
+        openvino.save_model(model, path, compress_to_fp16=False)
+        tree = ElementTree.parse(path)
         for layer in tree.getroot().find("layers"):
             is_of_pixels = layer.get("type") == "Transpose"  # by `_channels_last`
             if is_of_pixels or layer.get("name").rpartition("/")[0] in exact:
@@ -79,16 +130,6 @@ def _store(model, path, exact):
                 info = layer.find("rt_info")
                 info = ElementTree.SubElement(layer, "rt_info") if info is None else info
                 ElementTree.SubElement(info, "attribute", {"name": "precise", "version": "0"})
-        tree.write(written)
-        for suffix in (".bin", ".xml"):  # in this order: with the second one it is whole
-            with replacing(path.with_suffix(suffix)) as part:
-                shutil.copyfile(written.with_suffix(suffix), part)
-    _clear(path.parent)
-
-
-def _clear(cache):
-    """Removes the oldest files of a cache."""
-    remove_leftovers(cache)
-    files = sorted(filter(Path.is_file, cache.iterdir()), key=lambda file: file.stat().st_mtime)
-    for file in files[:-MOST_CACHED]:
-        file.unlink(missing_ok=True)
+        return core.read_model(
+            ElementTree.tostring(tree.getroot()), path.with_suffix(".bin").read_bytes()
+        )

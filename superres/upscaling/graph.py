@@ -228,8 +228,9 @@ def _parsed(config):
     Raises:
         ValueError: it is no model of one output whose layers are known.
     """
-    if config["class_name"] not in ("Functional", "Sequential"):
-        raise ValueError(f"expected a Functional or Sequential model, not {config['class_name']}")
+    kind = config.get("class_name") if isinstance(config, dict) else None
+    if kind not in ("Functional", "Sequential"):
+        raise ValueError(f"expected a Functional or Sequential model, not {kind}")
     config = config["config"]
     nodes = {}
     for layer in config["layers"]:
@@ -247,12 +248,13 @@ def _parsed(config):
     if "output_layers" not in config:
         names = list(nodes)
         return nodes, names[:1], names[-1]
-    (output,) = _several(config["output_layers"])
-    return (
-        nodes,
-        [_numbered(*x[:2]) for x in _several(config["input_layers"])],
-        _numbered(*output[:2]),
+    inputs, outputs = (
+        [_numbered(name, number) for name, number, _ in _several(config[f"{end}_layers"])]
+        for end in ("input", "output")
     )
+    if len(outputs) != 1:
+        raise ValueError(EXPECTED)
+    return nodes, inputs, outputs[0]
 
 
 def _several(places):

@@ -29,20 +29,24 @@ class KerasNetwork:
 
     Attributes:
         graph: its `Graph`.
-        steps: what height and width of the windows that it is given should be multiples of.
         extra_work: share of a picture's pixels that the halo may add, where memory allows: larger
             windows have less of it, and are slower from some size on.
+        most_split: see `TilePlan`.
 
     Raises:
         ValueError: as `Graph`.
     """
 
     extra_work = 0.15
+    most_split = math.inf
 
     def __init__(self, model):
         self.model = model
         self.graph = Graph.of_model(model)
-        self.steps = (1, 1) if backend.supports_dynamic_shapes() else (WINDOW_STEP, WINDOW_STEP)
+
+    def steps(self, precision):
+        """What height and width of the windows that it is given should be multiples of."""
+        return (1, 1) if backend.supports_dynamic_shapes() else (WINDOW_STEP, WINDOW_STEP)
 
     def has_fast_bfloat16(self):
         """Whether it is faster in bfloat16 than in float32 here."""
@@ -82,6 +86,7 @@ class FileNetwork:
     """
 
     extra_work = 0.11
+    most_split = 1.15
 
     def __init__(self, path, cache=None, folds=True):
         self.path, self.cache = Path(path), cache
@@ -89,7 +94,10 @@ class FileNetwork:
         with weight_files.refusing(self.path):
             self.graph = Graph(config)
             self._end = linear_end(self.graph) if folds else None
-        self.steps = engines.window_steps()
+
+    def steps(self, precision):
+        """What height and width of the windows that it is given should be multiples of."""
+        return engines.window_steps(precision)
 
     def has_fast_bfloat16(self):
         """Whether it is faster in bfloat16 than in float32 here."""

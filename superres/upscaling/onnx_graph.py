@@ -88,6 +88,8 @@ class _Writer:
         kernel, bias = folded(self.end, self.arrays)
         size, border, radius = len(kernel), self.end.border, self.end.radius
         one = self._conv(node, x, kernel, [bias], kernel_shape=[size, size], pads=[radius] * 4)
+        # What stands behind a convolution and is marked as float32 is computed with it: so it hands
+        # on float32 where it computes in bfloat16. Pixels are far within.
         one = self._pixels("Clip", node, one, -100.0, 100.0)
         one = self._pixels("DepthToSpace", node, one, blocksize=self.end.factor, mode="DCR")
         if not border:
@@ -176,7 +178,7 @@ class _Writer:
             half = self._put("Mul", node, x, 0.5)
             return self._put("Mul", node, half, self._put("Add", node, bent, 1.0))
         kinds = {"relu": "Relu", "elu": "Elu", "sigmoid": "Sigmoid", "tanh": "Tanh"}
-        return self._put(kinds.get(name, "Softplus"), node, x)
+        return self._put((kinds | {"softplus": "Softplus"})[name], node, x)
 
     def _depthtospace(self, node, x):
         return self._put("DepthToSpace", node, x, blocksize=node.config["block_size"], mode="DCR")
@@ -189,8 +191,8 @@ class _Writer:
             mode = "edge"
         if mode not in ("constant", "edge", "reflect"):
             raise ValueError(
-                f"layer {node.layer!r} of kind Pad: expected at most one pixel of mode {mode!r} "
-                "in a graph with channels first; Keras itself knows more"
+                f"layer {node.layer!r} of kind Pad: expected at most one pixel of mode {mode!r}; "
+                "only Keras computes more, ENGINE = 'keras'"
             )
         pads = self._constant(node, [0, 0, top, left, 0, 0, bottom, right], np.int64)
         values = [float(value or 0)] if mode == "constant" else []
@@ -200,7 +202,10 @@ class _Writer:
         config = node.config  # empty for the operation of `keras.ops`
         slope, threshold = config.get("negative_slope") or 0, config.get("threshold") or 0
         if threshold:
-            raise ValueError(f"layer {node.layer!r} of kind ReLU: threshold {threshold}, not 0")
+            raise ValueError(
+                f"layer {node.layer!r} of kind ReLU: expected a threshold of 0, not "
+                f"{threshold}, which only Keras computes, ENGINE = 'keras'"
+            )
         x = self._put("LeakyRelu", node, x, alpha=slope) if slope else self._put("Relu", node, x)
         most = config.get("max_value")
         return x if most is None else self._put("Min", node, x, most)

@@ -2,7 +2,7 @@
 
 A tile is computed together with a halo of its surroundings, so that it comes out as it would
 from the whole picture. How wide the halo must be is bounded by the graph:
-`graph.receptive_radius`. Far pixels count for so little that a trained network needs much less:
+`Graph.radius`. Far pixels count for so little that a trained network needs much less:
 `measured_halo`.
 """
 
@@ -40,7 +40,7 @@ def measured_halo(run, radius, pictures):
 
     Args:
         run: as for `centre_with_halo`, in float32.
-        radius: as `receptive_radius` returns it.
+        radius: `Graph.radius`.
         pictures: list of float32 (H, W, 3) in [0, 1], photographs like those to be
             enlarged, of which the middle is taken. Those not larger than 2 * `radius` are
             left out; with none left the halo is `radius`.
@@ -69,7 +69,7 @@ def _middle(lr, size):
     return lr[top : top + size, left : left + size]
 
 
-def window_length(length, tile_size, halo, step=1):
+def window_length(length, tile_size, halo, step=1, most_split=math.inf):
     """How long all windows are by which a line of `length` pixels is computed.
 
     Equally long ones: to an engine each other size costs time.
@@ -78,26 +78,30 @@ def window_length(length, tile_size, halo, step=1):
         tile_size: the windows are as many as tiles of at most this size would be.
         halo: pixels that a window has at each side beside the tile, as far as the line goes.
         step: it is a multiple of it, or the whole line.
+        most_split: a line that is one window, and no multiple of `step`, becomes two that are where
+            these are at most so many times as long.
     """
     count = math.ceil(length / tile_size)
-    # Two windows of a size that is a multiple of `step` instead of one that is not.
-    if count == 1 and length % step:
+
+    def size_of(count):
+        return _up(math.ceil((length + 2 * halo * (count - 1)) / count), step)
+
+    if count == 1 and length % step and 2 * size_of(2) <= most_split * length:
         count = 2
-    size = _up(math.ceil((length + 2 * halo * (count - 1)) / count), step)
-    return min(size, length)
+    return min(size_of(count), length)
 
 
 def _up(length, step):
     return -(-length // step) * step
 
 
-def cuts(length, tile_size, halo, step=1):
+def cuts(length, tile_size, halo, step=1, most_split=math.inf):
     """Cuts a line into the tiles whose windows are `window_length`; the outer ones are longer.
 
     Returns:
         List of (first, last + 1), which cover the line once.
     """
-    size = window_length(length, tile_size, halo, step)
+    size = window_length(length, tile_size, halo, step, most_split)
     if size == length:
         return [(0, length)]
     ends = [*range(size - halo, length - halo, size - 2 * halo), length]
@@ -131,6 +135,7 @@ class TilePlan:
         halo: LR pixels around a tile that are computed with it, as far as the picture goes.
         steps: what the height and the width of the windows, tile and halo together, are
             multiples of.
+        most_split: as `window_length` takes it.
         bytes_per_pixel: memory that a LR pixel of a window takes while it is computed.
     """
 
@@ -139,16 +144,17 @@ class TilePlan:
     tile_size: int
     halo: int
     steps: tuple = (1, 1)
+    most_split: float = math.inf
     bytes_per_pixel: int = 0
 
     def rows(self, done=0):
         """The rows of the tiles, below `done` rows: list of (first, last + 1)."""
-        tiles = cuts(self.height - done, self.tile_size, self.halo, self.steps[0])
+        tiles = cuts(self.height - done, self.tile_size, self.halo, self.steps[0], self.most_split)
         return [(done + first, done + end) for first, end in tiles]
 
     def columns(self):
         """The columns of the tiles: list of (first, last + 1)."""
-        return cuts(self.width, self.tile_size, self.halo, self.steps[1])
+        return cuts(self.width, self.tile_size, self.halo, self.steps[1], self.most_split)
 
     def window(self, rows, columns):
         """The rows and the columns that the network must see to make a tile."""
@@ -162,7 +168,7 @@ class TilePlan:
     def window_shape(self):
         """Height and width of all windows."""
         return tuple(
-            window_length(length, self.tile_size, self.halo, step)
+            window_length(length, self.tile_size, self.halo, step, self.most_split)
             for length, step in zip((self.height, self.width), self.steps, strict=True)
         )
 

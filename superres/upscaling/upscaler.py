@@ -81,7 +81,7 @@ class Upscaler:
         """The largest tile that memory allows."""
         free = MEMORY_SHARE * self.network.free_memory()
         pixels = free / self.network.bytes_per_pixel(self.precision)
-        step = max(self.network.steps)
+        step = max(self.network.steps(self.precision))
         window = math.isqrt(int(pixels)) // step * step
         return max(1, min(window - 2 * self.halo, LARGEST_TILE))
 
@@ -95,12 +95,18 @@ class Upscaler:
         Returns:
             `TilePlan`; where `free` is too little even for small tiles, they take more than that.
         """
-        steps = self.network.steps
         precision = self._precision_for(dtype)
         halo, bytes_per_pixel = self._halo_in(precision), self.network.bytes_per_pixel(precision)
 
         def tiles_of(size):
-            return TilePlan(*shape[:2], size, halo, steps, bytes_per_pixel)
+            return TilePlan(
+                *shape[:2],
+                size,
+                halo,
+                self.network.steps(precision),
+                self.network.most_split,
+                bytes_per_pixel,
+            )
 
         sizes = () if self._is_fixed else range(USUAL_TILE, self._largest_tile, 16)
         cheap = (

@@ -1,4 +1,5 @@
 import os
+import signal
 import subprocess
 import sys
 
@@ -6,7 +7,7 @@ import numpy as np
 import pytest
 
 import utils
-from superres.runtime import engines, hardware
+from superres.runtime import backend, engines, hardware
 from superres.upscaling.networks import FileNetwork
 from support import ROOT, small_network, smooth_picture
 
@@ -35,11 +36,16 @@ def test_openvino_is_chosen_where_nothing_speaks_against_it(monkeypatch):
 
 def test_keras_is_chosen_on_a_gpu_and_without_openvino(monkeypatch):
     monkeypatch.setattr(hardware, "has_nvidia_gpu", lambda: True)
+    monkeypatch.setattr(backend, "has_gpu", lambda: True)
     assert engines.chosen("auto") == "keras"
+    monkeypatch.setattr(backend, "has_gpu", lambda: False)  # its driver alone is there
+    assert engines.chosen("auto") == "openvino"
     monkeypatch.setattr(hardware, "has_nvidia_gpu", lambda: False)
     not_installed(monkeypatch)
     assert engines.chosen("auto") == "keras"
-    with pytest.raises(ValueError, match="ENGINE = 'openvino': is not installed; pip install"):
+    with pytest.raises(
+        ValueError, match="ENGINE = 'openvino': expected the packages openvino and onnx"
+    ):
         engines.chosen("openvino")
 
 
@@ -59,47 +65,89 @@ def weights(tmp_path):
     return tmp_path / "x.keras"
 
 
-def graphs(folder):
-    return sorted(path.name for path in folder.glob("*.xml"))
+def kept(folder):
+    return sorted(folder.glob("*"))
 
 
-def test_graph_is_written_once_and_again_for_other_weights(tmp_path, weights, monkeypatch):
+LR = np.random.default_rng(0).random((1, 9, 7, 3), np.float32)
+
+
+def run(weights, cache, precision="float32"):
+    return FileNetwork(weights, cache).compiled(precision)(LR).copy()
+
+
+def test_graph_is_kept_for_each_precision_and_made_anew_for_other_weights(
+    tmp_path, weights, monkeypatch
+):
     cache = tmp_path / "cache"
-    lr = np.random.default_rng(0).random((1, 9, 7, 3), np.float32)
-    first = FileNetwork(weights, cache).compiled("float32")(lr).copy()
-    assert len(graphs(cache)) == 1
+    first = run(weights, cache)
+    assert len(kept(cache)) == 1
     with monkeypatch.context() as patch:
-        patch.setattr(FileNetwork, "_write", lambda network, end: pytest.fail("written again"))
-        again = FileNetwork(weights, cache).compiled("float32")(lr).copy()
-        FileNetwork(weights, cache).compiled("bfloat16")
-    np.testing.assert_array_equal(first, again)
+        patch.setattr(FileNetwork, "_write", lambda network, end: pytest.fail("made again"))
+        np.testing.assert_array_equal(first, run(weights, cache))
+    run(weights, cache, "bfloat16")
+    assert len(kept(cache)) == 2
     small_network(seed=1, global_skip=True).save(weights)
-    other = FileNetwork(weights, cache).compiled("float32")(lr)
-    assert np.abs(other - first).max() > 0.01
-    assert len(graphs(cache)) == 2
+    assert np.abs(run(weights, cache) - first).max() > 0.01
+    assert len(kept(cache)) == 3
+
+
+@pytest.mark.parametrize("place", [0, 40, 3000, -1])
+def test_damaged_file_of_the_cache_is_made_anew(tmp_path, weights, place):
+    cache = tmp_path / "cache"
+    first = run(weights, cache)
+    (path,) = kept(cache)
+    whole = path.read_bytes()
+    damaged = bytearray(whole)
+    damaged[place] ^= 1
+    for content in bytes(damaged), whole[:100], b"":
+        path.write_bytes(content)
+        np.testing.assert_array_equal(first, run(weights, cache))
+        assert len(path.read_bytes()) > 1000  # whole again
 
 
 def test_cache_that_cannot_be_written_is_done_without(tmp_path, weights):
     (tmp_path / "file").touch()
     for cache in None, tmp_path / "file" / "cache":
-        assert (
-            FileNetwork(weights, cache)
-            .compiled("float32")(np.zeros((1, 4, 4, 3), np.float32))
-            .any()
-        )
-    assert graphs(tmp_path) == []
+        assert run(weights, cache).any()
+    assert not list(tmp_path.rglob("*.blob"))
 
 
-def test_cache_keeps_the_newest(tmp_path, weights):
+def test_cache_keeps_what_is_used(tmp_path, weights):
     cache = tmp_path / "cache"
-    cache.mkdir()
+    run(weights, cache)
+    (path,) = kept(cache)
+    os.utime(path, (1, 1))
     for n in range(60):
-        (cache / f"{n}.bin").touch()
-        os.utime(cache / f"{n}.bin", (n, n))
-    FileNetwork(weights, cache).compiled("float32")
-    assert not (cache / "0.bin").exists()
-    assert (cache / "59.bin").exists()
-    assert len(graphs(cache)) == 1
+        (cache / f"{n}.blob").touch()
+        os.utime(cache / f"{n}.blob", (n + 2, n + 2))
+    run(weights, cache)  # which takes it from there
+    run(weights, cache, "bfloat16")
+    assert path.exists()
+    assert (cache / "59.blob").exists()
+    assert len(kept(cache)) == 30
+
+
+def test_signals_survive_networks_that_are_gone(weights):
+    """Ctrl-C after them ended in a segmentation fault."""
+    for _ in range(3):
+        FileNetwork(weights).compiled("float32")(LR)
+    handled = []
+    before = signal.signal(signal.SIGINT, lambda *_: handled.append(1))
+    signal.raise_signal(signal.SIGINT)
+    signal.signal(signal.SIGINT, before)
+    assert handled
+
+
+def test_openvino_does_not_report_to_its_makers(tmp_path):
+    pytest.importorskip("openvino")
+    code = "import sys, superres.runtime.openvino_engine; print(sys.modules['openvino_telemetry'])"
+    environment = os.environ | {"HOME": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True
+    )
+    assert done.stdout == "None\n", done.stderr
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_bfloat16_takes_and_makes_pixels_in_float32():

@@ -3,7 +3,7 @@ import re
 import pytest
 
 import network
-from superres.runtime import backend, hardware
+from superres.runtime import backend, engines, hardware
 from tools import benchmark
 
 pytestmark = pytest.mark.slow
@@ -19,7 +19,7 @@ def test_table_has_each_engine_in_each_precision_beside_the_matrix_product(capsy
     options = "--scale 3 --crop-size 48 --side 16 --matrix 64 --batch-size 2 --steps 2 --rounds 1"
     assert benchmark.main([*options.split(), "--bfloat16"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert re.search(r"output\.py computes in (float32|bfloat16)", lines[0])
+    assert lines[0] == f"Training by {backend.describe()}"
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[4:]]
     precisions = ["float32", "bfloat16"]
     kinds = [("matrix product", p) for p in precisions]
@@ -42,14 +42,14 @@ def test_table_has_each_engine_in_each_precision_beside_the_matrix_product(capsy
 
 
 def test_bfloat16_is_left_out_where_the_hardware_has_none(capsys, monkeypatch):
-    monkeypatch.setattr(hardware, "has_bfloat16", lambda: False)
-    monkeypatch.setattr(backend, "has_gpu", lambda: False)
+    for place in backend, engines:
+        monkeypatch.setattr(place, "has_fast_bfloat16", lambda: False)
     monkeypatch.setattr(
         benchmark, "blocks", lambda chosen, precisions, *rest: print(precisions) or []
     )
     assert benchmark.main([]) == 0
     printed = capsys.readouterr().out
-    assert "computes in float32, and bfloat16 is left out here" in printed
+    assert "; bfloat16 is left out, which this hardware lacks" in printed
     assert "['float32']" in printed
 
 

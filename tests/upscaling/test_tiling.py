@@ -169,6 +169,12 @@ def test_windows_have_few_sizes_where_each_is_compiled():
     assert sizes <= {128, 192, 256, 320}
 
 
+def test_line_is_split_for_the_steps_sake_only_where_that_is_little_work():
+    assert tiling.window_length(300, 400, 10, 16, most_split=1.15) == 160  # 320 in all
+    assert tiling.window_length(100, 400, 10, 16, most_split=1.15) == 100  # it would be 128
+    assert tiling.window_length(320, 400, 10, 16, most_split=1.15) == 320
+
+
 def test_extra_work():
     assert tiling.TilePlan(100, 100, 100, 10).extra_work == 0
     assert tiling.TilePlan(100, 200, 100, 10).extra_work == pytest.approx(0.1)  # 110 twice
@@ -191,5 +197,5 @@ def test_memory_of_a_plan_is_that_of_its_windows():
     assert plan.memory == 2 * 87**2
     plan = tiling.TilePlan(1000, 1000, 64, 13, steps=(1, 64), bytes_per_pixel=2)
     assert plan.memory == 2 * 87 * 128
-    plan = tiling.TilePlan(50, 1000, 64, 13, steps=(1, 4), bytes_per_pixel=2)
+    plan = tiling.TilePlan(50, 1000, 64, 13, (1, 4), bytes_per_pixel=2)
     assert plan.memory == 2 * 50 * 88
