@@ -27,8 +27,8 @@ MOST_CACHED = 30  # files in the cache, one for each network and precision; then
 def _core():
     """The one that there is as long as the process lives.
 
-    Each one gives signals a stack of its own; of two, the second to go brings back that of the first,
-    which is gone, and the next Ctrl-C ends in a segmentation fault.
+    Each one gives signals a stack of its own. Of two, the second to go brings back that of the
+    first, which is gone, and the next Ctrl-C ends in a segmentation fault.
     """
     return openvino.Core()
 
