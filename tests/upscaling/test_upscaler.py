@@ -41,7 +41,7 @@ def unrounded(upscaler, lr):
     convert = upscaler_module.to_network, upscaler_module.to_pixels
     try:
         upscaler_module.to_network = lambda x: x
-        upscaler_module.to_pixels = lambda x, dtype: x
+        upscaler_module.to_pixels = lambda x, dtype: x.copy()
         done = 0
         for band in upscaler.bands(lr):
             out[done : done + len(band)] = band
