@@ -162,8 +162,8 @@ def test_bfloat16_takes_and_makes_pixels_in_float32():
     assert 0 < 255 * np.sqrt(np.square(exact - fast).mean()) < 0.1
 
 
-def seconds_and_modules(*words):
-    """What a command has loaded when it ends."""
+def code_and_modules(*words):
+    """Exit code of a command, and which of `HEAVY` it has loaded when it ends."""
     code = f"""import runpy, sys
 sys.argv = {list(map(str, words))!r}
 try:
@@ -184,15 +184,15 @@ HEAVY = ["tensorflow", "keras", "jax", "matplotlib", "onnx", "openvino"]
 
 @pytest.mark.parametrize("script", ["train", "output", "evaluate", "network"])
 def test_help_and_errors_in_settings_load_nothing_heavy(script):
-    assert seconds_and_modules(f"{script}.py", "--help") == ["0"]
-    assert seconds_and_modules(f"{script}.py", "--scale", "7")[0] == "2"
+    assert code_and_modules(f"{script}.py", "--help") == ["0"]
+    assert code_and_modules(f"{script}.py", "--scale", "7")[0] == "2"
     if script != "network":
-        assert seconds_and_modules(f"{script}.py", "--scale", "7") == ["2"]
+        assert code_and_modules(f"{script}.py", "--scale", "7") == ["2"]
 
 
 def test_enlarging_loads_nothing_but_the_engine(tmp_path):
     pytest.importorskip("openvino")
     place = tmp_path / "out"
     words = ["output.py", ROOT / "inference/original/badge.png", place]
-    assert seconds_and_modules(*words)[0] == "0"  # which may write the graph
-    assert seconds_and_modules(*words, "--overwrite") == ["0", "openvino"]
+    assert code_and_modules(*words)[0] == "0"  # which may write the graph
+    assert code_and_modules(*words, "--overwrite") == ["0", "openvino"]

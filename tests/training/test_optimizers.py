@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 import network
+import train
 from superres.runtime.backend import keras
 from superres.training.optimizers import OPTIMIZERS, muon
 from support import small_network
@@ -94,3 +95,8 @@ def test_every_kernel_of_the_blocks_is_orthogonalised():
         "upscale1/kernel",
         "upscale2/kernel",
     }
+
+
+def test_script_knows_the_names_of_all_optimizers():
+    """It checks them without loading Keras."""
+    assert tuple(OPTIMIZERS) == train.OPTIMIZERS
