@@ -8,27 +8,40 @@ Exit code 0: every picture is there. 1: some were refused, each named with its r
 2: nothing could start. 130: stopped by Ctrl-C or SIGTERM.
 """
 
+import math
+import os
 import sys
 from pathlib import Path
+from typing import NamedTuple
 
 import utils
 from superres.images.formats import check_storable
+from superres.images.pixels import assembled
 from superres.images.quality import LOSSLESS, TRAINED, in_words, told, told_of_file
+from superres.images.resize import resized_bands
 from superres.runtime import command, settings
 from superres.runtime.files import check_writable, remove_leftovers
-from superres.runtime.terminal import progress, shown
+from superres.runtime.parts import WHOLE, chosen_part
+from superres.runtime.terminal import print_line, progress, shown
 from superres.upscaling import batch
 from superres.upscaling.batch import Tally, WriteBehind, output_memory, read_ahead, tiles_in_memory
+from superres.upscaling.sizes import Size, enlarged_shape, passes
 
 # ------------------------------------------------------------------- settings ----
 # files
 SOURCE = "inference/original"  # picture, or folder of pictures, searched recursively
 TARGET = "inference/output"  # folder for the enlarged pictures
+SIZE = (
+    ""  # "2560x1440": fit into that box; "2560x", "x1440": one side; "1.5": so many times as large
+)
+PART = (
+    ""  # "3/16": do the third of 16 parts of the folder; auto: as SLURM, AWS Batch, Kubernetes say
+)
 OVERWRITE = False  # make pictures again that are in TARGET already
 MAX_MEGAPIXELS = 270  # larger pictures are refused: they may be decompression bombs
 VERBOSE = False  # print size, tiles and extra work of each picture
 # network
-SCALE = 0  # enlargement of height and width: 2, 3 or 4; 0: that of the weights
+SCALE = 0  # of the network: 2, 3 or 4; 0: that of the weights, or what SIZE needs
 NETWORK = "auto"  # large, small, or auto: large on a GPU, small on a CPU; where WEIGHTS is empty
 WEIGHTS = ""  # .keras file, which also says the scale; empty: the one in weights/ for NETWORK
 SELF_ENSEMBLE = False  # average over eight flips and turns: a little better, 8 times slower
@@ -49,6 +62,8 @@ def check_settings(chosen):
         settings.check_whole("quality", chosen.quality, *TRAINED)
     if chosen.quality and chosen.content == "clean":
         raise ValueError(f"QUALITY = {chosen.quality}: expected 0, since CONTENT = 'clean'")
+    for name in ("size", "part"):
+        settings.check_text(name, getattr(chosen, name), may_be_empty=True)
     settings.check_number("max_megapixels", chosen.max_megapixels, above=0)
     for name in ("overwrite", "verbose"):
         settings.check_flag(name, getattr(chosen, name))
@@ -62,63 +77,117 @@ def prepare(plan, target):
         remove_leftovers(folder)
 
 
-def enlarge_picture(chosen, networks, job, picture, metadata, tally, writer):
-    """Computes a picture tile by tile, and has it written."""
-    quality = LOSSLESS
-    if chosen.quality:
-        quality = told(chosen.quality)
-    elif networks.heed_quality:
-        quality = told_of_file(job.source, picture)
-    network, quality = networks.of(quality)
-    upscaler = network.upscaler
-    height, width, *channels = picture.shape
-    shape = (upscaler.scale * height, upscaler.scale * width, *channels)
+class Run(NamedTuple):
+    """What is the same for all pictures: the settings, and what enlarges, counts and writes."""
+
+    chosen: object
+    size: Size
+    networks: utils.AnyScale
+    tally: Tally
+    writer: WriteBehind
+
+
+def load(chosen, size):
+    """Loads the networks, or those that are needed at any rate; each is printed when it is."""
+
+    def on_load(networks):
+        if chosen.quality and not networks.photo.upscaler.is_told_quality:
+            raise ValueError(
+                f"QUALITY = {chosen.quality}: {networks.photo.path.name} cannot be told one; "
+                "it was trained without TOLD_QUALITY"
+            )
+        of_all = f", all pictures are told quality {chosen.quality}" if chosen.quality else ""
+        print_line(f"{networks}{of_all}")
+
+    content = "photo" if chosen.quality else chosen.content
+    networks = utils.AnyScale(chosen, content, on_load, is_one=size == Size())
+    try:
+        needed = passes(size.factor, networks.scales) if size.factor else ()
+    except ValueError as error:
+        raise ValueError(f"SIZE = {chosen.size!r}: {error}") from None
+    for scale in needed:
+        networks[scale]
+    return networks
+
+
+def enlarge_picture(run, job, picture, metadata):
+    """Computes a picture in its new size, and has it written."""
+    way = run.size.way(*picture.shape[:2], run.networks.scales)
+    shape = (*way.shape, *picture.shape[2:])
     check_storable(job.target, shape, picture.dtype)
+    print_notes(job, picture, metadata, way)
+    quality = LOSSLESS
+    if run.chosen.quality:
+        quality = told(run.chosen.quality)
+    elif way.scales and run.networks[way.scales[0]].heed_quality:
+        quality = told_of_file(job.source, picture)
     needed = output_memory(job.target, shape, picture.dtype)
-    tiles = tiles_in_memory(upscaler, picture, needed, writer.wait)
+    bands, made = [picture], picture.shape
+    for number, scale in enumerate(way.scales, 1):
+        if number > 1:
+            picture, quality = assembled(bands, made, picture.dtype), LOSSLESS
+        made = enlarged_shape(picture.shape, scale)
+        between = math.prod(made) * picture.itemsize if number < len(way.scales) else 0
+        bands = computed(run, job, picture, scale, quality, needed + between)
+    if made != shape:
+        bands = resized_bands(bands, made, *way.shape)
+    run.writer.write(job, bands, shape, picture.dtype, metadata)
+
+
+def print_notes(job, picture, metadata, way):
+    """Says what of a picture is left out, and what was perhaps not meant."""
+    notes = [f"{loss} left out" for loss in metadata.get("lost", [])]
+    if math.prod(way.shape) < math.prod(picture.shape[:2]):
+        (height, width), (new_height, new_width) = picture.shape[:2], way.shape
+        notes.append(f"{width}x{height} pixels reduced to {new_width}x{new_height}")
+    if len(way.scales) > 1:
+        notes.append(f"enlarged in two passes, by {way.scales[0]} and by {way.scales[1]}")
+    for note in notes:
+        print_line(f"note {shown(job.source)}: {note}", sys.stderr)
+
+
+def computed(run, job, picture, scale, quality, needed):
+    """Yields the bands of a picture that is enlarged by one network."""
+    network, quality = run.networks[scale].of(quality)
+    upscaler = network.upscaler
+    tiles = tiles_in_memory(upscaler, picture, needed, run.writer.wait)
     name = shown(job.source)
-    if chosen.verbose:
+    if run.chosen.verbose:
+        height, width = picture.shape[:2]
         (top, bottom), (left, right) = tiles.rows()[0], tiles.columns()[0]
-        tally.bar.write(
+        print_line(
             f"{name}: {width}x{height}, {len(tiles)} tiles of {right - left}x{bottom - top}, halo "
             f"{tiles.halo}, extra work {tiles.extra_work:.1%}, {network.path.name}"
-            + (f" told {in_words(quality)}" if upscaler.is_told_quality else ""),
-            file=sys.stdout,
+            + (f" told {in_words(quality)}" if upscaler.is_told_quality else "")
         )
-    for loss in metadata.get("lost", []):
-        tally.bar.write(f"note {name}: {loss} left out", file=sys.stderr)
     with progress(total=len(tiles), desc=name, unit="tile", leave=False, delay=1) as bar:
 
         def on_tile():
             bar.update()
-            tally.stop.check()
+            run.tally.stop.check()
 
-        bands = upscaler.bands(picture, tiles, on_tile, quality)
-        writer.write(job, bands, shape, picture.dtype, metadata)
+        yield from upscaler.bands(picture, tiles, on_tile, quality)
 
 
 def enlarge(chosen, stop):
     """Enlarges what the settings say; returns the exit code."""
     check_settings(chosen)
+    size, part = Size.parse(chosen.size), chosen_part(chosen.part, os.environ)
     max_pixels = int(1e6 * chosen.max_megapixels)
-    plan = batch.plan(chosen.source, chosen.target)
-    networks = utils.load_chosen(chosen, "photo" if chosen.quality else chosen.content)
-    if chosen.quality and not networks.photo.upscaler.is_told_quality:
-        raise ValueError(
-            f"QUALITY = {chosen.quality}: {networks.photo.path.name} cannot be told one; it was "
-            "trained without TOLD_QUALITY"
-        )
+    plan = batch.plan(chosen.source, chosen.target, part)
+    networks = load(chosen, size)
     prepare(plan, chosen.target)
-    of_all = f", all pictures are told quality {chosen.quality}" if chosen.quality else ""
-    print(f"{networks}{of_all}", flush=True)
+    if part != WHOLE:
+        print_line(f"{part}: {len(plan.jobs)} picture{'s' if len(plan.jobs) != 1 else ''}")
     with progress(total=len(plan.jobs), desc="pictures", unit="picture") as bar:
         tally = Tally(plan, stop, bar)
         try:
             with stop.gently(), WriteBehind(tally) as writer:
+                run = Run(chosen, size, networks, tally, writer)
                 for job, read in read_ahead(tally.to_do(chosen.overwrite), max_pixels):
                     stop.check()
                     with tally.refusing(job):
-                        enlarge_picture(chosen, networks, job, *read(), tally, writer)
+                        enlarge_picture(run, job, *read())
                     if tally.ended:
                         break
         finally:

@@ -1,5 +1,6 @@
 """What the scripts share and no room is for: choosing and loading a network."""
 
+import functools
 from pathlib import Path
 from typing import NamedTuple
 
@@ -166,12 +167,43 @@ class Networks(NamedTuple):
         return f"{self.clean}; JPEGs and the like: {photo}"
 
 
-def load_chosen(chosen, content):
+def scales_there(chosen, content):
+    """The scales for which `load_chosen` finds networks in the project's folder.
+
+    Args:
+        chosen, content: as for `load_chosen`, without WEIGHTS.
+
+    Raises:
+        ValueError: there are none.
+    """
+    errors = []
+
+    def has_weights(scale, kind):
+        try:
+            best_weights(WEIGHTS_FOLDER, scale, chosen.network, kind, chosen.engine)
+        except ValueError as error:
+            errors.append(error)
+            return False
+        return True
+
+    for kind in _kinds(content):  # those for JPEGs are for clean pictures only where there are none
+        wanted = [chosen.scale] if chosen.scale else SCALES
+        if scales := tuple(scale for scale in wanted if has_weights(scale, kind)):
+            return scales
+    raise errors[0]
+
+
+def _kinds(content):
+    return ("clean", "photo") if content == "auto" else (content,)
+
+
+def load_chosen(chosen, content, scale=0):
     """Loads the networks that the settings say.
 
     Args:
         chosen: as `check_network` takes it.
         content: one of `CONTENTS`.
+        scale: of the networks, where SCALE says none.
 
     Returns:
         `Networks`, which are in words the first line of what is printed.
@@ -188,18 +220,19 @@ def load_chosen(chosen, content):
             tile_size=chosen.tile_size,
             self_ensemble=chosen.self_ensemble,
         )
-        if chosen.scale not in (0, upscaler.scale):
-            raise ValueError(f"SCALE = {chosen.scale}: {path} enlarges by {upscaler.scale}")
+        wanted = chosen.scale or scale
+        if wanted not in (0, upscaler.scale):
+            raise ValueError(f"SCALE = {wanted}: {path} enlarges by {upscaler.scale}")
         return Network(Path(path), why, upscaler)
 
     if chosen.weights:
         network = loaded(chosen.weights)
         return Networks(network, network, content == "clean")
     networks, errors = [], []
-    for kind in ("clean", "photo") if content == "auto" else (content,):
-        scale = networks[0].upscaler.scale if networks else chosen.scale
+    for kind in _kinds(content):
+        wanted = networks[0].upscaler.scale if networks else chosen.scale or scale
         try:
-            best = best_weights(WEIGHTS_FOLDER, scale, chosen.network, kind, chosen.engine)
+            best = best_weights(WEIGHTS_FOLDER, wanted, chosen.network, kind, chosen.engine)
         except ValueError as error:
             errors.append(error)
         else:
@@ -207,6 +240,41 @@ def load_chosen(chosen, content):
     if not networks:
         raise errors[0]
     return Networks(networks[0], networks[-1], content == "clean")
+
+
+class AnyScale:
+    """The networks of a run for pictures of any size, each loaded when it is first needed.
+
+    Args:
+        chosen, content: as `load_chosen` takes them.
+        on_load: called with each `Networks` when it is loaded.
+        is_one: only those of one scale, of SCALE or of the weights.
+
+    Attributes:
+        scales: for which there are some.
+
+    Raises:
+        ValueError: there are none.
+    """
+
+    def __init__(self, chosen, content, on_load, is_one=False):
+        self._load = functools.partial(load_chosen, chosen, content)
+        self._on_load, self._loaded = on_load, {}
+        if is_one or chosen.weights:
+            self.scales = (self._take(self._load()),)
+        else:
+            self.scales = scales_there(chosen, content)
+
+    def _take(self, networks):
+        self._on_load(networks)
+        self._loaded[networks.scale] = networks
+        return networks.scale
+
+    def __getitem__(self, scale):
+        """`Networks` of a scale."""
+        if scale not in self._loaded:
+            self._take(self._load(scale))
+        return self._loaded[scale]
 
 
 def describe(upscaler):

@@ -25,6 +25,25 @@ def small_weights(tmp_path):
     return path
 
 
+@pytest.fixture
+def shipped(tmp_path, monkeypatch):
+    """Function that makes networks the project's own, of these names; dict of `Upscaler`."""
+    monkeypatch.setattr(utils, "WEIGHTS_FOLDER", tmp_path / "shipped")
+    (tmp_path / "shipped").mkdir()
+
+    def ship(*names):
+        made = {}
+        for seed, name in enumerate(names):
+            path = tmp_path / "shipped" / f"{name}.keras"
+            scale = next((scale for scale in (2, 3, 4) if f"_x{scale}" in name), 2)
+            is_photo = name.endswith("_photo")
+            small_network(scale, seed, global_skip=True, told_quality=is_photo).save(path)
+            made[name] = utils.load(path, precision="float32")
+        return made
+
+    return ship
+
+
 @pytest.fixture(params=["openvino", "keras"])
 def network_of(request, tmp_path):
     """Function that makes a network of a Keras model, for each engine."""

@@ -1,5 +1,6 @@
 """What tests share: synthetic pictures, tiny networks, folders outside the repository."""
 
+import hashlib
 import os
 import shutil
 from pathlib import Path
@@ -63,3 +64,12 @@ def copy_program(place):
     for script in ROOT.glob("*.py"):
         shutil.copy(script, place)
     shutil.copytree(ROOT / "superres", place / "superres", ignore=shutil.ignore_patterns("*.pyc"))
+
+
+def contents(folder):
+    """Digest of every file below a folder."""
+    return {
+        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }

@@ -4,6 +4,8 @@ import math
 
 import numpy as np
 
+STRIP = 64  # rows that are resized at once, of a picture that comes in bands
+
 
 def crop_to_multiple(picture, scale):
     """Cuts the right and lower border of (H, W, ...) so that `scale` divides H and W."""
@@ -41,21 +43,30 @@ def _contributions(length, new_length):
     return indices[used], weights[used]
 
 
-def _resize_rows(picture, new_height):
-    """Resizes the first axis of (H, ...) and rounds half up to the dtype of the picture."""
-    top = np.iinfo(picture.dtype).max
-    indices, weights = _contributions(len(picture), new_height)
-    resized = np.empty((new_height, *picture.shape[1:]), picture.dtype)
+def _resize_rows(picture, indices, weights):
+    """New rows of (H, ...), as `_contributions` says; of whole numbers, rounded half up."""
+    is_whole = np.issubdtype(picture.dtype, np.integer)
+    lines = picture.reshape(len(picture), -1)
+    resized = np.empty((indices.shape[1], lines.shape[1]), picture.dtype)
     # A few rows at a time, so that the float64 sums stay in the processor's cache.
-    step = max(1, 2**17 // max(1, picture[0].size))
-    for first in range(0, new_height, step):
+    step = max(1, 2**16 // max(1, lines.shape[1]))
+    for first in range(0, len(resized), step):
         rows = slice(first, first + step)
-        total = 0.0
+        total = np.zeros(resized[rows].shape)
+        part = np.empty_like(total)
         for index, weight in zip(indices[:, rows], weights[:, rows], strict=True):
-            weight = weight.reshape(-1, *(1,) * (picture.ndim - 1))
-            total = total + weight * picture[index]
-        resized[rows] = np.floor(np.clip(total, 0, top) + 0.5)
-    return resized
+            total += np.multiply(lines[index], weight[:, None], out=part)
+        if is_whole:
+            np.clip(total, 0, np.iinfo(picture.dtype).max, out=total)
+            total += 0.5  # the fraction is left out
+        resized[rows] = total
+    return resized.reshape(-1, *picture.shape[1:])
+
+
+def _resize_columns(picture, indices, weights):
+    return np.ascontiguousarray(
+        _resize_rows(picture.swapaxes(0, 1), indices, weights).swapaxes(0, 1)
+    )
 
 
 def imresize(picture, height, width):
@@ -72,8 +83,61 @@ def imresize(picture, height, width):
     Returns:
         Array of the new size, with the dtype of `picture`.
     """
-    rows_done = _resize_rows(picture, height)
-    return np.ascontiguousarray(_resize_rows(rows_done.swapaxes(0, 1), width).swapaxes(0, 1))
+    rows_done = _resize_rows(picture, *_contributions(picture.shape[0], height))
+    return _resize_columns(rows_done, *_contributions(picture.shape[1], width))
+
+
+def resized_bands(bands, shape, height, width):
+    """Resizes a picture that comes in bands: as `imresize`, but never has it in memory as a whole.
+
+    Where it has alpha, colours count as much as they are visible, and are rounded once, at the
+    end: what lies hidden under transparent pixels does not bleed out of them.
+
+    Args:
+        bands: iterable of uint8 or uint16 (rows, W[, C]), from top to bottom.
+        shape: of the picture that they make up.
+        height, width: new size, at least 1.
+
+    Yields:
+        Arrays (rows, width[, C]) of the same dtype, which make up the new picture.
+    """
+    has_alpha = shape[2:] in ((2,), (4,))
+    strips = (band[first : first + STRIP] for band in bands for first in range(0, len(band), STRIP))
+    indices, weights = _contributions(shape[0], height)
+    across = _contributions(shape[1], width)
+    # Which old rows must have come for each new one, and which of them are needed no more.
+    last = np.maximum.accumulate(indices.max(axis=0))
+    first = np.minimum.accumulate(indices.min(axis=0)[::-1])[::-1]
+    held, start, done = None, 0, 0
+    for strip in strips:
+        dtype = strip.dtype
+        strip = _weighted(strip) if has_alpha else strip
+        held = strip if held is None else np.concatenate([held, strip])
+        ready = int(np.searchsorted(last, start + len(held)))
+        if ready == done:
+            continue
+        rows = _resize_rows(held, indices[:, done:ready] - start, weights[:, done:ready])
+        rows = _resize_columns(rows, *across)
+        yield _unweighted(rows, dtype) if has_alpha else rows
+        done = ready
+        if done < height:
+            held, start = held[first[done] - start :], first[done]
+
+
+def _weighted(picture):
+    """Of colours and alpha: the colours, the colours times alpha, and alpha, as float64."""
+    colours, alpha = picture[..., :-1].astype(np.float64), picture[..., -1:].astype(np.float64)
+    return np.concatenate([colours, colours * alpha, alpha], axis=2)
+
+
+def _unweighted(values, dtype):
+    """Back from `_weighted`; what is not visible gets the colours that do not know alpha."""
+    count = values.shape[2] // 2
+    colours, times_alpha, alpha = np.split(values, [count, 2 * count], axis=2)
+    is_visible = alpha >= 0.5
+    colours = np.where(is_visible, times_alpha / np.where(is_visible, alpha, 1), colours)
+    values = np.concatenate([colours, alpha], axis=2)
+    return (np.clip(values, 0, np.iinfo(dtype).max) + 0.5).astype(dtype)
 
 
 def downscale(picture, scale):

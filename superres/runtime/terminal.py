@@ -10,6 +10,13 @@ def shown(path):
     return str(path) if str(path).isprintable() else ascii(str(path))
 
 
+def print_line(text, file=None):
+    """Prints a line, above the bars where there are some, to standard output or another file."""
+    file = file or sys.stdout
+    tqdm.write(text, file=file)
+    file.flush()
+
+
 def progress(**options):
     """A progress bar on a terminal, and none in a file or a pipe."""
     is_terminal = sys.stderr is not None and sys.stderr.isatty()

@@ -18,6 +18,7 @@ from superres.images.read import picture_size, read_picture
 from superres.images.write import write_bands, write_picture
 from superres.runtime import memory
 from superres.runtime.files import find_files
+from superres.runtime.parts import WHOLE
 from superres.runtime.terminal import shown
 
 # Pixels up to which a picture is decoded while another is computed, and an enlarged one encoded.
@@ -49,11 +50,16 @@ class Plan(NamedTuple):
     others: int
 
 
-def plan(source, target):
+def plan(source, target, part=WHOLE):
     """Which pictures are made into which files.
 
     A folder's pictures keep their places below `target`; where `target` lies in `source`, what
     is in it is no input.
+
+    Args:
+        source: picture or folder.
+        target: folder.
+        part: `Part` of the folder.
 
     Returns:
         `Plan`.
@@ -79,14 +85,16 @@ def plan(source, target):
     def refuse(error):
         refused[Path(error.filename)] = error.strerror
 
+    def place(path):
+        return path.relative_to(source) if source.is_dir() else Path(path.name)
+
     files = find_files(source, refuse) if source.is_dir() else [source]
     if source.is_dir() and outputs.is_relative_to(inputs):
         files = [f for f in files if not Path(os.path.realpath(f)).is_relative_to(outputs)]
     pictures = list(filter(is_picture, files)) if source.is_dir() else files
     jobs, outputs_of = [], {}
     for path in pictures:
-        place = path.relative_to(source) if source.is_dir() else Path(path.name)
-        output = target / place.with_name(output_name(place.name))
+        output = target / place(path).with_name(output_name(path.name))
         folder = Path(os.path.realpath(output.parent))
         if folder.is_relative_to(inputs) and not folder.is_relative_to(outputs):
             refused[path] = f"its output would be among the inputs, in {shown(folder)}"
@@ -98,7 +106,12 @@ def plan(source, target):
     if not jobs and not refused:
         endings = " ".join(sorted(SUFFIXES))
         raise ValueError(f"SOURCE = {str(source)!r}: no pictures found in it ({endings})")
-    return Plan(jobs, refused, len(files) - len(pictures))
+    # What is refused because of another picture is so in every part.
+    return Plan(
+        [job for job in jobs if part.has(place(job.source))],
+        {path: reason for path, reason in refused.items() if part.has(place(path))},
+        len(files) - len(pictures),
+    )
 
 
 def is_there(path):

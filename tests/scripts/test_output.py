@@ -1,5 +1,4 @@
 import errno
-import hashlib
 import os
 import re
 import shutil
@@ -25,7 +24,7 @@ from superres.runtime import backend, hardware, memory
 from superres.runtime.backend import keras
 from superres.runtime.files import PART
 from superres.upscaling import batch
-from support import ROOT, copy_program, small_network, smooth_picture
+from support import ROOT, contents, copy_program, small_network, smooth_picture
 
 SHIPPED = ROOT / "weights" / "edsr_small_x2.keras"
 
@@ -44,15 +43,6 @@ def pictures(tmp_path):
     whole = (source / "deeper" / "ünï code.jpg").read_bytes()
     (source / "cut.jpg").write_bytes(whole[: len(whole) // 2])
     return source
-
-
-def contents(folder):
-    """Digest of every file below a folder."""
-    return {
-        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in folder.rglob("*")
-        if path.is_file()
-    }
 
 
 # ---- the command ----
@@ -454,24 +444,6 @@ def test_first_command_of_the_readme(tmp_path):
 
 
 # ---- which network for which picture ----
-
-
-@pytest.fixture
-def shipped(tmp_path, monkeypatch):
-    """Function that makes networks the project's own, of these names; dict of `Upscaler`."""
-    monkeypatch.setattr(utils, "WEIGHTS_FOLDER", tmp_path / "shipped")
-    (tmp_path / "shipped").mkdir()
-
-    def ship(*names):
-        made = {}
-        for seed, name in enumerate(names):
-            path = tmp_path / "shipped" / f"{name}.keras"
-            is_photo = name.endswith("_photo")
-            small_network(seed=seed, global_skip=True, told_quality=is_photo).save(path)
-            made[name] = utils.load(path, precision="float32")
-        return made
-
-    return ship
 
 
 def rows(folder):

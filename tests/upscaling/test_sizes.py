@@ -1,0 +1,77 @@
+import pytest
+
+from superres.upscaling.sizes import Size, Way, passes
+
+ALL = (2, 3, 4)
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [
+        ("", Size()),
+        ("2560x1440", Size(2560, 1440)),
+        ("2560x", Size(2560, 0)),
+        ("x1440", Size(0, 1440)),
+        (" 2560 X 1440 ", Size(2560, 1440)),
+        ("2560×1440", Size(2560, 1440)),
+        ("1.5", Size(factor=1.5)),
+        ("3", Size(factor=3)),
+    ],
+)
+def test_parse(text, size):
+    assert Size.parse(text) == size
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["x", "0x", "x0", "0x100", "1", "1.0", "0.5", "-2", "2e3", "nan", "2,5", "two", "1x2x3", "50%"],
+)
+def test_what_is_no_size_is_refused(text):
+    with pytest.raises(ValueError, match=r'expected "2560x1440" \(a box\)'):
+        Size.parse(text)
+
+
+# (text, height, width) of pictures, by which scales they are enlarged, and to which height and
+# width.
+WAYS = [
+    ("", 7, 9, (4,), (28, 36)),
+    ("1.5", 6, 10, (2,), (9, 15)),
+    ("1.5", 5, 7, (2,), (8, 11)),  # 7.5 and 10.5
+    ("1.2", 1, 1000, (2,), (1, 1200)),
+    ("1.2", 1, 1, (), (1, 1)),
+    ("2", 5, 7, (2,), (10, 14)),
+    ("2.01", 100, 100, (3,), (201, 201)),
+    ("3.3", 10, 10, (4,), (33, 33)),
+    ("4", 5, 5, (4,), (20, 20)),
+    ("4.5", 10, 10, (4, 2), (45, 45)),
+    ("9", 10, 10, (4, 3), (90, 90)),
+    ("16", 1, 3, (4, 4), (16, 48)),
+    ("2560x1440", 720, 1280, (2,), (1440, 2560)),
+    ("2560x1440", 480, 640, (3,), (1440, 1920)),
+    ("2560x1440", 100, 640, (4,), (400, 2560)),
+    ("2560x1440", 1440, 2560, (), (1440, 2560)),
+    ("2560x1440", 1440, 1000, (), (1440, 1000)),
+    ("2560x1440", 3000, 4000, (), (1440, 1920)),
+    ("2560x", 1000, 2000, (2,), (1280, 2560)),
+    ("x1440", 481, 333, (3,), (1440, 997)),  # 996.9
+    ("x1440", 9000, 3, (), (1440, 1)),  # 0.48: no picture is of less than a pixel
+]
+
+
+@pytest.mark.parametrize(("text", "height", "width", "scales", "shape"), WAYS)
+def test_way(text, height, width, scales, shape):
+    there = ALL if text else (4,)
+    assert Size.parse(text).way(height, width, there) == Way(scales, shape)
+
+
+def test_way_with_one_network():
+    assert passes(3, (2,)) == (2, 2)
+    assert passes(4, (2,)) == (2, 2)
+    assert passes(1.5, (4,)) == (4,)
+    with pytest.raises(ValueError, match=r"5 times as large: expected 4 at most, .* are \(x2\)"):
+        passes(5, (2,))
+
+
+def test_more_than_two_passes_is_refused():
+    with pytest.raises(ValueError, match=r"25.6 times as large: expected 16 .*\(x2, x3, x4\)"):
+        Size.parse("2560x").way(100, 100, ALL)
