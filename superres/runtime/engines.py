@@ -45,6 +45,13 @@ def compiled(write, exact, precision, cache, name):
     return openvino_engine.compiled(write, exact, precision, cache, name)
 
 
+def ir(graph, exact):
+    """`openvino_engine.ir`."""
+    from superres.runtime import openvino_engine
+
+    return openvino_engine.ir(graph, exact)
+
+
 def has_fast_bfloat16():
     """Whether the engine is faster in bfloat16 than in float32 here."""
     from superres.runtime import openvino_engine

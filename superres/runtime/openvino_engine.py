@@ -62,8 +62,7 @@ def compiled(write, exact, precision, cache, name):
     path = Path(cache, f"{name}-{precision}-{_place(core)}.blob") if cache else None
     model = _kept(core, path, options) if path else None
     if not model:
-        graph = _marked(core, _channels_last(core.read_model(write())), exact)
-        model = core.compile_model(graph, "CPU", options)
+        model = core.compile_model(core.read_model(*ir(write(), exact)), "CPU", options)
         if path:
             _keep(path, model.export_model().getvalue())
     request = model.create_infer_request()
@@ -103,6 +102,23 @@ def _keep(path, blob):
             file.unlink(missing_ok=True)
 
 
+def ir(graph, exact):
+    """A graph in OpenVINO's own format, IR, which alone can say what stays in float32.
+
+    Args:
+        graph: bytes of an ONNX file, channels first.
+        exact: as `compiled` takes it.
+
+    Returns:
+        Bytes of its two files, .xml and .bin; its pictures have their channels last.
+    """
+    model = _channels_last(_core().read_model(graph))
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "model.xml")
+        openvino.save_model(model, path, compress_to_fp16=False)
+        return _marked(path, exact), path.with_suffix(".bin").read_bytes()
+
+
 def _channels_last(model):
     """The model with pictures that have their channels last, as files have them."""
     changed = PrePostProcessor(model)
@@ -112,24 +128,18 @@ def _channels_last(model):
     return changed.build()
 
 
-def _marked(core, model, exact):
-    """The model with the nodes marked that stay in float32.
+def _marked(path, exact):
+    """An .xml file as bytes, with the nodes marked that stay in float32.
 
-    Only in OpenVINO's own files can they be. Of padding the first version is taken: a later one
-    loses its mark when it is read.
+    Of padding the first version is taken: a later one loses its mark when it is read.
     """
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, "model.xml")
-        openvino.save_model(model, path, compress_to_fp16=False)
-        tree = ElementTree.parse(path)
-        for layer in tree.getroot().find("layers"):
-            is_of_pixels = layer.get("type") == "Transpose"  # by `_channels_last`
-            if is_of_pixels or layer.get("name").rpartition("/")[0] in exact:
-                if layer.get("type") == "Pad":
-                    layer.set("version", "opset1")
-                info = layer.find("rt_info")
-                info = ElementTree.SubElement(layer, "rt_info") if info is None else info
-                ElementTree.SubElement(info, "attribute", {"name": "precise", "version": "0"})
-        return core.read_model(
-            ElementTree.tostring(tree.getroot()), path.with_suffix(".bin").read_bytes()
-        )
+    tree = ElementTree.parse(path)
+    for layer in tree.getroot().find("layers"):
+        is_of_pixels = layer.get("type") == "Transpose"  # by `_channels_last`
+        if is_of_pixels or layer.get("name").rpartition("/")[0] in exact:
+            if layer.get("type") == "Pad":
+                layer.set("version", "opset1")
+            info = layer.find("rt_info")
+            info = ElementTree.SubElement(layer, "rt_info") if info is None else info
+            ElementTree.SubElement(info, "attribute", {"name": "precise", "version": "0"})
+    return ElementTree.tostring(tree.getroot())

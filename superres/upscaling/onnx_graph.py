@@ -11,6 +11,7 @@ import functools
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
+from onnx.reference import ReferenceEvaluator
 
 from superres.upscaling.folding import PIXELS, folded
 from superres.upscaling.graph import reach
@@ -52,6 +53,45 @@ def onnx_graph(graph, arrays, end=None):
     )
     onnx.checker.check_model(model)
     return model
+
+
+def with_quality(model, quality):
+    """The same for pictures of one quality, which is no input any more.
+
+    What depends on nothing else is computed here: not all programs do that, or can.
+
+    Args:
+        model: as `onnx_graph` returns it, of a network that is told the quality.
+        quality: from 0 to 1.
+
+    Returns:
+        `onnx.ModelProto`.
+    """
+    told = onnx.ModelProto()
+    told.CopyFrom(model)
+    graph = told.graph
+    known = {one.name: numpy_helper.to_array(one) for one in graph.initializer}
+    found = {INPUTS[1]: np.full((1, 1, 1, 1), quality, np.float32)}
+    nodes = []
+    for node in graph.node:
+        inputs = {name: (known | found).get(name) for name in node.input}
+        if not found.keys() & inputs.keys() or any(value is None for value in inputs.values()):
+            nodes.append(node)
+            continue
+        values = ReferenceEvaluator(node).run(None, inputs)
+        found |= zip(node.output, values, strict=True)
+    used = {name for node in nodes for name in node.input}
+    constants = {name: value for name, value in (known | found).items() if name in used}
+    for field, kept in (
+        (graph.node, nodes),
+        (graph.input, [one for one in graph.input if one.name != INPUTS[1]]),
+        (graph.initializer, [numpy_helper.from_array(v, name) for name, v in constants.items()]),
+    ):
+        kept = list(kept)
+        del field[:]
+        field.extend(kept)
+    onnx.checker.check_model(told)
+    return told
 
 
 class _Writer:

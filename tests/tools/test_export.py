@@ -1,0 +1,178 @@
+"""Exported files, run by the programs that they are for, against our own pictures."""
+
+import importlib.util
+import re
+
+import cv2
+import numpy as np
+import pytest
+
+import utils
+from superres.images.pixels import to_network, to_pixels
+from superres.images.read import read_rgb
+from superres.images.write import write_picture
+from superres.runtime.backend import keras
+from support import ROOT, small_network, smooth_picture
+from tools import export
+
+SIZES = [(37, 52), (64, 41)]
+SHIPPED = ROOT / "weights" / "edsr_small_x2.keras"
+SAMPLE = ROOT / "inference" / "original" / "astronaut.png"
+
+
+def by_onnxruntime(path):
+    onnxruntime = pytest.importorskip("onnxruntime")
+    session = onnxruntime.InferenceSession(path)
+
+    def run(lr, **told):
+        return session.run(None, {"lr": lr.transpose(0, 3, 1, 2), **told})[0].transpose(0, 2, 3, 1)
+
+    return run
+
+
+def by_opencv(path):
+    net = cv2.dnn.readNetFromONNX(str(path))
+
+    def run(lr, **told):
+        for name, value in {"lr": lr.transpose(0, 3, 1, 2), **told}.items():
+            net.setInput(np.ascontiguousarray(value), name)
+        return net.forward().transpose(0, 2, 3, 1)
+
+    return run
+
+
+def by_openvino(path):
+    openvino = pytest.importorskip("openvino")
+    # Otherwise in bfloat16, if the processor has it, as the program in the docs, below.
+    network = openvino.Core().compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    return lambda lr, **told: network({"lr": lr, **told})["sr"]
+
+
+def by_litert(path):
+    litert = pytest.importorskip("ai_edge_litert.interpreter")
+    run = litert.Interpreter(str(path)).get_signature_runner()
+    return lambda lr, **told: run(lr=lr, **told)["sr"]
+
+
+PROGRAMS = {
+    "ONNX Runtime": (".onnx", by_onnxruntime),
+    "OpenCV": (".onnx", by_opencv),
+    "OpenVINO": (".xml", by_openvino),
+    "LiteRT": (".tflite", by_litert),
+}
+
+
+def needs_packages(suffix):
+    for package in export.NEEDED[suffix]:
+        pytest.importorskip(package)
+    if suffix == ".tflite" and keras.backend.backend() != "tensorflow":
+        pytest.skip("TensorFlow makes .tflite files")
+
+
+def exported(weights, program, folder, *options):
+    """A function that enlarges by the program, from the exported file."""
+    suffix, run_by = PROGRAMS[program]
+    needs_packages(suffix)
+    path = folder / f"exported{suffix}"
+    assert export.main([str(weights), str(path), *options]) == 0
+    return run_by(path)
+
+
+def check(run, weights, picture, quality=1.0, is_input=False):
+    ours = utils.load(weights, precision="float32").enlarge(picture, quality=quality)
+    told = {"quality": np.full((1, 1, 1, 1), quality, np.float32)} if is_input else {}
+    theirs = to_pixels(run(to_network(picture)[None], **told)[0])
+    assert np.ptp(ours) > 50
+    assert theirs.shape == ours.shape
+    assert np.abs(theirs.astype(int) - ours).max() <= 1
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_shipped_weights_give_our_pictures(program, tmp_path):
+    run = exported(SHIPPED, program, tmp_path)
+    for height, width in SIZES:
+        check(run, SHIPPED, read_rgb(SAMPLE)[40 : 40 + height, 90 : 90 + width])
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+@pytest.mark.parametrize("scale", [3, 4])
+def test_other_scales_give_our_pictures(program, scale, tmp_path):
+    small_network(scale, global_skip=True).save(tmp_path / "small.keras")
+    run = exported(tmp_path / "small.keras", program, tmp_path)
+    for size in SIZES:
+        check(run, tmp_path / "small.keras", smooth_picture(*size))
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_network_that_is_told_the_quality(program, tmp_path):
+    weights = ROOT / "weights" / "edsr_small_x2_photo.keras"
+    fixed = exported(weights, program, tmp_path, "--quality", "40")
+    for height, width in SIZES:
+        picture = read_rgb(SAMPLE)[40 : 40 + height, 90 : 90 + width]
+        check(fixed, weights, picture, 0.4)
+    if program == "OpenCV" and cv2.__version__ >= "5":
+        return  # it adds no feature maps of one pixel to others behind a convolution
+    told = exported(weights, program, tmp_path)
+    for quality in 0.4, 0.9:
+        check(told, weights, picture, quality, is_input=True)
+
+
+def code_of_docs():
+    """The programs in docs/weights.md, by what they import."""
+    text = (ROOT / "docs" / "weights.md").read_text()
+    blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    assert len(blocks) == 4
+    return {re.search(r"onnxruntime|cv2|openvino|litert", block)[0]: block for block in blocks}
+
+
+@pytest.mark.parametrize("package", ["onnxruntime", "cv2", "openvino", "litert"])
+def test_code_in_the_docs_runs(package, tmp_path, monkeypatch):
+    pytest.importorskip({"litert": "ai_edge_litert"}.get(package, package))
+    suffix = {"openvino": ".xml", "litert": ".tflite"}.get(package, ".onnx")
+    needs_packages(suffix)
+    monkeypatch.chdir(tmp_path)
+    assert export.main([str(SHIPPED), f"x2{suffix}"]) == 0
+    picture = read_rgb(SAMPLE)[40:80, 90:140]
+    write_picture("small.png", picture, {})
+    exec(code_of_docs()[package], {})
+    ours = utils.load(SHIPPED, precision="float32").enlarge(picture)
+    assert np.abs(read_rgb("large.png").astype(int) - ours).max() <= 1
+
+
+@pytest.mark.parametrize(
+    ("file", "options", "message"),
+    [
+        ("a.pt", [], "FILE = 'a.pt': expected a name that ends in .onnx .xml .tflite"),
+        ("", [], "FILE = '': expected text"),
+        ("a.onnx", ["--quality", "75"], "QUALITY = 75: edsr_small_x2.keras is not told any"),
+        ("a.onnx", ["--quality", "7"], "QUALITY = 7: expected a whole number from 25 to 98"),
+        ("nowhere/a.onnx", [], "No such file or directory: 'nowhere/a.onnx'"),
+        ("a.onnx", ["--weights", "no.keras"], "no.keras: no such weights file"),
+    ],
+)
+def test_what_cannot_be_exported(file, options, message, tmp_path, monkeypatch, capsys):
+    needs_packages(".onnx")
+    monkeypatch.chdir(tmp_path)
+    assert export.main(["--weights", str(SHIPPED), "--file", file, *options]) == 2
+    assert message in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("file", ["a.onnx", "a.xml", "a.tflite"])
+def test_package_that_is_missing_is_named(file, tmp_path, monkeypatch, capsys):
+    *_, package = export.NEEDED[file[1:]]
+    find_spec = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name: None if name == package else find_spec(name)
+    )
+    assert export.main([str(SHIPPED), str(tmp_path / file)]) == 2
+    expected = f"needs the package {package}: pip install {package}"
+    assert expected in capsys.readouterr().err
+
+
+def test_tflite_with_another_backend_is_refused(tmp_path, monkeypatch, capsys):
+    needs_packages(".tflite")
+    monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
+    assert export.main([str(SHIPPED), str(tmp_path / "a.tflite")]) == 2
+    assert "expected KERAS_BACKEND=tensorflow" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,95 @@
+"""Writes weights as a file that other programs run.
+
+`python -m tools.export WEIGHTS FILE`: the ending of FILE says for which. `.onnx`: ONNX Runtime,
+OpenCV's dnn, chaiNNer; `.xml`, with a `.bin` beside it: OpenVINO; `.tflite`: LiteRT, on phones.
+They take pictures of any size and enlarge them whole. docs/weights.md has the code that runs them.
+"""
+
+import importlib.util
+import sys
+from pathlib import Path
+
+from superres.images.quality import TRAINED, told
+from superres.runtime import command, engines, settings
+from superres.runtime.files import replacing
+from superres.upscaling import weight_files
+from superres.upscaling.graph import Graph
+
+# ------------------------------------------------------------------- settings ----
+WEIGHTS = ""  # .keras file
+FILE = ""  # what is written: .onnx, .xml or .tflite
+QUALITY = 0  # of JPEGs, 25 to 98, built into a network that is told one; 0: it stays an input
+# ---------------------------------------------------------------------------------
+
+NEEDED = {".onnx": ["onnx"], ".xml": ["onnx", "openvino"], ".tflite": ["tensorflow"]}  # packages
+
+
+def check_settings(chosen):
+    """Raises ValueError where a setting is not valid, or a package is missing."""
+    settings.check_text("weights", chosen.weights)
+    settings.check_text("file", chosen.file)
+    suffix = Path(chosen.file).suffix
+    if suffix not in NEEDED:
+        raise ValueError(f"FILE = {chosen.file!r}: expected a name that ends in {' '.join(NEEDED)}")
+    for name in NEEDED[suffix]:
+        if not importlib.util.find_spec(name):
+            raise ValueError(
+                f"FILE = {chosen.file!r}: needs the package {name}: pip install {name}"
+            )
+    if chosen.quality:
+        settings.check_whole("quality", chosen.quality, *TRAINED)
+
+
+def as_onnx(path, graph, quality):
+    """A weights file as bytes of an ONNX file, channels first."""
+    from superres.upscaling.onnx_graph import onnx_graph, with_quality  # they load onnx
+
+    arrays = weight_files.read_arrays(path, graph)
+    with weight_files.refusing(path):
+        model = onnx_graph(graph, arrays)
+    return (with_quality(model, quality) if quality else model).SerializeToString()
+
+
+def as_tflite(path, graph, quality):
+    """A weights file as bytes of a .tflite file."""
+    from superres.runtime.tflite import as_tflite  # it loads Keras
+    from superres.upscaling.networks import in_precision
+
+    return as_tflite(in_precision(weight_files.read(path), graph, "float32"), quality)
+
+
+def export(chosen, stop):
+    """Writes what the settings say; returns the exit code."""
+    check_settings(chosen)
+    weights, file = Path(chosen.weights), Path(chosen.file)
+    config = weight_files.read_config(weights)
+    with weight_files.refusing(weights):
+        graph = Graph(config)
+    quality = told(chosen.quality) if chosen.quality else None
+    if quality and not graph.is_told_quality:
+        raise ValueError(f"QUALITY = {chosen.quality}: {weights.name} is not told any")
+    if file.suffix == ".onnx":
+        contents = {file: as_onnx(weights, graph, quality)}
+    elif file.suffix == ".tflite":
+        contents = {file: as_tflite(weights, graph, quality)}
+    else:
+        xml, weights_of_it = engines.ir(as_onnx(weights, graph, quality), graph.exact)
+        contents = {file.with_suffix(".bin"): weights_of_it, file: xml}
+    for path, content in contents.items():
+        with replacing(path) as part:
+            part.write_bytes(content)
+    shape = "3, H, W" if file.suffix == ".onnx" else "H, W, 3"
+    told_too = " and quality (N, 1, 1, 1)" if graph.is_told_quality and not quality else ""
+    print(
+        f"{file}: from lr (N, {shape}){told_too} to sr, {graph.scale} times as large, RGB in [0, 1]"
+    )
+    return 0
+
+
+def main(arguments=None):
+    """Runs the command; returns its exit code."""
+    return command.run(export, [__file__], arguments, positional=("WEIGHTS", "FILE"))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
