@@ -15,7 +15,8 @@ from PIL import Image, ImageDraw, ImageFont
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
-FIGURE_QUALITY = 50  # of the JPEG in the README
+FIGURE_QUALITY = 50  # of the JPEG in docs/figure_jpeg.jpg
+PHOTO_BOX = (330, 590, 224, 224)  # left, top, width, height of the detail in docs/figure_photo.jpg
 FINE = 4  # everything is drawn this much larger and then reduced, for smooth edges
 
 
@@ -120,6 +121,33 @@ def draw_jpeg_figure(path):
     Image.fromarray(figure).save(path, quality=92, subsampling="4:4:4")
 
 
+def draw_photo_figure(path):
+    """A photograph as it comes from a phone, and what `output.py` makes of it."""
+    import output
+    from superres.images.read import read_rgb
+    from superres.images.resize import upscale_bicubic, upscale_nearest
+    from superres.scoring import figures
+
+    source = ROOT / "inference/original/chelsea.jpg"
+
+    def enlarged(content):
+        with tempfile.TemporaryDirectory() as folder:
+            words = [str(source), folder, "--scale", "3", "--content", content]
+            if output.main(words):
+                raise SystemExit(1)
+            return read_rgb(Path(folder, source.name))
+
+    lr, made = read_rgb(source), enlarged("auto")
+    panels = [
+        ("the file", "", upscale_nearest(lr, 3)),
+        ("bicubic", "", upscale_bicubic(lr, 3)),
+        ("network for clean pictures", "", enlarged("clean")),
+        ("output.py", "", made),
+    ]
+    figure = figures.paper_figure("451x300, JPEG of quality 75", made, panels, PHOTO_BOX)
+    Image.fromarray(figure).save(path, quality=92, subsampling="4:4:4")
+
+
 def draw_degradations(path):
     """The same crop after ten random degradations, with what each went through."""
     from superres.images.degradation import Degradation, degrade, draw
@@ -158,6 +186,7 @@ if __name__ == "__main__":
     if sys.argv[1:] == ["figures"]:
         draw_figures(ROOT / "docs")
         draw_jpeg_figure(ROOT / "docs/figure_jpeg.jpg")
+        draw_photo_figure(ROOT / "docs/figure_photo.jpg")
         draw_degradations(ROOT / "docs/degradations.jpg")
     else:
         draw_chart(ROOT / "evaluation/original/chart.png")
