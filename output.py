@@ -31,12 +31,8 @@ from superres.upscaling.sizes import Size, enlarged_shape, passes
 # files
 SOURCE = "inference/original"  # picture, or folder of pictures, searched recursively
 TARGET = "inference/output"  # folder for the enlarged pictures
-SIZE = (
-    ""  # "2560x1440": fit into that box; "2560x", "x1440": one side; "1.5": so many times as large
-)
-PART = (
-    ""  # "3/16": do the third of 16 parts of the folder; auto: as SLURM, AWS Batch, Kubernetes say
-)
+SIZE = ""  # "2560x1440": as large as fits; "2560x", "x1440": one side; "1.5": times as large
+PART = ""  # "3/16": the third of 16 parts of the folder; "auto": as the job of a cluster says
 OVERWRITE = False  # make pictures again that are in TARGET already
 MAX_MEGAPIXELS = 270  # larger pictures are refused: they may be decompression bombs
 VERBOSE = False  # print size, tiles and extra work of each picture
@@ -107,6 +103,8 @@ def load(chosen, size):
         raise ValueError(f"SIZE = {chosen.size!r}: {error}") from None
     for scale in needed:
         networks[scale]
+    if len(needed) > 1:
+        print_line(f"SIZE = {chosen.size!r}: in two passes, by {needed[0]} and by {needed[1]}")
     return networks
 
 
@@ -115,7 +113,7 @@ def enlarge_picture(run, job, picture, metadata):
     way = run.size.way(*picture.shape[:2], run.networks.scales)
     shape = (*way.shape, *picture.shape[2:])
     check_storable(job.target, shape, picture.dtype)
-    print_notes(job, picture, metadata, way)
+    print_notes(run, job, picture, metadata, way)
     quality = LOSSLESS
     if run.chosen.quality:
         quality = told(run.chosen.quality)
@@ -134,13 +132,15 @@ def enlarge_picture(run, job, picture, metadata):
     run.writer.write(job, bands, shape, picture.dtype, metadata)
 
 
-def print_notes(job, picture, metadata, way):
+def print_notes(run, job, picture, metadata, way):
     """Says what of a picture is left out, and what was perhaps not meant."""
     notes = [f"{loss} left out" for loss in metadata.get("lost", [])]
-    if math.prod(way.shape) < math.prod(picture.shape[:2]):
-        (height, width), (new_height, new_width) = picture.shape[:2], way.shape
+    (height, width), (new_height, new_width) = picture.shape[:2], way.shape
+    if not way.scales and way.shape == picture.shape[:2]:
+        notes.append(f"{width}x{height} pixels, as it was")
+    elif not way.scales:
         notes.append(f"{width}x{height} pixels reduced to {new_width}x{new_height}")
-    if len(way.scales) > 1:
+    if len(way.scales) > 1 and not run.size.factor:  # which is the same for all, and said before
         notes.append(f"enlarged in two passes, by {way.scales[0]} and by {way.scales[1]}")
     for note in notes:
         print_line(f"note {shown(job.source)}: {note}", sys.stderr)

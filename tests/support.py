@@ -18,7 +18,9 @@ def outside_folder(variable):
     """Folder that an environment variable names; skips the test where it names none."""
     folder = os.environ.get(variable)
     if not folder:
-        pytest.skip(f"needs a folder in the environment variable {variable}, see docs/development.md")
+        pytest.skip(
+            f"needs a folder in the environment variable {variable}, see docs/development.md"
+        )
     return Path(folder)
 
 

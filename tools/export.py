@@ -1,8 +1,9 @@
 """Writes weights as a file that other programs run.
 
 `python -m tools.export WEIGHTS FILE`: the ending of FILE says for which. `.onnx`: ONNX Runtime,
-OpenCV's dnn, chaiNNer; `.xml`, with a `.bin` beside it: OpenVINO; `.tflite`: LiteRT, on phones.
+OpenCV's dnn and others; `.xml`, with a `.bin` beside it: OpenVINO; `.tflite`: LiteRT, on phones.
 They take pictures of any size and enlarge them whole. docs/weights.md has the code that runs them.
+A FILE that is there is replaced.
 """
 
 import importlib.util
@@ -27,8 +28,8 @@ NEEDED = {".onnx": ["onnx"], ".xml": ["onnx", "openvino"], ".tflite": ["tensorfl
 def check_settings(chosen):
     """Raises ValueError where a setting is not valid, or a package is missing."""
     settings.check_text("weights", chosen.weights)
-    settings.check_text("file", chosen.file)
-    suffix = Path(chosen.file).suffix
+    settings.check_text("file", chosen.file, may_be_empty=True)
+    suffix = Path(chosen.file).suffix.lower()
     if suffix not in NEEDED:
         raise ValueError(f"FILE = {chosen.file!r}: expected a name that ends in {' '.join(NEEDED)}")
     for name in NEEDED[suffix]:
@@ -36,6 +37,9 @@ def check_settings(chosen):
             raise ValueError(
                 f"FILE = {chosen.file!r}: needs the package {name}: pip install {name}"
             )
+    beside = Path(chosen.file).with_suffix(".bin")
+    if suffix == ".xml" and beside.exists() and not Path(chosen.file).exists():
+        raise ValueError(f"FILE = {chosen.file!r}: {beside} is there, and would be replaced")
     if chosen.quality:
         settings.check_whole("quality", chosen.quality, *TRAINED)
 
@@ -52,10 +56,10 @@ def as_onnx(path, graph, quality):
 
 def as_tflite(path, graph, quality):
     """A weights file as bytes of a .tflite file."""
-    from superres.runtime.tflite import as_tflite  # it loads Keras
+    from superres.runtime import tflite  # it loads Keras
     from superres.upscaling.networks import in_precision
 
-    return as_tflite(in_precision(weight_files.read(path), graph, "float32"), quality)
+    return tflite.as_tflite(in_precision(weight_files.read(path), graph, "float32"), quality)
 
 
 def export(chosen, stop):
@@ -68,9 +72,10 @@ def export(chosen, stop):
     quality = told(chosen.quality) if chosen.quality else None
     if quality and not graph.is_told_quality:
         raise ValueError(f"QUALITY = {chosen.quality}: {weights.name} is not told any")
-    if file.suffix == ".onnx":
+    suffix = file.suffix.lower()
+    if suffix == ".onnx":
         contents = {file: as_onnx(weights, graph, quality)}
-    elif file.suffix == ".tflite":
+    elif suffix == ".tflite":
         contents = {file: as_tflite(weights, graph, quality)}
     else:
         xml, weights_of_it = engines.ir(as_onnx(weights, graph, quality), graph.exact)
@@ -78,11 +83,10 @@ def export(chosen, stop):
     for path, content in contents.items():
         with replacing(path) as part:
             part.write_bytes(content)
-    shape = "3, H, W" if file.suffix == ".onnx" else "H, W, 3"
+    shape = "3, H, W" if suffix == ".onnx" else "H, W, 3"
     told_too = " and quality (N, 1, 1, 1)" if graph.is_told_quality and not quality else ""
-    print(
-        f"{file}: from lr (N, {shape}){told_too} to sr, {graph.scale} times as large, RGB in [0, 1]"
-    )
+    files = " and ".join(map(str, reversed(contents)))
+    print(f"{files}: from lr (N, {shape}){told_too} to sr, {graph.scale} times as large, in [0, 1]")
     return 0
 
 

@@ -55,7 +55,7 @@ def chosen_part(text, environment):
         if not count:
             raise ValueError(f'PART = {text!r}: expected "auto/16": the job does not say how many')
     if not 1 <= number <= count:
-        raise ValueError(f"PART = {text!r}: no part {number} of {count}: expected 1 to {count}")
+        raise ValueError(f"PART = {text!r}: no part {number} of {count}: they count from 1")
     return Part(number, count)
 
 
@@ -75,9 +75,12 @@ def _of_job(environment):
             count = value("SLURM_ARRAY_TASK_COUNT")
             first, last = value("SLURM_ARRAY_TASK_MIN"), value("SLURM_ARRAY_TASK_MAX")
             step, gap = divmod(last - first, count - 1) if count > 1 else (1, 0)
-            index, odd = divmod(value("SLURM_ARRAY_TASK_ID") - first, step)
-            if gap or odd:
-                raise ValueError("expected an array of tasks whose numbers are equally far apart")
+            index, odd = divmod(value("SLURM_ARRAY_TASK_ID") - first, max(step, 1))
+            if gap or odd or not step:
+                raise ValueError(
+                    "expected an array of tasks whose numbers are equally far apart; for some of "
+                    'them alone name the part, as "3/16"'
+                )
         if is_step:  # one of several processes that srun has started
             tasks = value("SLURM_STEP_NUM_TASKS")
             index, count = index * tasks + value("SLURM_PROCID"), count * tasks
@@ -87,6 +90,6 @@ def _of_job(environment):
     if "JOB_COMPLETION_INDEX" in environment:
         return value("JOB_COMPLETION_INDEX") + 1, 0
     raise ValueError(
-        "expected the variables of a job of SLURM, of an array job of AWS Batch, or of an indexed "
-        "job of Kubernetes; there are none"
+        "expected the variables of an array of SLURM or of its srun, of an array job of AWS Batch, "
+        "or of an indexed job of Kubernetes; there are none"
     )

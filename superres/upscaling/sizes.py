@@ -6,8 +6,10 @@ in turn, and what they make is reduced, by `images.resize`.
 
 import math
 import re
+from fractions import Fraction
 from typing import NamedTuple
 
+LEAST_SIDE = 16  # pixels that SIZE may name alone: "2x" is meant for a factor
 FORMS = '"2560x1440" (a box), "2560x" or "x1440" (a side), or a factor above 1 such as "1.5"'
 
 
@@ -28,12 +30,12 @@ class Size(NamedTuple):
 
     Attributes:
         width, height: of the box, in pixels, into which a picture is fitted.
-        factor: of both sides.
+        factor: of both sides, as a fraction, so that sizes are exact.
     """
 
     width: int = 0
     height: int = 0
-    factor: float = 0
+    factor: Fraction = 0
 
     @classmethod
     def parse(cls, text):
@@ -44,13 +46,18 @@ class Size(NamedTuple):
         """
         if not text:
             return cls()
-        box = re.fullmatch(r"(\d*) *[xX×] *(\d*)", text.strip())
-        if box and any(box.groups()):
-            sides = [int(side or 0) for side in box.groups()]
-            if all(int(side) > 0 for side in box.groups() if side):
-                return cls(*sides)
-        elif re.fullmatch(r"\d+(\.\d*)?|\.\d+", text.strip()) and float(text) > 1:
-            return cls(factor=float(text))
+        sides = re.fullmatch(r"([0-9]{1,9})?[xX×]([0-9]{1,9})?", text)
+        if sides and any(sides.groups()):
+            width, height = (int(side or 0) for side in sides.groups())
+            if bool(width) != bool(height) and max(width, height) < LEAST_SIDE:
+                raise ValueError(
+                    f"SIZE = {text!r}: {width or height} pixels; for a factor write "
+                    f'"{width or height}", for a side expected at least {LEAST_SIDE}'
+                )
+            if all(side is None or int(side) for side in sides.groups()):
+                return cls(width, height)
+        elif re.fullmatch(r"[0-9]{1,9}(\.[0-9]{0,9})?", text) and Fraction(text) > 1:
+            return cls(factor=Fraction(text))
         raise ValueError(f"SIZE = {text!r}: expected {FORMS}")
 
     def of(self, height, width):
@@ -59,8 +66,9 @@ class Size(NamedTuple):
             factor = self.factor
         else:
             sides = ((self.width, width), (self.height, height))
-            factor = min(new / old for new, old in sides if new)
-        return factor, tuple(max(1, math.floor(side * factor + 0.5)) for side in (height, width))
+            factor = min(Fraction(new, old) for new, old in sides if new)
+        half = Fraction(1, 2)
+        return factor, tuple(max(1, math.floor(side * factor + half)) for side in (height, width))
 
     def way(self, height, width, scales):
         """How a picture gets this size.
@@ -100,8 +108,8 @@ def passes(factor, scales):
             if math.prod((*before, scale)) >= factor:
                 return (*before, scale)
     raise ValueError(
-        f"{factor:.4g} times as large: expected {scales[-1] ** 2} at most, in two passes with the "
-        f"networks that there are ({', '.join(f'x{scale}' for scale in scales)})"
+        f"{float(factor):g} times as large: expected {scales[-1] ** 2} at most, in two passes of "
+        f"the networks in use ({', '.join(f'x{scale}' for scale in scales)})"
     )
 
 

@@ -58,18 +58,20 @@ def test_chosen_part(text, environment, part):
     [
         ("3", {}, 'expected "3/16", "auto" or "auto/16"'),
         ("3/", {}, 'expected "3/16"'),
-        ("0/16", {}, "no part 0 of 16: expected 1 to 16"),
+        ("0/16", {}, "no part 0 of 16: they count from 1"),
         ("17/16", {}, "no part 17 of 16"),
         ("1/0", {}, "no part 1 of 0"),
-        ("auto", {}, "the variables of a job of SLURM, .*; there are none"),
+        ("auto", {}, "the variables of an array of SLURM or .*; there are none"),
         ("auto", {"SLURM_JOB_ID": "1", "SLURM_PROCID": "0"}, "there are none"),
         ("auto", {"JOB_COMPLETION_INDEX": "0"}, 'expected "auto/16"'),
         ("auto/16", {"JOB_COMPLETION_INDEX": "16"}, "no part 17 of 16"),
         ("auto/8", SLURM, "the job says that it has 16 parts"),
         ("auto", SLURM | {"SLURM_ARRAY_TASK_COUNT": ""}, "a number in the variable SLURM_ARRAY_T"),
         ("auto", {"AWS_BATCH_JOB_ARRAY_INDEX": "0"}, "AWS_BATCH_JOB_ARRAY_SIZE: not set"),
-        # --array=5,7,20
+        # --array=5,7,20; and what cannot be
         ("auto", SLURM | {"SLURM_ARRAY_TASK_COUNT": "3"}, "numbers are equally far apart"),
+        ("auto", SLURM | {"SLURM_ARRAY_TASK_COUNT": "99"}, "numbers are equally far apart"),
+        ("auto", SLURM | {"SLURM_ARRAY_TASK_MAX": "5"}, "numbers are equally far apart"),
     ],
 )
 def test_part_that_makes_no_sense_is_refused(text, environment, message):
@@ -85,6 +87,11 @@ def test_parts_are_the_whole_and_alike_in_size():
         assert 60 < len(mine) < 140
         found.update(mine)
     assert found == Counter(paths)
+
+
+def test_the_folder_counts_too():
+    alike = [PurePosixPath(folder, "1.jpg") for folder in "abcdefgh"]
+    assert 0 < sum(Part(1, 2).has(path) for path in alike) < 8
 
 
 def test_a_part_is_the_same_on_every_system():

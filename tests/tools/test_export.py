@@ -110,9 +110,12 @@ def test_network_that_is_told_the_quality(program, tmp_path):
     for height, width in SIZES:
         picture = read_rgb(SAMPLE)[40 : 40 + height, 90 : 90 + width]
         check(fixed, weights, picture, 0.4)
-    if program == "OpenCV" and cv2.__version__ >= "5":
-        return  # it adds no feature maps of one pixel to others behind a convolution
     told = exported(weights, program, tmp_path)
+    if program == "OpenCV" and int(cv2.__version__.split(".")[0]) >= 5:
+        # It adds no feature maps of one pixel to others behind a convolution, as the docs say.
+        with pytest.raises(cv2.error, match="must have the same shape"):
+            check(told, weights, picture, 0.4, is_input=True)
+        return
     for quality in 0.4, 0.9:
         check(told, weights, picture, quality, is_input=True)
 
@@ -143,7 +146,7 @@ def test_code_in_the_docs_runs(package, tmp_path, monkeypatch):
     ("file", "options", "message"),
     [
         ("a.pt", [], "FILE = 'a.pt': expected a name that ends in .onnx .xml .tflite"),
-        ("", [], "FILE = '': expected text"),
+        ("", [], "FILE = '': expected a name that ends in .onnx .xml .tflite"),
         ("a.onnx", ["--quality", "75"], "QUALITY = 75: edsr_small_x2.keras is not told any"),
         ("a.onnx", ["--quality", "7"], "QUALITY = 7: expected a whole number from 25 to 98"),
         ("nowhere/a.onnx", [], "No such file or directory: 'nowhere/a.onnx'"),
@@ -158,9 +161,13 @@ def test_what_cannot_be_exported(file, options, message, tmp_path, monkeypatch, 
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("file", ["a.onnx", "a.xml", "a.tflite"])
-def test_package_that_is_missing_is_named(file, tmp_path, monkeypatch, capsys):
-    *_, package = export.NEEDED[file[1:]]
+@pytest.mark.parametrize(
+    ("file", "package"),
+    [(f"a{suffix}", package) for suffix, needed in export.NEEDED.items() for package in needed],
+)
+def test_package_that_is_missing_is_named(file, package, tmp_path, monkeypatch, capsys):
+    for name in {"onnx", "openvino", "tensorflow"} - {package}:
+        pytest.importorskip(name)
     find_spec = importlib.util.find_spec
     monkeypatch.setattr(
         importlib.util, "find_spec", lambda name: None if name == package else find_spec(name)
@@ -168,6 +175,18 @@ def test_package_that_is_missing_is_named(file, tmp_path, monkeypatch, capsys):
     assert export.main([str(SHIPPED), str(tmp_path / file)]) == 2
     expected = f"needs the package {package}: pip install {package}"
     assert expected in capsys.readouterr().err
+
+
+def test_file_of_another_is_not_replaced(tmp_path, capsys):
+    needs_packages(".xml")
+    (tmp_path / "a.bin").write_bytes(b"mine")
+    assert export.main([str(SHIPPED), str(tmp_path / "a.xml")]) == 2
+    assert f"{tmp_path / 'a.bin'} is there, and would be replaced" in capsys.readouterr().err
+    assert (tmp_path / "a.bin").read_bytes() == b"mine"
+    (tmp_path / "a.bin").unlink()
+    for _ in range(2):  # its own files are
+        assert export.main([str(SHIPPED), str(tmp_path / "a.xml")]) == 0
+    assert f"{tmp_path / 'a.xml'} and {tmp_path / 'a.bin'}: from lr" in capsys.readouterr().out
 
 
 def test_tflite_with_another_backend_is_refused(tmp_path, monkeypatch, capsys):

@@ -1,3 +1,5 @@
+from fractions import Fraction
+
 import pytest
 
 from superres.upscaling.sizes import Size, Way, passes
@@ -12,10 +14,11 @@ ALL = (2, 3, 4)
         ("2560x1440", Size(2560, 1440)),
         ("2560x", Size(2560, 0)),
         ("x1440", Size(0, 1440)),
-        (" 2560 X 1440 ", Size(2560, 1440)),
+        ("2560X1440", Size(2560, 1440)),
         ("2560×1440", Size(2560, 1440)),
-        ("1.5", Size(factor=1.5)),
-        ("3", Size(factor=3)),
+        ("17x", Size(17, 0)),
+        ("1.5", Size(factor=Fraction(3, 2))),
+        ("3", Size(factor=Fraction(3))),
     ],
 )
 def test_parse(text, size):
@@ -24,10 +27,20 @@ def test_parse(text, size):
 
 @pytest.mark.parametrize(
     "text",
-    ["x", "0x", "x0", "0x100", "1", "1.0", "0.5", "-2", "2e3", "nan", "2,5", "two", "1x2x3", "50%"],
+    [
+        *["x", "0x", "x0", "0x100", "1", "1.0", "0.5", ".5", "-2", "2e3", "nan", "2,5", "two"],
+        *["1x2x3", "50%", "1.5x2", "٣x٣", "1/2", "9" * 5000, "9" * 5000 + "x"],
+    ],
 )
 def test_what_is_no_size_is_refused(text):
     with pytest.raises(ValueError, match=r'expected "2560x1440" \(a box\)'):
+        Size.parse(text)
+
+
+@pytest.mark.parametrize("text", ["2x", "x2", "×4", "3X", "x15"])
+def test_a_side_of_a_few_pixels_is_taken_for_a_factor_in_the_wrong_form(text):
+    number = text.strip("xX×")
+    with pytest.raises(ValueError, match=f'{number} pixels; for a factor write "{number}"'):
         Size.parse(text)
 
 
@@ -40,6 +53,8 @@ WAYS = [
     ("1.2", 1, 1000, (2,), (1, 1200)),
     ("1.2", 1, 1, (), (1, 1)),
     ("2", 5, 7, (2,), (10, 14)),
+    ("1.15", 50, 750, (2,), (58, 863)),  # 57.5 and 862.5, which binary numbers are not quite
+    ("1.13", 1250, 50, (2,), (1413, 57)),
     ("2.01", 100, 100, (3,), (201, 201)),
     ("3.3", 10, 10, (4,), (33, 33)),
     ("4", 5, 5, (4,), (20, 20)),
@@ -68,7 +83,7 @@ def test_way_with_one_network():
     assert passes(3, (2,)) == (2, 2)
     assert passes(4, (2,)) == (2, 2)
     assert passes(1.5, (4,)) == (4,)
-    with pytest.raises(ValueError, match=r"5 times as large: expected 4 at most, .* are \(x2\)"):
+    with pytest.raises(ValueError, match=r"5 times as large: expected 4 at most, .* in use \(x2\)"):
         passes(5, (2,))
 
 
