@@ -16,7 +16,7 @@ ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
 FIGURE_QUALITY = 50  # of the JPEG in docs/figure_jpeg.jpg
-PHOTO_BOX = (330, 590, 224, 224)  # left, top, width, height of the detail in docs/figure_photo.jpg
+PHOTO_BOX = (300, 700, 112, 112)  # left, top, width, height of the detail in docs/figure_photo.jpg
 FINE = 4  # everything is drawn this much larger and then reduced, for smooth edges
 
 
