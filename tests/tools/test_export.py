@@ -105,7 +105,8 @@ def test_other_scales_give_our_pictures(program, scale, tmp_path):
 
 @pytest.mark.parametrize("program", PROGRAMS)
 def test_network_that_is_told_the_quality(program, tmp_path):
-    weights = ROOT / "weights" / "edsr_small_x2_photo.keras"
+    weights = tmp_path / "photo.keras"
+    small_network(told_quality=True, global_skip=True).save(weights)
     fixed = exported(weights, program, tmp_path, "--quality", "40")
     for height, width in SIZES:
         picture = read_rgb(SAMPLE)[40 : 40 + height, 90 : 90 + width]
