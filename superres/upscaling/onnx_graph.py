@@ -87,7 +87,6 @@ def with_quality(model, quality):
         (graph.input, [one for one in graph.input if one.name != INPUTS[1]]),
         (graph.initializer, [numpy_helper.from_array(v, name) for name, v in constants.items()]),
     ):
-        kept = list(kept)
         del field[:]
         field.extend(kept)
     onnx.checker.check_model(told)
