@@ -30,8 +30,9 @@ def best_weights(folder, scale=0, size="auto", content="clean", engine="auto"):
         folder: where to look.
         scale: 2, 3 or 4: only files whose name ends in `_x` and the scale; 0: any.
         content: clean, or photo: only files whose name ends in `_photo`, behind the scale.
-        size: large or small: only that one of those that the project ships; auto: the
-            large one where there is a GPU, else the small one; or the other where it is not there.
+        size: large or small: only that one of those that the project ships, or for JPEGs the
+            other where it is not there; auto: the large one where there is a GPU, else the small
+            one; or the other where it is not there.
         engine: one of `ENGINES`: whether that computes on a GPU.
 
     Returns:
@@ -67,7 +68,7 @@ def best_weights(folder, scale=0, size="auto", content="clean", engine="auto"):
         names = {kind: f"edsr{of_size}_x{one}{mark}.keras" for kind, of_size in SIZES.items()}
         if names[wanted] in fitting:
             return fitting[names[wanted]], f"the {wanted} network, because {reason}"
-        if size == "auto" and names[other] in fitting:
+        if (mark or size == "auto") and names[other] in fitting:
             return fitting[names[other]], f"the {other} network, because there is no {wanted} one"
     if size != "auto":
         ends = [f"_x{one}{mark}.keras" for one in ([scale] if scale else SCALES)]

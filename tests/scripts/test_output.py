@@ -20,7 +20,7 @@ from superres.images import write
 from superres.images.quality import in_words, told_of_file
 from superres.images.read import read_picture, read_rgb
 from superres.images.write import write_picture
-from superres.runtime import backend, hardware, memory
+from superres.runtime import backend, hardware, memory, settings
 from superres.runtime.backend import keras
 from superres.runtime.files import PART
 from superres.upscaling import batch
@@ -585,7 +585,7 @@ def test_best_weights_come_first(tmp_path):
 @pytest.mark.parametrize("has_gpu", [True, False])
 def test_network_is_large_on_a_gpu_and_small_without(tmp_path, monkeypatch, has_gpu):
     monkeypatch.setattr(backend, "has_gpu", lambda: has_gpu)
-    for name in ["edsr_x2", "edsr_small_x2", "edsr_x3", "edsr_small_x4"]:
+    for name in ["edsr_x2", "edsr_small_x2", "edsr_x3", "edsr_small_x4", "edsr_small_x2_photo"]:
         (tmp_path / f"{name}.keras").touch()
 
     def best(*chosen):
@@ -606,6 +606,7 @@ def test_network_is_large_on_a_gpu_and_small_without(tmp_path, monkeypatch, has_
         best(4, "large")
     with pytest.raises(ValueError, match=r"NETWORK = 'small': no edsr_small_x3\.keras in"):
         best(3, "small")
+    assert best(2, "large", "photo") == ("edsr_small_x2_photo", small + "there is no large one")
 
 
 def test_best_weights_of_a_scale(tmp_path):
@@ -619,6 +620,14 @@ def test_best_weights_of_a_scale(tmp_path):
         ValueError, match=r"clean pictures at x3 .* only edsr_x2.keras, mine_x4.keras"
     ):
         utils.best_weights(tmp_path, 3)
+
+
+def test_large_network_leaves_jpegs_to_the_one_for_them():
+    """No large one is shipped for JPEGs, and one for clean pictures takes blocks for detail."""
+    chosen = settings.parse([output.__file__], ["--network", "large"])
+    networks = utils.load_chosen(chosen, "auto", scale=2)
+    names = [network.path.name for network in (networks.clean, networks.photo)]
+    assert names == ["edsr_x2.keras", "edsr_small_x2_photo.keras"]
 
 
 @pytest.mark.parametrize("scale", [2, 3, 4])

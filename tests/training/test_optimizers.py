@@ -4,6 +4,7 @@ import pytest
 import network
 import train
 from superres.runtime.backend import keras
+from superres.training import optimizers
 from superres.training.optimizers import OPTIMIZERS, muon
 from support import small_network
 
@@ -21,8 +22,13 @@ def orthogonalised(matrix, steps=5):
     return x
 
 
+@pytest.fixture(params=["processor", "gpu"])
+def hardware(request, monkeypatch):
+    monkeypatch.setattr(optimizers.backend, "has_gpu", lambda: request.param == "gpu")
+
+
 @pytest.mark.parametrize("shape", [(3, 3, 16, 16), (3, 3, 16, 64), (1, 1, 8, 24)])
-def test_singular_values_of_an_update_are_near_1(shape):
+def test_singular_values_of_an_update_are_near_1(shape, hardware):
     kernel = np.array(muon(1e-3).zeropower_via_newtonschulz5(gradient(shape), 5))
     values = np.linalg.svd(kernel.reshape(-1, shape[-1]), compute_uv=False)
     values = values[: min(np.prod(shape[:-1]), shape[-1])]
@@ -30,7 +36,7 @@ def test_singular_values_of_an_update_are_near_1(shape):
     assert 0.3 < values.min() < values.max() < 1.25
 
 
-def test_orthogonalised_as_by_keras_and_by_numpy():
+def test_orthogonalised_as_by_keras_and_by_numpy(hardware):
     matrix = gradient((9 * 16, 16))
     ours = muon(1e-3).zeropower_via_newtonschulz5(matrix.reshape(3, 3, 16, 16), 5)
     theirs = keras.optimizers.Muon(1e-3).zeropower_via_newtonschulz5(
@@ -41,7 +47,15 @@ def test_orthogonalised_as_by_keras_and_by_numpy():
     np.testing.assert_allclose(ours, orthogonalised(matrix.astype(np.float64)), atol=2e-5)
 
 
-def test_a_gradient_of_zero_moves_nothing():
+def test_several_kernels_at_once_are_orthogonalised_each_for_itself(hardware):
+    kernels = np.stack([gradient((3, 3, 8, 16), seed) for seed in range(3)])
+    together = np.array(muon(1e-3).zeropower_via_newtonschulz5(kernels, 5))
+    for kernel, update in zip(kernels, together, strict=True):
+        alone = muon(1e-3).zeropower_via_newtonschulz5(kernel, 5)
+        np.testing.assert_allclose(update, np.array(alone), atol=2e-5)
+
+
+def test_a_gradient_of_zero_moves_nothing(hardware):
     zero = np.zeros((3, 3, 8, 8), np.float32)
     update = muon(1e-3).zeropower_via_newtonschulz5(zero, 5)
     np.testing.assert_array_equal(np.array(update), zero)
