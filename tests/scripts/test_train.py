@@ -687,6 +687,7 @@ def test_rehearsal_of_the_recipe_for_a_gpu(photographs, monkeypatch, capsys):
         minutes, "epochs_in", lambda *where, **found: max(4, min(6, epochs(*where, **found)))
     )
     options = LEARNING | {"name": "edsr_x2", "steps_per_epoch": 100, "minutes": 0.1}
+    options |= {"start_from": "", "decay_epochs": 0}
     line = [word for word in words(**options) if word not in ("--epochs", TINY["--epochs"])]
     line = ["--recipe", "h100", *line]
     with monkeypatch.context() as patched:

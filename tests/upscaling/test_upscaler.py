@@ -119,39 +119,21 @@ def test_halo_is_the_largest_that_a_quality_needs(upscaler_of, monkeypatch):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("tile_size", [48, 64, 100, 257])
-def test_tiles_of_the_shipped_network_with_its_measured_halo(tile_size):
+@pytest.mark.parametrize(
+    ("name", "tile_size"),
+    [("edsr_small_x2", size) for size in (48, 64, 100, 257)] + [("edsr_x2", 100)],
+)
+def test_tiles_of_a_shipped_network_with_its_measured_halo(name, tile_size):
     """Within 0.01 grey levels before rounding; on noise too, which no photograph is."""
     noise = np.random.default_rng(0).random((131, 303, 3), np.float32)
     face = to_network(read_rgb(ROOT / "inference/original/grace_hopper.jpg"))
-    whole = utils.load(SHIPPED, precision="float32", tile_size=1000)
-    tiled = utils.load(SHIPPED, precision="float32", tile_size=tile_size)
+    weights = ROOT / "weights" / f"{name}.keras"
+    whole = utils.load(weights, precision="float32", tile_size=1000)
+    tiled = utils.load(weights, precision="float32", tile_size=tile_size)
+    assert tiled.halo < tiled.radius
     for lr in face[100:319, 100:361], noise:
         difference = np.abs(unrounded(tiled, lr) - unrounded(whole, lr)).max()
         assert 255 * difference < 0.01
-
-
-@pytest.fixture(scope="module")
-def large():
-    """The default network, 24 blocks of 128 filters, untrained; and a picture, done whole."""
-    keras.utils.set_random_seed(0)
-    model = network.edsr(2)
-    picture = to_network(smooth_picture(141, 109))
-
-    def upscaler_of(model, **options):
-        return Upscaler(KerasNetwork(model), precision="float32", **options)
-
-    halo = upscaler_of(model).measured_halo([to_network(smooth_picture(180, 180))])
-    return model, halo, picture, unrounded(upscaler_of(model, tile_size=1000), picture)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("tile_size", [48, 64, 100, 257])
-def test_tiles_of_the_large_network(upscaler_of, large, tile_size):
-    model, halo, picture, whole = large
-    assert halo < 30  # so that most tiles do not see the whole picture
-    tiled = unrounded(upscaler_of(model, halo=halo, tile_size=tile_size), picture)
-    assert 255 * np.abs(tiled - whole).max() < 0.01
 
 
 def test_too_small_a_halo_would_be_seen(upscaler_of):
