@@ -33,8 +33,6 @@ from superres.upscaling import weight_files
 
 # ------------------------------------------------------------------- settings ----
 RECIPE = ""  # small_x2, photo_x2 (also _x3, _x4), h100 (also h100_x3, ...): settings; empty: none
-    ""  # small_x2, photo_x2 (also _x3, _x4), h100 (h100_x3, _x4): settings by name; empty: none
-)
 # data
 DATA = "data"  # folder of HR photographs, searched recursively
 VALIDATION_DATA = ""  # folder of validation pictures; empty: hold out a few of DATA
