@@ -48,6 +48,7 @@ TINY = {
     "--validation-crop": "32",
     "--cache": "",
 }
+PLOT = plots.plot
 
 
 def words(**changed):
@@ -66,6 +67,7 @@ def photographs(tmp_path, monkeypatch):
     """A working folder with data/ of four photographs, a small one and a damaged one."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(train, "WEIGHTS_FOLDER", tmp_path / "weights")
+    monkeypatch.setattr(plots, "plot", lambda rows, path: None)  # takes as long as the training
     (tmp_path / "data" / "deeper").mkdir(parents=True)
     for n in range(3):
         write_picture(tmp_path / "data" / f"{n}.png", smooth_picture(40, 51, seed=n), {})
@@ -163,7 +165,8 @@ def test_validation_leaves_out_what_has_no_score(photographs, capsys):
 # ---- the command ----
 
 
-def test_trains_and_writes_weights_settings_log_and_plot(photographs, capsys):
+def test_trains_and_writes_weights_settings_log_and_plot(photographs, monkeypatch, capsys):
+    monkeypatch.setattr(plots, "plot", PLOT)
     run()
     printed = capsys.readouterr().out
     assert printed.count("skipped data/text.png: not a picture") == 1
