@@ -14,8 +14,10 @@ def plot(rows, path):
     loss, psnr, rate = figure.subplots(3, sharex=True)
     loss.plot(steps, [row["loss"] for row in rows], marker=".")
     loss.set(ylabel="training loss")
-    psnr.plot(steps, [row["psnr"] for row in rows], marker=".", label="network")
-    psnr.axhline(rows[0]["bicubic_psnr"], color="grey", linestyle="--", label="bicubic")
+    values, bicubic = [row["psnr"] for row in rows], rows[0]["bicubic_psnr"]
+    psnr.plot(steps, values, marker=".", label=f"network (bicubic has {bicubic:.2f})")
+    if min(values) - bicubic < max(values) - min(values):  # else it would flatten the curve
+        psnr.axhline(bicubic, color="grey", linestyle="--", label="bicubic")
     psnr.set(ylabel="validation PSNR-Y (dB)")
     psnr.legend()
     rate.plot(steps, [row["learning_rate"] for row in rows], marker=".")
