@@ -51,6 +51,7 @@ class InTurn:
     Args:
         paths: the files.
         load: function from a path to its `Photograph`; may raise `UnreadablePicture`.
+        options: `DataOptions`.
         resident: how many are there at once.
         on_skip: called with the path and the reason of a file that cannot be loaded, once.
         where: in words, where they come from.
@@ -59,13 +60,13 @@ class InTurn:
 
     is_in_turn = True
 
-    def __init__(self, paths, load, *, crop_size, seed, resident, on_skip, where, skipped=()):
+    def __init__(self, paths, load, options, *, resident, on_skip, where, skipped):
         self.where = f"{where} in turn, {resident} at a time"
         self.paths = paths
         self.count = len(paths) - len(skipped)
         self.load = load
-        self.crop_size = crop_size
-        self.seed = seed
+        self.crop_size = options.crop_size
+        self.seed = options.seed
         self.resident = resident
         self.on_skip = on_skip
         self._skipped = set(skipped)
@@ -192,8 +193,7 @@ def open_photographs(sizes, options, *, free_memory, on_skip, in_turn=None):
         return InTurn(
             list(sizes),
             file.load if file else lambda path: decode(path, scale),
-            crop_size=options.crop_size,
-            seed=options.seed,
+            options,
             resident=max(1, min(MOST_RESIDENT, len(sizes), RESIDENT_BYTES // largest)),
             on_skip=on_skip,
             where=f"loaded from {file.pixels}" if file else "decoded",

@@ -53,10 +53,7 @@ class Muon(WarmedUpAverages, keras.optimizers.Muon):
         return excluded or len(variable.shape) != 4
 
     def _backend_update_step(self, grads, trainable_variables, learning_rate):
-        """With JAX, kernels of one shape are updated together.
-
-        Their products are small: on a GPU 48 of them one after another cost 48 times as much.
-        """
+        """With JAX, kernels of one shape are updated together: a GPU gets few large products."""
         if keras.backend.backend() != "jax":
             super()._backend_update_step(grads, trainable_variables, learning_rate)
             return
