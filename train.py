@@ -53,7 +53,7 @@ WARMUP_STEPS = 500  # in which the learning rate rises from 0; at most a tenth o
 DECAY_EPOCHS = 0  # the last ones, in which it falls from its peak; 0: a cosine over all EPOCHS
 CLIP_NORM = 1.0  # largest norm of the whole gradient; a bad batch cannot derail the run
 EMA_DECAY = 0.999  # of the averaged weights, which are validated and saved; less at first
-PRECISION = "float32"  # or "mixed_bfloat16": faster where the hardware has bfloat16
+PRECISION = "float32"  # or "mixed_bfloat16", or "auto": the latter where that is faster
 # run
 NAME = ""  # weights are written to weights/<NAME>.keras; empty: my_edsr_x<SCALE>, perhaps _photo
 START_FROM = ""  # .keras file to start from: of another scale, or of a smaller network
@@ -68,7 +68,7 @@ _SMALL = {
     "residual_blocks": 9,
     "global_skip": True,
     "batch_size": 16,
-    "precision": "mixed_bfloat16",
+    "precision": "auto",
 }
 _FROM_X2 = _SMALL | {
     "start_from": str(utils.WEIGHTS_FOLDER / "edsr_small_x2.keras"),
@@ -104,7 +104,7 @@ def _large_of(scale, epochs, decay_epochs, start_from):
         "steps_per_epoch": 2000,
         "optimizer": "muon",
         "learning_rate": 1e-3,
-        "precision": "mixed_bfloat16",
+        "precision": "auto",
         "start_from": str(utils.WEIGHTS_FOLDER / f"{start_from}.keras"),
     }
 
@@ -133,7 +133,7 @@ RECIPES = {
 }
 
 WEIGHTS_FOLDER = utils.WEIGHTS_FOLDER
-PRECISIONS = ("float32", "mixed_bfloat16")
+PRECISIONS = ("auto", "float32", "mixed_bfloat16")
 OPTIMIZERS = ("adam", "muon")  # of `training/optimizers.py`, which loads Keras
 # With these changed a training goes on: where things are, and when it is saved ...
 FREE_TO_CHANGE = ("recipe", "data", "validation_data", "cache", "start_from", "restart")
@@ -309,6 +309,8 @@ def train(chosen, stop):
         if is_first:
             held.enter_context(checkpoint.claimed(WEIGHTS_FOLDER, chosen.name))
         path, state = (None, None) if chosen.restart else resume.load(WEIGHTS_FOLDER, chosen.name)
+        if chosen.precision == "auto":
+            chosen = changed(chosen, precision=best_precision(state))
         if chosen.minutes:
             chosen = changed(chosen, epochs=minutes.epochs_before_timing(chosen, state))
         if state:
@@ -340,6 +342,13 @@ def train(chosen, stop):
             f"(bicubic {best['bicubic_psnr']:.3f}); {data.skips}; enlarge with python output.py "
             f"--weights {weights}"
         )
+
+
+def best_precision(state):
+    """The faster PRECISION here; of a training that goes on, the one that it began with."""
+    if state:
+        return state.settings["precision"]
+    return "mixed_bfloat16" if backend.has_fast_bfloat16() else "float32"
 
 
 def open_data(chosen, state):

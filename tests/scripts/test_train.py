@@ -25,7 +25,7 @@ from superres.images import write
 from superres.images.read import read_rgb
 from superres.images.resize import downscale
 from superres.images.write import write_picture
-from superres.runtime import files, settings
+from superres.runtime import backend, files, settings
 from superres.runtime.backend import keras
 from superres.scoring import metrics
 from superres.training import checkpoint, log, minutes, plots, resume
@@ -671,6 +671,20 @@ def test_training_for_some_minutes_keeps_its_schedule_when_it_goes_on(
     assert newest_state()[1] == 30
 
 
+@pytest.mark.parametrize("is_fast", [True, False])
+def test_precision_that_is_faster_here_is_kept_elsewhere(photographs, monkeypatch, capsys, is_fast):
+    precision = "mixed_bfloat16" if is_fast else "float32"
+    with monkeypatch.context() as patched:
+        patched.setattr(backend, "has_fast_bfloat16", lambda: is_fast)
+        at_step(patched, 7, lambda: os.kill(os.getpid(), signal.SIGTERM))
+        assert run(precision="auto") == 130
+    monkeypatch.setattr(backend, "has_fast_bfloat16", lambda: not is_fast)
+    assert run(precision="auto") == 0
+    assert capsys.readouterr().out.count(f"CPU, {precision}\n") == 2
+    about = json.loads((photographs / "weights/tiny.json").read_text())
+    assert about["settings"]["precision"] == precision
+
+
 @pytest.mark.parametrize("recipe", train.RECIPES)
 def test_recipe_makes_sense(recipe):
     chosen = settings.parse(
@@ -690,7 +704,7 @@ def test_rehearsal_of_the_recipe_for_a_gpu(photographs, monkeypatch, capsys):
         minutes, "epochs_in", lambda *where, **found: max(4, min(6, epochs(*where, **found)))
     )
     options = LEARNING | {"name": "edsr_x2", "steps_per_epoch": 100, "minutes": 0.1}
-    options |= {"start_from": "", "decay_epochs": 0}
+    options |= {"start_from": "", "decay_epochs": 0, "precision": "mixed_bfloat16"}
     line = [word for word in words(**options) if word not in ("--epochs", TINY["--epochs"])]
     line = ["--recipe", "h100", *line]
     with monkeypatch.context() as patched:
@@ -846,7 +860,7 @@ def test_every_setting_has_a_value_in_states_from_before_it():
         ({"epochs": 0}, "EPOCHS = 0: expected a whole number of at least 1"),
         ({"learning_rate": "nan"}, "LEARNING_RATE = nan: expected a number above 0"),
         ({"ema_decay": 1}, "EMA_DECAY = 1: expected a number above 0 and at most"),
-        ({"precision": "int8"}, "PRECISION = 'int8': expected one of 'float32'"),
+        ({"precision": "int8"}, "PRECISION = 'int8': expected one of 'auto', 'float32'"),
         ({"name": "a/b"}, "NAME = 'a/b': expected a file name without folder"),
         ({"optimizer": "sgd"}, "OPTIMIZER = 'sgd': expected one of 'adam', 'muon'"),
         ({"seed": 2**32}, "SEED = 4294967296: expected less than 2**32"),
