@@ -32,7 +32,7 @@ from superres.training.schedule import learning_rates, warmup_within
 from superres.upscaling import weight_files
 
 # ------------------------------------------------------------------- settings ----
-RECIPE = ""  # small_x2, photo_x2 (also _x3, _x4), h100 (also h100_x3, ...): settings; empty: none
+RECIPE = ""  # settings: speedrun, small_x2, photo_x2, h100 (the last three also _x3, _x4)
 # data
 DATA = "data"  # folder of HR photographs, searched recursively
 VALIDATION_DATA = ""  # folder of validation pictures; empty: hold out a few of DATA
@@ -110,6 +110,11 @@ def _large_of(scale, epochs, decay_epochs, start_from):
 
 
 RECIPES = {
+    # From nothing to 37.5 dB on Set5, the score of VDSR, in 16 minutes of two cores of an AMD EPYC
+    # with AVX512-BF16 (2,700 steps took 14.5). One run: Set5 37.53, Set14 32.94 dB.
+    "speedrun": _SMALL
+    | {"scale": 2, "optimizer": "muon", "learning_rate": 2e-3}
+    | {"epochs": 4, "steps_per_epoch": 750, "decay_epochs": 1},
     # Two cores of an AMD EPYC with AVX512-BF16. 1,000 steps (--epochs 1): Set5 37.11, Set14 32.58
     # dB. All of them are not run yet; with Adam, at 1e-3, they took 114 minutes: 37.67, 33.05 dB.
     "small_x2": _SMALL | {"scale": 2, "epochs": 20, "optimizer": "muon", "learning_rate": 2e-3},
