@@ -116,8 +116,8 @@ RECIPES = {
     | {"scale": 2, "optimizer": "muon", "learning_rate": 2e-3}
     | {"epochs": 4, "steps_per_epoch": 750, "decay_epochs": 1},
     # The same machine. 1,000 steps (--epochs 1): Set5 37.11, Set14 32.58 dB; 6,000, in about
-    # half an hour (--epochs 6 --decay-epochs 3): 37.63, 33.02 dB. All of them are not run yet; with Adam,
-    # at 1e-3, they took 114 minutes: 37.67, 33.05 dB.
+    # half an hour (--epochs 6 --decay-epochs 3): 37.63, 33.02 dB. All of them are not run yet;
+    # with Adam, at 1e-3, they took 114 minutes: 37.67, 33.05 dB.
     "small_x2": _SMALL | {"scale": 2, "epochs": 20, "optimizer": "muon", "learning_rate": 2e-3},
     # The same machine, 95 minutes: Set5 33.90, Set14 29.84 dB.
     "small_x3": _FROM_X2 | {"scale": 3, "epochs": 10},
