@@ -47,8 +47,8 @@ STEPS_PER_EPOCH = 1000  # steps between validations
 MINUTES = 0  # of training: replaces EPOCHS by what the speed of the first steps allows; 0: EPOCHS
 # optimizer
 LOSS = "l1"  # or l1_ycbcr, for JPEGs; or ssim_l1, that of the original work
-OPTIMIZER = "adam"  # or "muon", for which LEARNING_RATE is 2e-3
-LEARNING_RATE = 1e-4  # at its peak; grow it with BATCH_SIZE
+OPTIMIZER = "muon"  # or "adam", that of the original work
+LEARNING_RATE = 0  # at its peak; 0: 2e-3 with muon, 1e-4 with adam; grow it with BATCH_SIZE
 WARMUP_STEPS = 500  # in which the learning rate rises from 0; at most a tenth of all steps
 DECAY_EPOCHS = 0  # the last ones, in which it falls from its peak; 0: a cosine over all EPOCHS
 CLIP_NORM = 1.0  # largest norm of the whole gradient; a bad batch cannot derail the run
@@ -73,12 +73,12 @@ _SMALL = {
 _FROM_X2 = _SMALL | {
     "start_from": str(utils.WEIGHTS_FOLDER / "edsr_small_x2.keras"),
     "crop_size": 96,
+    "optimizer": "adam",
     "learning_rate": 8e-4,
 }
 _PHOTO = _SMALL | {
     "told_quality": True,
     "degradation": "photo",
-    "optimizer": "muon",
     "learning_rate": 1e-3,
     "warmup_steps": 100,
     "crop_size": 96,
@@ -102,7 +102,6 @@ def _large_of(scale, epochs, decay_epochs, start_from):
         "epochs": epochs,
         "decay_epochs": decay_epochs,
         "steps_per_epoch": 2000,
-        "optimizer": "muon",
         "learning_rate": 1e-3,
         "precision": "auto",
         "start_from": str(utils.WEIGHTS_FOLDER / f"{start_from}.keras"),
@@ -113,12 +112,11 @@ RECIPES = {
     # From nothing to 37.5 dB on Set5, the score of VDSR, on two cores of an AMD EPYC with
     # AVX512-BF16, in about 16 minutes: 2,700 steps took 14.5. One run: Set5 37.53, Set14 32.94 dB.
     "speedrun": _SMALL
-    | {"scale": 2, "optimizer": "muon", "learning_rate": 2e-3}
-    | {"epochs": 4, "steps_per_epoch": 750, "decay_epochs": 1},
+    | {"scale": 2, "epochs": 4, "steps_per_epoch": 750, "decay_epochs": 1},
     # The same machine. 1,000 steps (--epochs 1): Set5 37.11, Set14 32.58 dB; 6,000, in about
     # half an hour (--epochs 6 --decay-epochs 3): 37.63, 33.02 dB. All of them are not run yet;
     # with Adam, at 1e-3, they took 114 minutes: 37.67, 33.05 dB.
-    "small_x2": _SMALL | {"scale": 2, "epochs": 20, "optimizer": "muon", "learning_rate": 2e-3},
+    "small_x2": _SMALL | {"scale": 2, "epochs": 20, "decay_epochs": 10},
     # The same machine, 95 minutes: Set5 33.90, Set14 29.84 dB.
     "small_x3": _FROM_X2 | {"scale": 3, "epochs": 10},
     # The same machine, 94 minutes: Set5 31.62, Set14 28.16 dB.
@@ -140,7 +138,7 @@ RECIPES = {
 
 WEIGHTS_FOLDER = utils.WEIGHTS_FOLDER
 PRECISIONS = ("auto", "float32", "mixed_bfloat16")
-OPTIMIZERS = ("adam", "muon")  # of `training/optimizers.py`, which loads Keras
+USUAL_RATES = {"adam": 1e-4, "muon": 2e-3}  # by optimizer, of `training/optimizers.py`
 # With these changed a training goes on: where things are, and when it is saved ...
 FREE_TO_CHANGE = ("recipe", "data", "validation_data", "cache", "start_from", "restart")
 FREE_TO_CHANGE += ("save_minutes",)
@@ -162,7 +160,7 @@ def validate(chosen):
         settings.check_whole(name, getattr(chosen, name), 1)
     for name in ("decay_epochs", "warmup_steps", "seed"):
         settings.check_whole(name, getattr(chosen, name), 0)
-    for name in ("learning_rate", "clip_norm", "save_minutes"):
+    for name in ("clip_norm", "save_minutes"):
         settings.check_number(name, getattr(chosen, name), above=0)
     settings.check_number("ema_decay", chosen.ema_decay, above=0, at_most=0.999999)
     if chosen.minutes:
@@ -182,7 +180,9 @@ def validate(chosen):
             f"{chosen.degradation!r}, of which all pictures are lossless"
         )
     settings.check_choice("loss", chosen.loss, LOSSES)
-    settings.check_choice("optimizer", chosen.optimizer, OPTIMIZERS)
+    settings.check_choice("optimizer", chosen.optimizer, tuple(USUAL_RATES))
+    if chosen.learning_rate:
+        settings.check_number("learning_rate", chosen.learning_rate, above=0)
     settings.check_flag("restart", chosen.restart)
     settings.check_text("data", chosen.data)
     for name in ("validation_data", "cache", "name", "start_from"):
@@ -326,7 +326,10 @@ def train(chosen, stop):
             return
         keras.utils.set_random_seed(chosen.seed)
         scored, model = build_networks(chosen, held)
-        print(f"{model.count_params():,} parameters, {backend.describe()}, {chosen.precision}")
+        print(
+            f"{model.count_params():,} parameters, {backend.describe()}, {chosen.precision}, "
+            f"{chosen.optimizer} with a learning rate of {chosen.learning_rate:g}"
+        )
         if chosen.start_from and not state:
             growing.start_from(model, chosen.start_from)
         data = held.enter_context(open_data(chosen, state))
@@ -471,7 +474,11 @@ def work(chosen, stop):
     """Trains, and says how to go on where it was stopped or memory ran out."""
     validate(chosen)
     mark = utils.CONTENTS["clean" if chosen.degradation == "bicubic" else "photo"]
-    chosen = changed(chosen, name=chosen.name or f"my_edsr_x{chosen.scale}{mark}")
+    chosen = changed(
+        chosen,
+        name=chosen.name or f"my_edsr_x{chosen.scale}{mark}",
+        learning_rate=chosen.learning_rate or USUAL_RATES[chosen.optimizer],
+    )
     try:
         train(chosen, stop)
     except FloatingPointError as error:

@@ -264,8 +264,8 @@ def at_step(monkeypatch, step, do):
 @pytest.mark.parametrize(
     ("number", "step", "changed"),
     [
-        (signal.SIGINT, 1, {}),
-        (signal.SIGTERM, 7, {"optimizer": "muon", "decay_epochs": 2}),
+        (signal.SIGINT, 1, {"optimizer": "adam"}),
+        (signal.SIGTERM, 7, {"decay_epochs": 2}),
         (signal.SIGHUP, 10, {"told_quality": True, "degradation": "photo", "crop_size": 24}),
     ],
 )
@@ -680,7 +680,7 @@ def test_precision_that_is_faster_here_is_kept_elsewhere(photographs, monkeypatc
         assert run(precision="auto") == 130
     monkeypatch.setattr(backend, "has_fast_bfloat16", lambda: not is_fast)
     assert run(precision="auto") == 0
-    assert capsys.readouterr().out.count(f"CPU, {precision}\n") == 2
+    assert capsys.readouterr().out.count(f"CPU, {precision}, ") == 2
     about = json.loads((photographs / "weights/tiny.json").read_text())
     assert about["settings"]["precision"] == precision
 
@@ -779,6 +779,15 @@ def test_name_follows_from_the_scale_and_the_degradation(photographs):
     assert utils.load(photographs / "weights/my_edsr_x2_photo.keras").is_told_quality
 
 
+@pytest.mark.parametrize("name", train.USUAL_RATES)
+def test_learning_rate_follows_from_the_optimizer(photographs, capsys, name):
+    assert run(optimizer=name, learning_rate=0, epochs=1, decay_epochs=1, warmup_steps=0) == 0
+    rate = {"adam": 1e-4, "muon": 2e-3}[name]
+    assert f"float32, {name} with a learning rate of {rate:g}\n" in capsys.readouterr().out
+    _, state = checkpoint.load_newest(train.WEIGHTS_FOLDER, "tiny")
+    assert state.settings["learning_rate"] == rate
+
+
 def test_warmup_that_is_longer_than_a_tenth_of_the_run_is_shortened(photographs, capsys):
     assert run(warmup_steps=500, epochs=2, steps_per_epoch=20) == 0
     assert "warm-up shortened from 500 to 4 steps, a tenth of all 40" in capsys.readouterr().out
@@ -801,7 +810,7 @@ def test_run_with_decay_is_made_longer_after_its_end(photographs, capsys):
 
 
 def test_what_is_held_does_not_depend_on_the_end(photographs, capsys):
-    changed = {"optimizer": "muon", "warmup_steps": 1}
+    changed = {"warmup_steps": 1}
     run(epochs=3, decay_epochs=1, **changed)
     (photographs / "weights/tiny.state-00000015.npz").unlink()
     assert run(epochs=4, decay_epochs=2, **changed) == 0
@@ -812,7 +821,7 @@ def test_what_is_held_does_not_depend_on_the_end(photographs, capsys):
 
 
 def test_state_from_before_settings_had_these_names_goes_on(photographs, capsys):
-    run(epochs=1)
+    run(epochs=1, optimizer="adam")
     path, state = checkpoint.load_newest(train.WEIGHTS_FOLDER, "tiny")
     old = dict(state.settings)
     old["averaging"] = old.pop("ema_decay")
@@ -820,11 +829,11 @@ def test_state_from_before_settings_had_these_names_goes_on(photographs, capsys)
         del old[name]
     old |= {"tensorboard": False, "from_best": False}
     checkpoint.save(path.parent, "tiny", dataclasses.replace(state, settings=old))
-    assert run(epochs=2, optimizer="muon") == 2
+    assert run(epochs=2) == 2
     assert "OPTIMIZER = 'muon': expected 'adam', as in the inter" in capsys.readouterr().err
-    assert run(epochs=2, ema_decay=0.5) == 2
+    assert run(epochs=2, optimizer="adam", ema_decay=0.5) == 2
     assert "EMA_DECAY = 0.5: expected 0.999" in capsys.readouterr().err
-    assert run(epochs=2, decay_epochs=1) == 0
+    assert run(epochs=2, optimizer="adam", decay_epochs=1) == 0
     assert "DECAY_EPOCHS was 0 and is 1 from here on" in capsys.readouterr().out
 
 
