@@ -111,8 +111,7 @@ def _large_of(scale, epochs, decay_epochs, start_from):
 RECIPES = {
     # From nothing to 37.5 dB on Set5, the score of VDSR, on two cores of an AMD EPYC with
     # AVX512-BF16, in about 16 minutes: 2,700 steps took 14.5. One run: Set5 37.53, Set14 32.94 dB.
-    "speedrun": _SMALL
-    | {"scale": 2, "epochs": 4, "steps_per_epoch": 750, "decay_epochs": 1},
+    "speedrun": _SMALL | {"scale": 2, "epochs": 4, "steps_per_epoch": 750, "decay_epochs": 1},
     # The same machine. 1,000 steps (--epochs 1): Set5 37.11, Set14 32.58 dB; 6,000, in about
     # half an hour (--epochs 6 --decay-epochs 3): 37.63, 33.02 dB. All of them are not run yet;
     # with Adam, at 1e-3, they took 114 minutes: 37.67, 33.05 dB.
