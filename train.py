@@ -32,7 +32,7 @@ from superres.training.schedule import learning_rates, warmup_within
 from superres.upscaling import weight_files
 
 # ------------------------------------------------------------------- settings ----
-RECIPE = ""  # settings: speedrun, small_x2, photo_x2, h100 (the last three also _x3, _x4)
+RECIPE = ""  # of settings: speedrun; small_x2, photo_x2, or _x3, _x4; h100, h100_x3, h100_x4
 # data
 DATA = "data"  # folder of HR photographs, searched recursively
 VALIDATION_DATA = ""  # folder of validation pictures; empty: hold out a few of DATA
@@ -40,22 +40,22 @@ VALIDATION_CROP = 512  # side of the centre of a validation picture that is scor
 CACHE = "data/.cache"  # folder for decoded photographs, 3.8 bytes a pixel; empty: none
 CROP_SIZE = 64  # height and width of a training crop, in HR pixels
 BATCH_SIZE = 8  # crops a step, on all devices together
-DEGRADATION = "bicubic"  # of the LR crops; or photo: JPEG, blur, noise, other kernels, at random
+DEGRADATION = "bicubic"  # of LR crops: bicubic, or photo: JPEG, blur, noise, other kernels
 # how long
 EPOCHS = 1000  # times STEPS_PER_EPOCH; the learning rate reaches 0 at the end
 STEPS_PER_EPOCH = 1000  # steps between validations
 MINUTES = 0  # of training: replaces EPOCHS by what the speed of the first steps allows; 0: EPOCHS
 # optimizer
-LOSS = "l1"  # or l1_ycbcr, for JPEGs; or ssim_l1, that of the original work
-OPTIMIZER = "muon"  # or "adam", that of the original work
+LOSS = "l1"  # l1, or l1_ycbcr, for JPEGs, or ssim_l1, that of the original work
+OPTIMIZER = "muon"  # muon, or adam, that of the original work
 LEARNING_RATE = 0  # at its peak; 0: 2e-3 with muon, 1e-4 with adam; grow it with BATCH_SIZE
 WARMUP_STEPS = 500  # in which the learning rate rises from 0; at most a tenth of all steps
 DECAY_EPOCHS = 0  # the last ones, in which it falls from its peak; 0: a cosine over all EPOCHS
 CLIP_NORM = 1.0  # largest norm of the whole gradient; a bad batch cannot derail the run
 EMA_DECAY = 0.999  # of the averaged weights, which are validated and saved; less at first
-PRECISION = "float32"  # or "mixed_bfloat16", or "auto": the latter where that is faster
+PRECISION = "float32"  # float32, or mixed_bfloat16, or auto: the latter where that is faster
 # run
-NAME = ""  # weights are written to weights/<NAME>.keras; empty: my_edsr_x<SCALE>, perhaps _photo
+NAME = ""  # weights are written to weights/<NAME>.keras; empty: my_<RECIPE or edsr>_x<SCALE>
 START_FROM = ""  # .keras file to start from: of another scale, or of a smaller network
 SEED = 1  # of the first weights and of all crops
 SAVE_MINUTES = 10  # between savings of the state from which an interrupted run goes on
@@ -68,6 +68,8 @@ _SMALL = {
     "residual_blocks": 9,
     "global_skip": True,
     "batch_size": 16,
+    "optimizer": "muon",
+    "learning_rate": 2e-3,
     "precision": "auto",
 }
 _FROM_X2 = _SMALL | {
@@ -102,6 +104,7 @@ def _large_of(scale, epochs, decay_epochs, start_from):
         "epochs": epochs,
         "decay_epochs": decay_epochs,
         "steps_per_epoch": 2000,
+        "optimizer": "muon",
         "learning_rate": 1e-3,
         "precision": "auto",
         "start_from": str(utils.WEIGHTS_FOLDER / f"{start_from}.keras"),
@@ -123,13 +126,14 @@ RECIPES = {
     # For JPEGs, the same machine; Set5 and Set14 at quality 75. x2: by the shipped weights 33.79
     # and 30.57 dB, which had more steps, in parts (docs/weights.md); this one is not run yet.
     "photo_x2": _photo_of(2, epochs=10, decay_epochs=4),
-    # 26 minutes: 30.85 and 28.01 dB.
+    # 37 minutes, beside other work: 30.85 and 28.01 dB.
     "photo_x3": _photo_of(3, epochs=3, decay_epochs=2),
     # 16 minutes: 28.99 and 26.47 dB.
     "photo_x4": _photo_of(4, epochs=3, decay_epochs=2),
-    # One H100, with JAX: 300 TFLOP/s, about 5 minutes: Set5 37.96, Set14 33.32 dB.
+    # One H100, with JAX: 300 TFLOP/s, about 5 minutes (7 beside others): Set5 37.96, Set14 33.32 dB.
     "h100": _large_of(2, epochs=11, decay_epochs=5, start_from="edsr_small_x2"),
-    # The same, at most 4 minutes each: 34.30, 30.07 and 32.03, 28.35 dB.
+    # From edsr_x2 as it was after 14,000 and 10,000 steps, beside it, 5 and 6 minutes: 34.30,
+    # 30.07 and 32.03, 28.35 dB. From what it is now they are not run.
     "h100_x3": _large_of(3, epochs=5, decay_epochs=3, start_from="edsr_x2")
     | {"steps_per_epoch": 1600},
     "h100_x4": _large_of(4, epochs=5, decay_epochs=3, start_from="edsr_x2"),
@@ -379,7 +383,7 @@ def say_finished(weights, state):
         raise ValueError(
             f"{weights}: is gone, but its training is finished; begin anew with --restart"
         )
-    print(f"{weights} is finished, after {state.step:,} steps")
+    print(f"{weights} is finished, after {state.step:,} steps; to go on, raise EPOCHS")
 
 
 def open_log(chosen, weights, scored, data, state):
@@ -473,9 +477,10 @@ def work(chosen, stop):
     """Trains, and says how to go on where it was stopped or memory ran out."""
     validate(chosen)
     mark = utils.CONTENTS["clean" if chosen.degradation == "bicubic" else "photo"]
+    kind = chosen.recipe.split("_")[0].replace("photo", "") or "edsr"
     chosen = changed(
         chosen,
-        name=chosen.name or f"my_edsr_x{chosen.scale}{mark}",
+        name=chosen.name or f"my_{kind}_x{chosen.scale}{mark}",
         learning_rate=chosen.learning_rate or USUAL_RATES[chosen.optimizer],
     )
     try:

@@ -76,8 +76,10 @@ def epochs_by_timing(chosen, trainer, data, stop, log):
         minutes, steps_per_epoch, step=trainer.step, seconds=seconds, step_seconds=step_seconds
     )
     epochs = processes.all_gather(epochs)[0]
+    expected = (seconds + step_seconds * (epochs * steps_per_epoch - trainer.step)) / 60
+    is_far = abs(expected - minutes) > minutes / 5
     print(
-        f"{step_seconds:.3g} seconds a step: EPOCHS = {epochs} of {steps_per_epoch} steps in "
-        f"{minutes} minutes"
+        f"{step_seconds:.3g} seconds a step: EPOCHS = {epochs} of {steps_per_epoch} steps, about "
+        f"{expected:.3g} minutes" + is_far * "; with fewer STEPS_PER_EPOCH it is nearer to MINUTES"
     )
     return epochs

@@ -62,7 +62,7 @@ def compare(path, before, now, *, silently, aloud):
     if refused:
         raise ValueError(
             "; ".join(f"{n.upper()} = {now[n]!r}: expected {before[n]!r}" for n in refused)
-            + f", as in the interrupted run at {path}; set it so, take another NAME, or begin anew "
+            + f", as in the earlier run at {path}; set it so, take another NAME, or begin anew "
             "with --restart"
         )
     return [

@@ -360,7 +360,7 @@ def test_other_settings_do_not_go_on_from_a_state(photographs, capsys):
     run(epochs=1)
     assert run(epochs=1, batch_size=2, seed=3) == 2
     error = capsys.readouterr().err
-    assert "BATCH_SIZE = 2: expected 4; SEED = 3: expected 1, as in the interrupted" in error
+    assert "BATCH_SIZE = 2: expected 4; SEED = 3: expected 1, as in the earlier" in error
     assert run(epochs=1, batch_size=2, restart=True) == 0
 
 
@@ -645,7 +645,7 @@ def test_training_for_some_minutes_is_one_of_the_epochs_that_it_finds(
     )
     assert run(minutes=0.1, warmup_steps=2) == 0
     settings_now = json.loads((photographs / "weights/tiny.json").read_text())["settings"]
-    assert f"EPOCHS = {settings_now['epochs']} of 5 steps in 0.1 min" in capsys.readouterr().out
+    assert f"EPOCHS = {settings_now['epochs']} of 5 steps, about " in capsys.readouterr().out
     by_minutes = newest_state()
     assert by_minutes[1] == 5 * settings_now["epochs"]
     with (photographs / "weights/tiny.csv").open() as file:
@@ -772,11 +772,18 @@ def test_quality_is_told_of_degraded_crops_only(photographs, capsys):
     assert expected in capsys.readouterr().err
 
 
-def test_name_follows_from_the_scale_and_the_degradation(photographs):
-    assert run(name="", scale=3, crop_size=18, epochs=1) == 0
-    assert utils.load(photographs / "weights/my_edsr_x3.keras").scale == 3
-    assert run(name="", degradation="photo", told_quality=True, epochs=1) == 0
-    assert utils.load(photographs / "weights/my_edsr_x2_photo.keras").is_told_quality
+@pytest.mark.parametrize(
+    ("changed", "name"),
+    [
+        ({"scale": 3, "crop_size": 18}, "my_edsr_x3"),
+        ({"degradation": "photo", "told_quality": True}, "my_edsr_x2_photo"),
+        ({"recipe": "speedrun"}, "my_speedrun_x2"),
+        ({"recipe": "photo_x3", "crop_size": 18, "start_from": ""}, "my_edsr_x3_photo"),
+    ],
+)
+def test_name_follows_from_recipe_scale_and_degradation(photographs, changed, name):
+    assert run(name="", epochs=1, **changed) == 0
+    assert (photographs / f"weights/{name}.keras").exists()
 
 
 @pytest.mark.parametrize("name", train.USUAL_RATES)
@@ -830,7 +837,7 @@ def test_state_from_before_settings_had_these_names_goes_on(photographs, capsys)
     old |= {"tensorboard": False, "from_best": False}
     checkpoint.save(path.parent, "tiny", dataclasses.replace(state, settings=old))
     assert run(epochs=2) == 2
-    assert "OPTIMIZER = 'muon': expected 'adam', as in the inter" in capsys.readouterr().err
+    assert "OPTIMIZER = 'muon': expected 'adam', as in the earlier" in capsys.readouterr().err
     assert run(epochs=2, optimizer="adam", ema_decay=0.5) == 2
     assert "EMA_DECAY = 0.5: expected 0.999" in capsys.readouterr().err
     assert run(epochs=2, optimizer="adam", decay_epochs=1) == 0
