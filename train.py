@@ -112,14 +112,14 @@ def _large_of(scale, epochs, decay_epochs, start_from):
 
 
 RECIPES = {
-    # From nothing to 37.5 dB on Set5, the score of VDSR, on two cores of an AMD EPYC with
-    # AVX512-BF16, in about 16 minutes: 2,700 steps took 14.5. One run: Set5 37.53, Set14 32.94 dB.
+    # From nothing to 37.5 dB on Set5, the score of VDSR: 7.0 minutes, with scoring and saving, on
+    # two cores of an Intel Xeon with AMX; on an AMD EPYC with AVX512-BF16 about 16. Two
+    # runs: Set5 37.53 both, Set14 32.93 and 32.94 dB.
     "speedrun": _SMALL | {"scale": 2, "epochs": 4, "steps_per_epoch": 750, "decay_epochs": 1},
-    # The same machine. 1,000 steps (--epochs 1): Set5 37.11, Set14 32.58 dB; 6,000, in about
-    # half an hour (--epochs 6 --decay-epochs 3): 37.63, 33.02 dB. All of them are not run yet;
-    # with Adam, at 1e-3, they took 114 minutes: 37.67, 33.05 dB.
+    # The Xeon. 1,000 steps (--epochs 1), in 2½ minutes: Set5 37.09, Set14 32.56 dB; 6,000 (--epochs
+    # 6 --decay-epochs 3): 37.63, 33.02 dB; all of them, in 65 minutes of one core: 37.71, 33.14 dB.
     "small_x2": _SMALL | {"scale": 2, "epochs": 20, "decay_epochs": 10},
-    # The same machine, 95 minutes: Set5 33.90, Set14 29.84 dB.
+    # The EPYC, 95 minutes: Set5 33.90, Set14 29.84 dB.
     "small_x3": _FROM_X2 | {"scale": 3, "epochs": 10},
     # The same machine, 94 minutes: Set5 31.62, Set14 28.16 dB.
     "small_x4": _FROM_X2 | {"scale": 4, "epochs": 15},
