@@ -130,7 +130,7 @@ RECIPES = {
     "photo_x3": _photo_of(3, epochs=3, decay_epochs=2),
     # 16 minutes: 28.99 and 26.47 dB.
     "photo_x4": _photo_of(4, epochs=3, decay_epochs=2),
-    # One H100, with JAX: 300 TFLOP/s, about 5 minutes (7 beside others): Set5 37.96, Set14 33.32 dB.
+    # One H100, with JAX: 300 TFLOP/s, about 5 minutes (7 beside others): Set5 37.96, Set14 33.32.
     "h100": _large_of(2, epochs=11, decay_epochs=5, start_from="edsr_small_x2"),
     # From edsr_x2 as it was after 14,000 and 10,000 steps, beside it, 5 and 6 minutes: 34.30,
     # 30.07 and 32.03, 28.35 dB. From what it is now they are not run.
