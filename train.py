@@ -119,7 +119,7 @@ RECIPES = {
     # The Xeon. 1,000 steps (--epochs 1), in 2½ minutes: Set5 37.09, Set14 32.56 dB; 6,000 (--epochs
     # 6 --decay-epochs 3): 37.63, 33.02 dB; all of them, in 65 minutes of one core: 37.71, 33.14 dB.
     "small_x2": _SMALL | {"scale": 2, "epochs": 20, "decay_epochs": 10},
-    # 94 minutes of one core of the Xeon: Set5 34.01, Set14 29.91 dB.
+    # About an hour of one core of the Xeon: Set5 34.01, Set14 29.91 dB.
     "small_x3": _FROM_X2 | {"scale": 3, "epochs": 12},
     "small_x4": _FROM_X2 | {"scale": 4, "crop_size": 128, "batch_size": 8, "epochs": 9},
     # For JPEGs, the same machine; Set5 and Set14 at quality 75. x2: by the shipped weights 33.79
