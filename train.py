@@ -113,16 +113,17 @@ def _large_of(scale, epochs, decay_epochs, start_from):
 
 RECIPES = {
     # From nothing to 37.5 dB on Set5, the score of VDSR: 7.0 minutes, with scoring and saving, on
-    # two cores of an Intel Xeon with AMX; on an AMD EPYC with AVX512-BF16 about 16. Two
-    # runs: Set5 37.53 both, Set14 32.93 and 32.94 dB.
+    # two cores of an Intel Xeon with AMX; on an AMD EPYC with AVX512-BF16 about 16.
+    # Three runs: Set5 37.53, 37.53 and 37.56, Set14 32.93, 32.94 and 32.95 dB.
     "speedrun": _SMALL | {"scale": 2, "epochs": 4, "steps_per_epoch": 750, "decay_epochs": 1},
     # The Xeon. 1,000 steps (--epochs 1), in 2½ minutes: Set5 37.09, Set14 32.56 dB; 6,000 (--epochs
     # 6 --decay-epochs 3): 37.63, 33.02 dB; all of them, in 65 minutes of one core: 37.71, 33.14 dB.
     "small_x2": _SMALL | {"scale": 2, "epochs": 20, "decay_epochs": 10},
     # About an hour of one core of the Xeon: Set5 34.01, Set14 29.91 dB.
     "small_x3": _FROM_X2 | {"scale": 3, "epochs": 12},
+    # Half an hour of one core of the Xeon: Set5 31.70, Set14 28.17 dB.
     "small_x4": _FROM_X2 | {"scale": 4, "crop_size": 128, "batch_size": 8, "epochs": 9},
-    # For JPEGs, the same machine; Set5 and Set14 at quality 75. x2: by the shipped weights 33.79
+    # For JPEGs, the EPYC; Set5 and Set14 at quality 75. x2: by the shipped weights 33.79
     # and 30.57 dB, which had more steps, in parts (docs/weights.md); this one is not run yet.
     "photo_x2": _photo_of(2, epochs=10, decay_epochs=4),
     # 37 minutes, beside other work: 30.85 and 28.01 dB.
