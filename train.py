@@ -114,7 +114,7 @@ def _large_of(scale, epochs, decay_epochs, start_from):
 RECIPES = {
     # From nothing to 37.5 dB on Set5, the score of VDSR: 7.0 minutes, with scoring and saving, on
     # two cores of an Intel Xeon with AMX; on an AMD EPYC with AVX512-BF16 about 16.
-    # Three runs: Set5 37.53, 37.53 and 37.56, Set14 32.93, 32.94 and 32.95 dB.
+    # Three seeds: Set5 37.53, 37.56 and 37.59, Set14 32.93, 32.95 and 32.96 dB.
     "speedrun": _SMALL | {"scale": 2, "epochs": 4, "steps_per_epoch": 750, "decay_epochs": 1},
     # The Xeon. 1,000 steps (--epochs 1), in 2½ minutes: Set5 37.09, Set14 32.56 dB; 6,000 (--epochs
     # 6 --decay-epochs 3): 37.63, 33.02 dB; all of them, in 65 minutes of one core: 37.71, 33.14 dB.
