@@ -121,17 +121,17 @@ RECIPES = {
     "small_x2": _SMALL | {"scale": 2, "epochs": 20, "decay_epochs": 10},
     # From earlier weights for x2, an hour of one core of the Xeon: Set5 34.01, Set14 29.91 dB.
     "small_x3": _FROM_X2 | {"scale": 3, "epochs": 12},
-    # From what small_x2 makes, half an hour of one core of the Xeon: Set5 31.70, Set14 28.17 dB;
-    # the shipped ones (docs/weights.md) are 0.02 dB better on the validation pictures.
+    # From what small_x2 makes, half an hour of one core of the Xeon: Set5 31.70, Set14 28.17 dB.
     "small_x4": _FROM_X2 | {"scale": 4, "crop_size": 128, "batch_size": 8, "epochs": 9},
-    # For JPEGs, the EPYC; Set5 and Set14 at quality 75. x2: by the shipped weights 33.79
-    # and 30.57 dB, which had more steps, in parts (docs/weights.md); this one is not run yet.
+    # For JPEGs, the EPYC; Set5 and Set14 at quality 75. x2: not run with these steps; 12,000 of 32
+    # crops, on a GPU: 33.80 and 30.58 dB.
     "photo_x2": _photo_of(2, epochs=10, decay_epochs=4),
-    # 37 minutes, beside other work: 30.85 and 28.01 dB.
+    # From earlier weights, 37 minutes, beside other work: 30.85 and 28.01 dB.
     "photo_x3": _photo_of(3, epochs=3, decay_epochs=2),
-    # 16 minutes: 28.99 and 26.47 dB.
+    # Likewise, 16 minutes: 28.99 and 26.47 dB.
     "photo_x4": _photo_of(4, epochs=3, decay_epochs=2),
-    # One H100, with JAX: 300 TFLOP/s, about 5 minutes (7 beside others): Set5 37.96, Set14 33.32.
+    # From an earlier small network, one H100, with JAX: 300 TFLOP/s, about 5 minutes (7 beside
+    # others): Set5 37.96, Set14 33.32.
     "h100": _large_of(2, epochs=11, decay_epochs=5, start_from="edsr_small_x2"),
     # From edsr_x2 as it was after 14,000 and 10,000 steps, beside it, 5 and 6 minutes: 34.30,
     # 30.07 and 32.03, 28.35 dB. From what it is now they are not run.
