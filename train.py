@@ -123,10 +123,10 @@ RECIPES = {
     "small_x3": _FROM_X2 | {"scale": 3, "epochs": 12},
     # From what small_x2 makes, half an hour of one core of the Xeon: Set5 31.70, Set14 28.17 dB.
     "small_x4": _FROM_X2 | {"scale": 4, "crop_size": 128, "batch_size": 8, "epochs": 9},
-    # For JPEGs, the EPYC; Set5 and Set14 at quality 75. x2: not run with these steps; 12,000 of 32
-    # crops, on a GPU: 33.80 and 30.58 dB.
+    # For JPEGs; Set5 and Set14 at quality 75. Not run with these steps; 12,000 of 32 crops, on a
+    # GPU: 33.80 and 30.58 dB.
     "photo_x2": _photo_of(2, epochs=10, decay_epochs=4),
-    # From earlier weights, 37 minutes, beside other work: 30.85 and 28.01 dB.
+    # The EPYC, from earlier weights, 37 minutes, beside other work: 30.85 and 28.01 dB.
     "photo_x3": _photo_of(3, epochs=3, decay_epochs=2),
     # Likewise, 16 minutes: 28.99 and 26.47 dB.
     "photo_x4": _photo_of(4, epochs=3, decay_epochs=2),
@@ -326,7 +326,7 @@ def train(chosen, stop):
         if state:
             check_resumable(path, state, chosen)
         if state and state.step >= chosen.epochs * chosen.steps_per_epoch:
-            say_finished(weights, state)
+            say_finished(weights, state, "MINUTES" if chosen.minutes else "EPOCHS")
             return
         keras.utils.set_random_seed(chosen.seed)
         scored, model = build_networks(chosen, held)
@@ -378,13 +378,13 @@ def open_data(chosen, state):
     )
 
 
-def say_finished(weights, state):
-    """Says that there is nothing left to train."""
+def say_finished(weights, state, how_long):
+    """Says that there is nothing left to train, and which setting makes it longer."""
     if not weights.exists():
         raise ValueError(
             f"{weights}: is gone, but its training is finished; begin anew with --restart"
         )
-    print(f"{weights} is finished, after {state.step:,} steps; to go on, raise EPOCHS")
+    print(f"{weights} is finished, after {state.step:,} steps; to go on, raise {how_long}")
 
 
 def open_log(chosen, weights, scored, data, state):
@@ -425,7 +425,7 @@ def fit(chosen, stop, trainer, data, log, is_new, is_first):
     """
     total_steps = chosen.epochs * chosen.steps_per_epoch
     warmup_steps = warmup_within(chosen.warmup_steps, total_steps)
-    if warmup_steps < chosen.warmup_steps:
+    if is_new and warmup_steps < chosen.warmup_steps:
         print(
             f"warm-up shortened from {chosen.warmup_steps} to {warmup_steps} steps, a tenth of all "
             f"{total_steps:,}"

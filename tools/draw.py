@@ -4,6 +4,7 @@
 docs/degradations.jpg.
 """
 
+import argparse
 import math
 import sys
 import tempfile
@@ -183,7 +184,9 @@ def draw_degradations(path):
 
 
 if __name__ == "__main__":
-    if sys.argv[1:] == ["figures"]:
+    parser = argparse.ArgumentParser(prog="tools.draw", description=__doc__.split("\n")[0])
+    parser.add_argument("what", nargs="?", choices=("samples", "figures"), default="samples")
+    if parser.parse_args().what == "figures":
         draw_figures(ROOT / "docs")
         draw_jpeg_figure(ROOT / "docs/figure_jpeg.jpg")
         draw_photo_figure(ROOT / "docs/figure_photo.jpg")

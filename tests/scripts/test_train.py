@@ -673,6 +673,8 @@ def test_training_for_some_minutes_keeps_its_schedule_when_it_goes_on(
     assert run(minutes=2) == 0
     assert "EPOCHS was 4 and is 6 from here on" in capsys.readouterr().out
     assert newest_state()[1] == 30
+    assert run(minutes=2) == 0
+    assert "is finished, after 30 steps; to go on, raise MINUTES" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("is_fast", [True, False])
@@ -801,9 +803,15 @@ def test_learning_rate_follows_from_the_optimizer(photographs, capsys, name):
     assert state.settings["learning_rate"] == rate
 
 
-def test_warmup_that_is_longer_than_a_tenth_of_the_run_is_shortened(photographs, capsys):
+def test_warmup_that_is_longer_than_a_tenth_of_the_run_is_shortened_and_it_is_said_once(
+    photographs, monkeypatch, capsys
+):
+    with monkeypatch.context() as patched:
+        at_step(patched, 7, lambda: os.kill(os.getpid(), signal.SIGTERM))
+        assert run(warmup_steps=500, epochs=2, steps_per_epoch=20) == 130
     assert run(warmup_steps=500, epochs=2, steps_per_epoch=20) == 0
-    assert "warm-up shortened from 500 to 4 steps, a tenth of all 40" in capsys.readouterr().out
+    said = "warm-up shortened from 500 to 4 steps, a tenth of all 40"
+    assert capsys.readouterr().out.count(said) == 1
 
 
 def test_decay_that_is_longer_than_the_run_is_shortened(photographs, capsys):
