@@ -6,6 +6,7 @@ import signal
 import pytest
 
 import utils
+from superres.runtime import command
 from superres.upscaling.networks import FileNetwork, KerasNetwork
 from support import outside_folder, small_network
 
@@ -72,6 +73,15 @@ def foreground():
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
+
+
+@pytest.fixture
+def ending_signals():
+    """Signals that end a process, also SIGHUP where nohup, which ignores it, started the tests."""
+    before = {number: signal.signal(number, signal.SIG_DFL) for number in command.SIGNALS}
+    yield command.SIGNALS
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.hookimpl(tryfirst=True)

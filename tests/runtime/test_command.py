@@ -48,7 +48,7 @@ def test_code_and_settings_are_those_of_the_work(script):
 
 
 @pytest.mark.parametrize("number", command.SIGNALS)
-def test_signal_interrupts_at_once(script, number):
+def test_signal_interrupts_at_once(script, ending_signals, number):
     done = []
 
     def work(chosen, stop):

@@ -271,7 +271,7 @@ def at_step(monkeypatch, step, do):
     ],
 )
 def test_stopped_training_ends_as_an_undisturbed_one(
-    photographs, monkeypatch, capsys, number, step, changed
+    photographs, monkeypatch, capsys, ending_signals, number, step, changed
 ):
     run(**changed)
     undisturbed, rows = newest_state(), rows_of(photographs)
