@@ -25,8 +25,23 @@ GLOBAL_SKIP = False  # add the bilinearly enlarged input: learns faster in short
 TOLD_QUALITY = False  # a second input: how good a JPEG the picture was; for DEGRADATION = "photo"
 # ---------------------------------------------------------------------------------
 
+SCALES = (2, 3, 4)
 DOCS = Path(__file__).parent / "docs"
 SHUFFLES = {2: (2,), 3: (3,), 4: (2, 2)}  # pixel-shuffle factors of each scale
+
+
+def build(**settings):
+    """The network that `train.py` trains, of the settings above, which are its arguments.
+
+    Any other Keras network may stand here, of built-in layers, `keras.ops` and layers of your own
+    (`@keras.saving.register_keras_serializable()`).
+
+    Returns:
+        `keras.Model` from float32 RGB (N, H, W, 3) in [0, 1], and perhaps the quality
+        (N, 1, 1, 1), to (N, scale * H, scale * W, 3), for any H and W, or for multiples of a
+        number up to 32.
+    """
+    return edsr(**settings)
 
 
 def residual_block(x, num_filters, residual_scaling, name):
@@ -138,8 +153,13 @@ def edsr(
 def draw(chosen, stop):
     """Prints the summary and draws the two diagrams; returns the exit code."""
     from superres.images import diagrams  # here, so that nobody who loads a network waits for it
+    from superres.training.growing import is_edsr
 
-    edsr(**vars(chosen)).summary()
+    model = build(**vars(chosen))
+    model.summary()
+    if not is_edsr(model):
+        print("The diagrams in docs/ are EDSR's; of this network none are drawn")
+        return 0
     as_in_file = {s.name.lower(): s.value for s in settings.read_block(__file__)}
     folder = DOCS if vars(chosen) == as_in_file else Path()
     folder.mkdir(exist_ok=True)

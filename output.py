@@ -152,6 +152,12 @@ def computed(run, job, picture, scale, quality, needed):
     upscaler = network.upscaler
     tiles = tiles_in_memory(upscaler, picture, needed, run.writer.wait)
     name = shown(job.source)
+    if upscaler.halo is None and len(tiles) > 1:
+        print_line(
+            f"note {name}: too large to be computed at once: {len(tiles)} tiles with {tiles.halo} "
+            "pixels around them, further than which the network looks",
+            sys.stderr,
+        )
     if run.chosen.verbose:
         height, width = picture.shape[:2]
         (top, bottom), (left, right) = tiles.rows()[0], tiles.columns()[0]

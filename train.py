@@ -12,7 +12,7 @@ start. 130: stopped by Ctrl-C or SIGTERM, and saved.
 import argparse
 import contextlib
 import dataclasses
-import inspect
+import json
 import sys
 from pathlib import Path
 
@@ -24,12 +24,14 @@ from superres.dataset.folder import open_dataset
 from superres.dataset.options import DataOptions
 from superres.runtime import backend, command, memory, processes, settings
 from superres.runtime.backend import keras
+from superres.runtime.errors import InputError
 from superres.runtime.files import check_writable, remove_leftovers
 from superres.training import checkpoint, growing, minutes, resume
 from superres.training.log import TrainingLog, digest
 from superres.training.losses import LOSSES, SSIM_WINDOW
 from superres.training.schedule import learning_rates, warmup_within
 from superres.upscaling import weight_files
+from superres.upscaling.networks import KerasNetwork
 
 # ------------------------------------------------------------------- settings ----
 RECIPE = ""  # of settings: speedrun; small_x2, photo_x2, or _x3, _x4; h100, h100_x3, h100_x4
@@ -158,7 +160,7 @@ REPLACED = {
 def validate(chosen):
     """Raises ValueError at the first setting of training whose value makes no sense.
 
-    `network.edsr` checks those of the network.
+    `network.build` checks those of the network.
     """
     for name in ("crop_size", "batch_size", "epochs", "steps_per_epoch", "validation_crop"):
         settings.check_whole(name, getattr(chosen, name), 1)
@@ -176,7 +178,7 @@ def validate(chosen):
                 "STEPS_PER_EPOCH of at least 3"
             )
     settings.check_choice("precision", chosen.precision, PRECISIONS)
-    settings.check_choice("scale", chosen.scale, network.SHUFFLES)
+    settings.check_choice("scale", chosen.scale, network.SCALES)
     settings.check_choice("degradation", chosen.degradation, ("bicubic", "photo"))
     if chosen.told_quality and chosen.degradation != "photo":
         raise ValueError(
@@ -406,12 +408,27 @@ def open_log(chosen, weights, scored, data, state):
 
 
 def build_networks(chosen, held):
-    """The network that is scored, in float32, and the one that is trained, on all devices."""
-    shape = {name: getattr(chosen, name) for name in inspect.signature(network.edsr).parameters}
-    scored = network.edsr(**shape)
+    """What is scored, a `KerasNetwork` in float32, and the network that is trained, on all devices.
+
+    Raises:
+        InputError: the network does not fit the settings, or could not be loaded again.
+    """
+    of_network = [setting.name.lower() for setting in settings.read_block(network.__file__)]
+    shape = {name: getattr(chosen, name) for name in of_network}
+    model = network.build(**shape)
+    weight_files.check_config(json.loads(model.to_json()))
+    scored = KerasNetwork(model)
+    traits = scored.traits
+    if traits.scale != chosen.scale:
+        raise InputError(f"SCALE = {chosen.scale}: the network enlarges by {traits.scale}")
+    if chosen.crop_size % (chosen.scale * traits.multiple_of):
+        raise InputError(
+            f"CROP_SIZE = {chosen.crop_size}: expected a multiple of "
+            f"{chosen.scale * traits.multiple_of}, SCALE times what the network takes"
+        )
     held.enter_context(processes.over_all_devices(chosen.batch_size))
     keras.config.set_dtype_policy(chosen.precision)
-    model = network.edsr(**shape)
+    model = network.build(**shape)
     keras.config.set_dtype_policy("float32")
     return scored, model
 

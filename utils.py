@@ -1,13 +1,15 @@
 """What the scripts share and no room is for: choosing and loading a network."""
 
 import functools
+import importlib
 from pathlib import Path
 from typing import NamedTuple
 
 from superres.images.quality import LOSSLESS
 from superres.runtime import backend, engines, settings
 from superres.runtime.engines import ENGINES
-from superres.upscaling import weight_files
+from superres.runtime.errors import InputError
+from superres.upscaling import probe, weight_files
 from superres.upscaling.networks import FileNetwork, KerasNetwork
 from superres.upscaling.upscaler import PRECISIONS, Upscaler
 
@@ -88,15 +90,25 @@ def load(path, engine="auto", **options):
         `Upscaler`, with the halo that is stored in the file.
 
     Raises:
-        ValueError: no such file, not a Keras file, or not a network that enlarges RGB.
+        InputError: no such file, not a Keras file, not a network that enlarges RGB, or of layers
+            that the engine does not know.
     """
-    if engines.chosen(engine) == "openvino":
+    graph = weight_files.read_graph(path, register=lambda: importlib.import_module("network"))
+    if engine == "openvino" and graph.unknown:
+        raise InputError(
+            f"ENGINE = 'openvino': {path}: {graph.unknown} has no OpenVINO graph here: expected "
+            "'keras', or 'auto'"
+        )
+    if engines.chosen(engine) == "openvino" and not graph.unknown:
         network = FileNetwork(path, CACHE)
     else:
         model = weight_files.read(path)
         with weight_files.refusing(path):
             network = KerasNetwork(model)
-    return Upscaler(network, weight_files.stored_halo(path), **options)
+    halo = weight_files.stored_halo(path)
+    if halo == 0 and graph.unknown:
+        halo = Upscaler(network, precision="float32").measured_halo([probe.picture()])
+    return Upscaler(network, halo or None, **options)
 
 
 def check_network(chosen):
@@ -123,7 +135,21 @@ class Network(NamedTuple):
     upscaler: Upscaler
 
     def __str__(self):
-        return f"{self.path.name}{self.why and f' ({self.why})'}: {describe(self.upscaler)}"
+        return (
+            f"{self.path.name}{self.why and f' ({self.why})'}: {describe(self.upscaler)}{self.note}"
+        )
+
+    @property
+    def note(self):
+        """Why Keras computes it and not OpenVINO, as a line of its own; perhaps empty."""
+        unknown = self.upscaler.network.graph.unknown
+        if not unknown:
+            return ""
+        whole = "; it looks at the whole picture, so pictures are not cut into tiles"
+        return (
+            f"\nnote: {self.path.name}: {unknown} has no OpenVINO graph here, so Keras computes"
+            + whole * (self.upscaler.halo is None)
+        )
 
 
 class Networks(NamedTuple):
@@ -164,8 +190,8 @@ class Networks(NamedTuple):
     def __str__(self):
         if self.photo is self.clean:
             return str(self.clean)
-        photo = f"{self.photo.path.name}, halo {self.photo.upscaler.halo}"
-        return f"{self.clean}; JPEGs and the like: {photo}"
+        photo = f"{self.photo.path.name}, {looks(self.photo.upscaler)}"
+        return f"{self.clean}; JPEGs and the like: {photo}{self.photo.note}"
 
 
 def scales_there(chosen, content):
@@ -280,9 +306,15 @@ class AnyScale:
 
 def describe(upscaler):
     """The network and how it computes, in words, for the first line of a command's output."""
+    traits = upscaler.network.traits
     return (
-        f"x{upscaler.scale}, {upscaler.network.graph.parameters:,} parameters, {upscaler.network}, "
+        f"x{upscaler.scale}, {traits.parameters:,} parameters, {upscaler.network}, "
         f"{upscaler.precision}"
         + (", self-ensemble" if upscaler.self_ensemble else "")
-        + f", halo {upscaler.halo}"
+        + f", {looks(upscaler)}"
     )
+
+
+def looks(upscaler):
+    """How far a network looks, in words."""
+    return "whole pictures" if upscaler.halo is None else f"halo {upscaler.halo}"

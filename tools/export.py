@@ -10,11 +10,12 @@ import importlib.util
 import sys
 from pathlib import Path
 
+import utils
 from superres.images.quality import TRAINED, told
 from superres.runtime import command, engines, settings
+from superres.runtime.errors import InputError
 from superres.runtime.files import replacing
 from superres.upscaling import weight_files
-from superres.upscaling.graph import Graph
 
 # ------------------------------------------------------------------- settings ----
 WEIGHTS = ""  # .keras file
@@ -49,34 +50,41 @@ def as_onnx(path, graph, quality):
     from superres.upscaling.onnx_graph import onnx_graph, with_quality  # they load onnx
 
     arrays = weight_files.read_arrays(path, graph)
-    with weight_files.refusing(path):
-        model = onnx_graph(graph, arrays)
+    model = onnx_graph(graph, arrays)
     return (with_quality(model, quality) if quality else model).SerializeToString()
 
 
-def as_tflite(path, graph, quality):
-    """A weights file as bytes of a .tflite file."""
+def as_tflite(network, quality):
+    """A `KerasNetwork` as bytes of a .tflite file."""
     from superres.runtime import tflite  # it loads Keras
     from superres.upscaling.networks import in_precision
 
-    return tflite.as_tflite(in_precision(weight_files.read(path), graph, "float32"), quality)
+    return tflite.as_tflite(in_precision(network.model, network.graph, "float32"), quality)
 
 
 def export(chosen, stop):
     """Writes what the settings say; returns the exit code."""
     check_settings(chosen)
     weights, file = Path(chosen.weights), Path(chosen.file)
-    config = weight_files.read_config(weights)
-    with weight_files.refusing(weights):
-        graph = Graph(config)
+    suffix = file.suffix.lower()
+    if suffix == ".tflite":
+        network = utils.load(weights, "keras", precision="float32").network
+        graph, scale = network.graph, network.traits.scale
+    else:
+        graph = weight_files.read_graph(weights)
+        if graph.unknown:
+            raise InputError(
+                f"FILE = {chosen.file!r}: {weights.name}: {graph.unknown} has no ONNX graph here: "
+                "expected a name that ends in .tflite"
+            )
+        scale = graph.scale
     quality = told(chosen.quality) if chosen.quality else None
     if quality and not graph.is_told_quality:
         raise ValueError(f"QUALITY = {chosen.quality}: {weights.name} is not told any")
-    suffix = file.suffix.lower()
     if suffix == ".onnx":
         contents = {file: as_onnx(weights, graph, quality)}
     elif suffix == ".tflite":
-        contents = {file: as_tflite(weights, graph, quality)}
+        contents = {file: as_tflite(network, quality)}
     else:
         xml, weights_of_it = engines.ir(as_onnx(weights, graph, quality), graph.exact)
         contents = {file.with_suffix(".bin"): weights_of_it, file: xml}
@@ -86,7 +94,7 @@ def export(chosen, stop):
     shape = "3, H, W" if suffix == ".onnx" else "H, W, 3"
     told_too = " and quality (N, 1, 1, 1)" if graph.is_told_quality and not quality else ""
     files = " and ".join(map(str, reversed(contents)))
-    print(f"{files}: from lr (N, {shape}){told_too} to sr, {graph.scale} times as large, in [0, 1]")
+    print(f"{files}: from lr (N, {shape}){told_too} to sr, {scale} times as large, in [0, 1]")
     return 0
 
 

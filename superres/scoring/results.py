@@ -181,7 +181,7 @@ def how_made(scale, networks, compared):
                 "pictures": pictures,
                 "weights": path.name,
                 "weights_sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
-                "parameters": upscaler.network.graph.parameters,
+                "parameters": upscaler.network.traits.parameters,
                 "engine": str(upscaler.network),
                 "precision": upscaler.precision,
                 "self_ensemble": upscaler.self_ensemble,

@@ -1,9 +1,10 @@
-"""Trained weights as the beginning of another network: of another scale, or a larger one.
+"""Trained weights as the beginning of another network: of another scale, a larger one, or any.
 
-A network that grows computes at first what the small one computes (after Chen et al.,
+An EDSR that grows computes at first what the small one computes (after Chen et al.,
 "Net2Net", 2015): its first channels are those of the small one, and what is new adds nothing to
 them yet. Weights from new channels into old ones begin at 0, weights into new channels at random;
-added blocks begin with a second convolution of 0.
+added blocks begin with a second convolution of 0. Into any other network the weights of layers of
+the same name and shape are copied.
 """
 
 import re
@@ -12,9 +13,17 @@ from typing import NamedTuple
 
 import numpy as np
 
+from superres.runtime.backend import keras
+from superres.runtime.errors import InputError
 from superres.upscaling import weight_files
 
-OF_QUALITY = ("quality", "quality_head", "told_quality")  # layers, whose weights begin at 0
+# What `network.edsr` is made of, by names and classes, and what it must have.
+NAMES = re.compile(
+    r"lr|head|block\d+_(conv[12]|scale|add)|body|long_skip|upscale\d+|tail|bilinear|global_skip"
+    r"|quality(_head)?|told_quality|(depth_to_space|pad)(_\d+)?"
+)
+CLASSES = {"InputLayer", "Conv2D", "Rescaling", "Add", "DepthToSpace", "Pad"}
+NEEDED = {"block1_conv1", "block1_conv2", "block1_scale", "block1_add", "long_skip", "upscale1"}
 
 
 class Shape(NamedTuple):
@@ -24,7 +33,6 @@ class Shape(NamedTuple):
         filters, blocks: as NUM_FILTERS and RESIDUAL_BLOCKS.
         residual_scaling, global_skip, told_quality: likewise.
         shuffles: factor of each pixel shuffle, such as (2, 2) for x4.
-        kinds: what its layers are, whichever block they are in; without those of the quality.
     """
 
     filters: int
@@ -33,28 +41,35 @@ class Shape(NamedTuple):
     global_skip: bool
     told_quality: bool
     shuffles: tuple
-    kinds: frozenset
+
+
+def is_edsr(model):
+    """Whether a network is one of `network.edsr`, by its layers and operations."""
+
+    def is_known(one):
+        activation = "relu" if one.name.endswith("_conv1") else "linear"
+        return (
+            NAMES.fullmatch(one.name)
+            and type(one).__name__ in CLASSES
+            and getattr(getattr(one, "activation", None), "__name__", activation) == activation
+            and (getattr(one, "kernel_size", (3, 3)) == (3, 3) or one.name == "quality_head")
+        )
+
+    operations = keras.Model(model.inputs, model.outputs).operations
+    return {one.name for one in operations} >= NEEDED and all(map(is_known, operations))
 
 
 def shape_of(layers):
-    """The shape of a network.
-
-    Args:
-        layers: dict of its layers by name.
-
-    Raises:
-        KeyError, AttributeError: it is none of `network.edsr`.
-    """
+    """The `Shape` of a network of `network.edsr`, from a dict of its layers by name."""
     filters = layers["head"].filters
     upscaling = sorted(name for name in layers if re.fullmatch(r"upscale\d+", name))
     return Shape(
         filters,
         sum(re.fullmatch(r"block\d+_conv1", name) is not None for name in layers),
-        getattr(layers.get("block1_scale"), "scale", 1.0),
+        layers["block1_scale"].scale,
         "global_skip" in layers,
         "told_quality" in layers,
         tuple(isqrt(layers[name].filters // filters) for name in upscaling),
-        frozenset(_kind_of(layer) for name, layer in layers.items() if name not in OF_QUALITY),
     )
 
 
@@ -65,27 +80,47 @@ def _kind_of(layer):
 
 
 def start_from(model, path):
-    """Puts the weights of a file into a network; one that is larger computes the same then.
+    """Puts the weights of a file into a network; a larger EDSR computes the same then.
 
     Where the scale is another, the convolutions before a pixel shuffle of another factor begin
     anew.
 
     Args:
-        model: network that is about to be trained, as `network.edsr` builds it.
+        model: network that is about to be trained.
         path: `.keras` file of another one.
 
     Raises:
-        ValueError: it cannot be loaded, or is no smaller network of the same kind.
+        InputError: it cannot be loaded, is a larger EDSR, or has no layer like those of `model`.
     """
+    other = weight_files.read(path)
     ours = {layer.name: layer for layer in model.layers}
-    theirs = {layer.name: layer for layer in weight_files.read(path).layers}
-    try:
-        large, small = shape_of(ours), shape_of(theirs)
-    except (KeyError, AttributeError) as error:
-        raise ValueError(
-            f"START_FROM = {str(path)!r}: has no layer {error}, or the new network has none; "
-            "expected networks of network.py"
-        ) from error
+    theirs = {layer.name: layer for layer in other.layers}
+    if is_edsr(model) and is_edsr(other):
+        _grow(ours, theirs, path)
+    else:
+        _copy(ours, theirs, path)
+
+
+def _copy(ours, theirs, path):
+    """Copies the weights of the layers that have the same name and shapes."""
+    copied = anew = 0
+    for name, layer in ours.items():
+        weights = theirs[name].get_weights() if name in theirs else []
+        if weights and [w.shape for w in weights] == [w.shape for w in layer.get_weights()]:
+            layer.set_weights(weights)
+            copied += 1
+        else:
+            anew += bool(layer.get_weights())
+    if not copied:
+        raise InputError(
+            f"START_FROM = {str(path)!r}: none of its layers has the name and shape of a new one"
+        )
+    print(f"starting from {path}: {copied} layers have its weights, {anew} begin at random")
+
+
+def _grow(ours, theirs, path):
+    """Puts a small EDSR into one that is as large or larger, given by their layers."""
+    large, small = shape_of(ours), shape_of(theirs)
     _check(large, small, path)
     for name, layer in ours.items():
         if not layer.trainable_weights:
@@ -110,29 +145,24 @@ def start_from(model, path):
 
 
 def _check(large, small, path):
-    """Raises ValueError where a network of one shape cannot grow into one of another."""
+    """Raises InputError where an EDSR of one shape cannot grow into one of another."""
     for setting, value, least in (
         ("NUM_FILTERS", large.filters, small.filters),
         ("RESIDUAL_BLOCKS", large.blocks, small.blocks),
     ):
         if value < least:
-            raise ValueError(
+            raise InputError(
                 f"START_FROM = {str(path)!r}: {setting} = {value}: expected at least the {least} "
                 "that it has; a network cannot shrink"
             )
     if large.global_skip != small.global_skip:
-        raise ValueError(
+        raise InputError(
             f"START_FROM = {str(path)!r}: GLOBAL_SKIP = {large.global_skip}: expected "
             f"{small.global_skip}, as it was trained"
         )
     if small.told_quality and not large.told_quality:
-        raise ValueError(
+        raise InputError(
             f"START_FROM = {str(path)!r}: TOLD_QUALITY = False: expected True, as it was trained"
-        )
-    if other := sorted(name for name, *_ in large.kinds ^ small.kinds):
-        raise ValueError(
-            f"START_FROM = {str(path)!r}: is of another kind; {', '.join(dict.fromkeys(other))} "
-            "differ (# for numbers)"
         )
 
 

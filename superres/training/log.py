@@ -15,7 +15,6 @@ from superres.runtime.backend import keras
 from superres.runtime.files import replacing
 from superres.scoring import metrics
 from superres.upscaling import weight_files
-from superres.upscaling.networks import KerasNetwork
 from superres.upscaling.upscaler import Upscaler
 
 HALO_PICTURES = 6  # validation pictures on which the halo of new weights is measured
@@ -77,7 +76,7 @@ class TrainingLog:
     Args:
         path: of the weights; the other files lie beside them.
         settings: dict of all settings of the training.
-        network: float32 network to which averaged weights are copied.
+        network: `KerasNetwork` in float32, to which averaged weights are copied.
         validation: list of `Photograph`.
         rows: one dict for each epoch that is done; grows.
         epoch: dict of sums over the steps that are done of the next one, see `EPOCH`.
@@ -95,9 +94,9 @@ class TrainingLog:
         self.path = Path(path)
         self.settings = settings
         self.scale = settings["scale"]
-        self.network = network
+        self.network = network.model
         self.upscaler = Upscaler(
-            KerasNetwork(network), precision="float32", tile_size=settings["validation_crop"]
+            network, precision="float32", tile_size=settings["validation_crop"]
         )
         self.validation = validation
         self.rows = list(rows)

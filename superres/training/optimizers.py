@@ -4,10 +4,10 @@ Loads Keras, whose classes these are made of.
 """
 
 import math
-import re
 
 from superres.runtime import backend
 from superres.runtime.backend import keras
+from superres.upscaling.graph import Graph
 
 ops = keras.ops
 
@@ -42,15 +42,18 @@ class Muon(WarmedUpAverages, keras.optimizers.Muon):
     Keras's own gives every kernel that is not 2-D to Adam. Here a kernel (kh, kw, in, out) is
     the matrix (kh * kw * in, out) to which a convolution multiplies its unfolded input. All
     singular values of its update are near 1, times 0.2 sqrt(the longer side), which gives the
-    update Adam's usual size (Liu et al., 2025, https://arxiv.org/abs/2502.16982). Biases and the
-    layers that `exclude_layers` names stay with Adam.
+    update Adam's usual size (Liu et al., 2025, https://arxiv.org/abs/2502.16982). All variables
+    but `kernels`, a set of paths, are Adam's.
 
     Source: Jordan et al., 2024, https://kellerjordan.github.io/posts/muon/
     """
 
+    def __init__(self, *arguments, kernels, **options):
+        super().__init__(*arguments, **options)
+        self.kernels = kernels
+
     def _should_use_adamw(self, variable):
-        excluded = any(re.search(pattern, variable.path) for pattern in self.exclude_layers)
-        return excluded or len(variable.shape) != 4
+        return variable.path not in self.kernels
 
     def _backend_update_step(self, grads, trainable_variables, learning_rate):
         """With JAX, kernels of one shape are updated together: a GPU gets few large products."""
@@ -128,21 +131,39 @@ class HoldAndDecay(keras.optimizers.schedules.LearningRateSchedule):
         return vars(self)
 
 
-def adam(learning_rate, **options):
+def adam(learning_rate, kernels=(), **options):
     """Adam with the decays (0.9, 0.99); `options` are those of every Keras optimizer."""
     return Adam(learning_rate, beta_2=0.99, **options)
 
 
-def muon(learning_rate, **options):
-    """Muon; the network's first convolutions and its last stay with Adam, as its authors advise."""
+def muon(learning_rate, kernels=(), **options):
+    """Muon for `kernels`, a set of paths of variables, and Adam for all others."""
     return Muon(
         learning_rate,
         adam_beta_2=0.99,
         adam_weight_decay=None,
         weight_decay=None,
-        exclude_layers=["^head/", "^quality_head/", "^tail/"],
+        kernels=kernels,
         **options,
     )
+
+
+def inner_kernels(network):
+    """Paths of the kernels that are Muon's: those of `Conv2D` layers.
+
+    Not of those that take pixels or make them, as the authors of Muon advise. Kernels of
+    transposed convolutions have input and output the other way round, and those of depthwise
+    ones are no matrices.
+    """
+
+    def kernels(layer):
+        if type(layer) is keras.layers.Conv2D:
+            return {layer.kernel.path}
+        return set().union(*map(kernels, getattr(layer, "layers", ())))  # of a nested model
+
+    graph = Graph.of_model(network)
+    outer = {graph.nodes[name].layer for name in graph.pixels_in | graph.emitting}
+    return set().union(*(kernels(layer) for layer in network.layers if layer.name not in outer))
 
 
 OPTIMIZERS = {"adam": adam, "muon": muon}

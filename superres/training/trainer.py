@@ -9,7 +9,7 @@ import numpy as np
 from superres.runtime import backend, processes
 from superres.runtime.backend import keras
 from superres.training.losses import LOSSES
-from superres.training.optimizers import OPTIMIZERS
+from superres.training.optimizers import OPTIMIZERS, inner_kernels
 
 READ_SECONDS = 1.0  # between readings of the loss, for each of which a GPU has to wait
 AGREEMENT_STEPS = 20  # after so many, several processes ask each other whether to stop
@@ -61,7 +61,11 @@ class Trainer:
             self.model = keras.Model(pixels, network(scaled))
         self.model.compile(
             OPTIMIZERS[optimizer](
-                learning_rate, global_clipnorm=clip_norm, use_ema=True, ema_momentum=ema_decay
+                learning_rate,
+                inner_kernels(network),
+                global_clipnorm=clip_norm,
+                use_ema=True,
+                ema_momentum=ema_decay,
             ),
             loss=LOSSES[loss],
             jit_compile=backend.wants_xla(),

@@ -1,6 +1,8 @@
 """A network as a graph of plain values, read from its configuration: what it looks at and costs.
 
 Nothing here needs Keras, which takes seconds to load: `config.json` of a weights file is enough.
+What can be reasoned about here, OpenVINO can compute. A network with any other layer is measured
+by `probe`, and Keras computes it.
 """
 
 import graphlib
@@ -9,8 +11,9 @@ import json
 import math
 from typing import NamedTuple
 
-# Layers that make each output pixel from the input pixel of the same place. They, and the two
-# others that `Graph` knows, may be in weights files.
+from superres.runtime.errors import InputError
+
+# Layers that make each output pixel from the input pixel of the same place.
 # fmt: off
 POINTWISE_LAYERS = {
     "Activation", "Add", "Average", "BatchNormalization", "Concatenate", "Dropout", "ELU",
@@ -21,7 +24,6 @@ ACTIVATIONS = {
     "elu", "gelu", "leaky_relu", "linear", "relu", "relu6", "sigmoid", "silu", "softplus", "tanh",
 }
 # fmt: on
-LAYERS = POINTWISE_LAYERS | {"Conv2D", "InputLayer"}
 # What `keras.ops` and operators such as + become in a network, by module.
 OPERATIONS = {
     "keras.src.ops.nn": {"DepthToSpace", "Relu"},
@@ -30,8 +32,35 @@ OPERATIONS = {
     },
 }
 POINTWISE = POINTWISE_LAYERS | set().union(*OPERATIONS.values()) - {"DepthToSpace", "Pad"}
+TRANSPARENT = POINTWISE | {"DepthToSpace", "InputLayer", "Pad"}
 ITEM_BYTES = {"float32": 4, "bfloat16": 2}
 EXPECTED = "expected a network that takes (N, H, W, 3), or that and a quality, (N, 1, 1, 1)"
+
+
+class Unknown(Exception):
+    """A node that cannot be reasoned about; the text names it."""
+
+    def __init__(self, node, why=""):
+        super().__init__(f"layer {node.name!r} ({node.kind}{why and f' {why}'})")
+
+
+class Traits(NamedTuple):
+    """What must be known of a network to enlarge pictures with it.
+
+    Attributes:
+        scale: by how much height and width are enlarged.
+        takes_quality: whether there is a second input, the quality.
+        parameters: number of all weights.
+        halo: LR pixels beyond which no input pixel can change an output pixel; `None`: it looks
+            at the whole picture, or nobody knows how far.
+        multiple_of: what height and width must be multiples of.
+    """
+
+    scale: int
+    takes_quality: bool
+    parameters: int
+    halo: int | None
+    multiple_of: int = 1
 
 
 class Node(NamedTuple):
@@ -42,7 +71,8 @@ class Node(NamedTuple):
         layer: name of the layer, which has the weights.
         kind: class of the layer, such as Conv2D.
         config: its configuration.
-        inputs: names of the nodes, and numbers, that it takes.
+        inputs: names of the nodes, and numbers, that it takes; other values in a tuple.
+        module: of its class.
     """
 
     name: str
@@ -50,6 +80,12 @@ class Node(NamedTuple):
     kind: str
     config: dict
     inputs: tuple
+    module: str
+
+    @property
+    def is_transparent(self):
+        """Whether it makes pixels of pixels: without weights, which would make features."""
+        return self.kind in TRANSPARENT or self.module.startswith("keras.src.ops.")
 
     @property
     def from_nodes(self):
@@ -79,21 +115,20 @@ class Graph:
     Attributes:
         nodes: dict of name -> `Node`, in an order in which they can be computed.
         layers: dict of the name of each layer -> its kind, in their order in files.
-        shapes: dict of name -> `Shape`.
         inputs: names of the nodes that are given: the picture, and perhaps the quality.
         output: name of the node that is the enlarged picture.
-        scale: by how much height and width are enlarged.
-        is_told_quality: whether there is a second input, the quality.
-        radius: LR pixels beyond which no input pixel can change an output pixel.
-        weights: dict of layer -> list of the shapes of its weights, in their order in files.
-        parameters: number of all weights.
         emitting: names of the nodes that make pixels: the last convolutions and what follows them.
             Results in bfloat16 would cost 0.03 dB there.
         exact: names of those of them, and of the nodes before, that take pixels as well.
+        unknown: the first node that cannot be reasoned about, in words; empty: there is none. Only
+            then there are
+        traits: `Traits`; else `None`.
+        shapes: dict of name -> `Shape`.
+        weights: dict of layer -> list of the shapes of its weights, in their order in files.
+        scale, radius, parameters: as in `Traits`, where the radius is called halo.
 
     Raises:
-        ValueError: it does not enlarge RGB pictures by a whole number, or has a layer that is
-            not known here or looks at the whole picture; the layer is named.
+        InputError: it does not enlarge RGB pictures by a whole number.
     """
 
     def __init__(self, config):
@@ -101,19 +136,29 @@ class Graph:
         self.nodes = _in_order(nodes, self.output)
         layers = config["config"]["layers"]
         self.layers = {layer["config"]["name"]: layer["class_name"] for layer in layers}
+        self._check_inputs()
+        self.is_told_quality = len(self.inputs) > 1
+        self.pixels_in = self._pixels_in()
+        self.emitting = self._emitting()
+        self.exact = self._exact()
+        self.traits, self.unknown = None, ""
+        try:
+            self._reason()
+        except Unknown as node:
+            self.unknown = str(node)
+
+    def _reason(self):
+        """Follows sizes and channels through the graph; raises `Unknown`."""
         self.shapes, self.weights = {}, {}
         for node in self.nodes.values():
             shapes = [self.shapes[name] for name in node.from_nodes]
             self.shapes[node.name] = _shape(node, shapes)
             if weights := _weights(node, shapes):
                 self.weights[node.layer] = weights
-        self._check_inputs()
         self.scale = self._checked_scale()
-        self.is_told_quality = len(self.inputs) > 1
         self.radius = self._radius()
         self.parameters = sum(map(math.prod, itertools.chain(*self.weights.values())))
-        self.emitting = self._emitting()
-        self.exact = self._exact()
+        self.traits = Traits(self.scale, self.is_told_quality, self.parameters, self.radius)
 
     @classmethod
     def of_model(cls, model):
@@ -121,18 +166,19 @@ class Graph:
         return cls(json.loads(model.to_json()))
 
     def _check_inputs(self):
-        """Raises ValueError unless the inputs are a picture and perhaps a quality."""
+        """Raises InputError unless the inputs are a picture and perhaps a quality."""
         picture = Shape((1, 0), (1, 0), 3)
-        shapes = [self.shapes.get(name) for name in self.inputs]  # None: it is not used
+        nodes = [self.nodes.get(name) for name in self.inputs]  # None: it is not used
+        shapes = [node and node.kind == "InputLayer" and _shape(node, []) for node in nodes]
         if shapes not in ([picture], [picture, Shape((0, 1), (0, 1), 1)]):
-            raise ValueError(EXPECTED)
+            raise InputError(EXPECTED)
 
     def _checked_scale(self):
         height, width, channels = self.shapes[self.output]
         scale = height[0]
         if channels != 3 or height != width or height[1] or scale < 1:
             made = [a * 8 + b for a, b in (height, width)]
-            raise ValueError(
+            raise InputError(
                 "expected a network that enlarges RGB pictures by a whole number; it makes "
                 f"(8, 8, 3) into ({made[0]}, {made[1]}, {channels})"
             )
@@ -166,19 +212,24 @@ class Graph:
             node = self.nodes[behind.pop()]
             if node.name not in found:
                 found.add(node.name)
-                behind += [] if node.kind == "Conv2D" else node.from_nodes
+                behind += node.from_nodes if node.is_transparent else []
+        return found
+
+    def _pixels_in(self):
+        """Names of the nodes that take nothing but pixels of the input."""
+        of_pixels, found = set(), set()
+        for node in self.nodes.values():
+            if of_pixels.issuperset(node.from_nodes):
+                found.add(node.name)
+                if node.is_transparent:
+                    of_pixels.add(node.name)
         return found
 
     def _exact(self):
-        of_pixels = set()  # what no convolution is before
-        for node in self.nodes.values():
-            if node.kind != "Conv2D" and of_pixels.issuperset(node.from_nodes):
-                of_pixels.add(node.name)
-        return of_pixels | {
+        return {
             name
-            for name in self.emitting
-            if self.nodes[name].kind != "Conv2D"
-            or of_pixels.issuperset(self.nodes[name].from_nodes)
+            for name in self.pixels_in | self.emitting
+            if self.nodes[name].is_transparent or (name in self.pixels_in and name in self.emitting)
         }
 
     def pixels(self, name):
@@ -226,24 +277,23 @@ def _parsed(config):
     """Nodes by name, not in order; names of the inputs; name of the output.
 
     Raises:
-        ValueError: it is no model of one output whose layers are known.
+        InputError: it is no model of one output.
     """
     kind = config.get("class_name") if isinstance(config, dict) else None
     if kind not in ("Functional", "Sequential"):
-        raise ValueError(f"expected a Functional or Sequential model, not {kind}")
+        raise InputError(f"expected a Functional or Sequential model, not {kind}")
     config = config["config"]
     nodes = {}
     for layer in config["layers"]:
         kind, name = layer["class_name"], layer["config"]["name"]
-        if kind not in LAYERS | POINTWISE | {"DepthToSpace", "Pad"}:
-            raise _unknown(name, kind)
         calls = layer.get("inbound_nodes")
         if calls is None:  # a Sequential model's layer takes what the one before it makes
-            calls = [{"args": list(nodes)[-1:], "kwargs": {}}]
-        for number, call in enumerate(calls or [{"args": [], "kwargs": {}}]):
-            values = [*call["args"], *call["kwargs"].values()]
-            inputs = tuple(_tensors(values)) if calls else ()
-            node = Node(_numbered(name, number), name, kind, layer["config"], inputs)
+            calls = [list(nodes)[-1:]]
+        else:
+            calls = [list(_tensors([*call["args"], *call["kwargs"].values()])) for call in calls]
+        for number, inputs in enumerate(calls or [[]]):
+            module = layer.get("module") or ""
+            node = Node(_numbered(name, number), name, kind, layer["config"], tuple(inputs), module)
             nodes[node.name] = node
     if "output_layers" not in config:
         names = list(nodes)
@@ -253,7 +303,7 @@ def _parsed(config):
         for end in ("input", "output")
     )
     if len(outputs) != 1:
-        raise ValueError(EXPECTED)
+        raise InputError(EXPECTED)
     return nodes, inputs, outputs[0]
 
 
@@ -267,18 +317,16 @@ def _numbered(name, number):
 
 
 def _tensors(value):
-    """Names of nodes, and numbers, in what a layer is called with."""
+    """Names of nodes, and numbers, in what a layer is called with; other values in a tuple."""
     if isinstance(value, dict) and value.get("class_name") == "__keras_tensor__":
         name, number, _ = value["config"]["keras_history"]
         yield _numbered(name, number)
     elif isinstance(value, list):
         yield from itertools.chain(*map(_tensors, value))
-    elif isinstance(value, str | float) or type(value) is int:
+    elif isinstance(value, float) or type(value) is int:
         yield value
     elif value is not None and not isinstance(value, bool):
-        raise ValueError(
-            f"a layer takes {value!r}, which superres/upscaling/graph.py does not know"
-        )
+        yield (value,)
 
 
 def _in_order(nodes, output):
@@ -290,10 +338,6 @@ def _in_order(nodes, output):
             needs[name] = nodes[name].from_nodes
             behind += needs[name]
     return {name: nodes[name] for name in graphlib.TopologicalSorter(needs).static_order()}
-
-
-def _unknown(name, kind, why="superres/upscaling/graph.py does not know how far it looks"):
-    return ValueError(f"layer {name!r} of kind {kind}: {why}, so pictures cannot be cut into tiles")
 
 
 # ---- shapes ----
@@ -312,6 +356,8 @@ def _shape(node, inputs):
         _, height, width, channels = config.get("batch_shape") or config["batch_input_shape"]
         sides = [(0, side) if side else (1, 0) for side in (height, width)]
         return Shape(*sides, channels)
+    if node.kind not in TRANSPARENT | {"Conv2D"} or any(isinstance(x, tuple) for x in node.inputs):
+        raise Unknown(node)
     (height, width, channels), *others = inputs
     if node.kind == "Conv2D":
         _check_convolution(node)
@@ -324,7 +370,10 @@ def _shape(node, inputs):
     elif node.kind == "Pad":
         batch, *sides, last = config["pad_width"]
         if any(batch) or any(last):
-            raise _unknown(node.name, node.kind, "expected padding of height and width alone")
+            raise Unknown(node, "of other than height and width")
+        mode, most = config.get("mode", "constant"), max(map(max, sides))
+        if mode not in ("constant", "edge", "reflect") and (mode != "symmetric" or most > 1):
+            raise Unknown(node, f"of {most} pixels of mode {mode!r}")
         height, width = (
             (side[0], side[1] + sum(widths))
             for side, widths in zip((height, width), sides, strict=True)
@@ -340,37 +389,39 @@ def _shape(node, inputs):
         # All of one size, or some of one pixel, as the quality has: those are added everywhere.
         sizes = {(height, width)} | (set() if node.kind == "Concatenate" else {((0, 1), (0, 1))})
         if any(shape[:2] not in sizes for shape in inputs):
-            raise ValueError(f"layer {node.name!r} of kind {node.kind}: its inputs differ in size")
+            raise InputError(f"layer {node.name!r} of kind {node.kind}: its inputs differ in size")
         all_channels = [shape.channels for shape in inputs]
         channels = sum(all_channels) if node.kind == "Concatenate" else max(all_channels)
     if min(height) < 0 and height[0] == 0:
-        raise ValueError(f"layer {node.name!r} of kind {node.kind}: nothing is left of its input")
+        raise InputError(f"layer {node.name!r} of kind {node.kind}: nothing is left of its input")
     return Shape(height, width, channels)
 
 
 def _check_convolution(node):
     config = node.config
-    if set(config["strides"]) != {1} or config.get("data_format") == "channels_first":
-        why = f"strides {config['strides']} and {config.get('data_format')} are not known here"
-        raise _unknown(node.name, node.kind, why)
+    if set(config["strides"]) != {1}:
+        raise Unknown(node, f"with strides {config['strides']}")
+    if config.get("data_format") == "channels_first":
+        raise Unknown(node, "with channels first")
     _check_activation(node)
 
 
 def _check_pointwise(node):
     config = node.config
     if node.kind in ("Concatenate", "BatchNormalization") and config["axis"] not in (-1, 3, [3]):
-        raise _unknown(node.name, node.kind, f"axis {config['axis']} is not the channels'")
+        raise Unknown(node, f"along axis {config['axis']}")
     if node.kind == "PReLU" and config["shared_axes"] not in ([1, 2], (1, 2)):
-        why = f"expected shared_axes of [1, 2], not {config['shared_axes']}"
-        raise _unknown(node.name, node.kind, why)
+        raise Unknown(node, f"with shared_axes {config['shared_axes']}")
+    if node.kind == "ReLU" and config.get("threshold"):
+        raise Unknown(node, f"with a threshold of {config['threshold']}")
     if node.kind == "Activation":
         _check_activation(node)
 
 
 def _check_activation(node):
-    if node.config["activation"] not in ACTIVATIONS:
-        why = f"activation {node.config['activation']!r} is not known here"
-        raise _unknown(node.name, node.kind, why)
+    activation = node.config["activation"]
+    if not isinstance(activation, str) or activation not in ACTIVATIONS:
+        raise Unknown(node, f"with activation {activation!r}")
 
 
 def _weights(node, inputs):

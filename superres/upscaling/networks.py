@@ -7,7 +7,7 @@ from pathlib import Path
 
 from superres.runtime import backend, engines, memory
 from superres.runtime.backend import keras
-from superres.upscaling import weight_files
+from superres.upscaling import probe, weight_files
 from superres.upscaling.folding import PIXELS, linear_end, smallest_side
 from superres.upscaling.graph import Graph
 
@@ -28,13 +28,14 @@ class KerasNetwork:
             is compiled in float32 follows.
 
     Attributes:
-        graph: its `Graph`.
+        graph: its `Graph`, which need not know all layers.
+        traits: its `Traits`.
         extra_work: share of a picture's pixels that the halo may add, where memory allows: larger
             windows have less of it, and are slower from some size on.
         most_split: see `TilePlan`.
 
     Raises:
-        ValueError: as `Graph`.
+        InputError: it is no network that enlarges RGB pictures.
     """
 
     extra_work = 0.15
@@ -43,14 +44,16 @@ class KerasNetwork:
     def __init__(self, model):
         self.model = model
         self.graph = Graph.of_model(model)
+        self.traits = self.graph.traits or probe.traits(model)
+        self._measured_bytes = probe.bytes_per_pixel(model) if self.graph.unknown else None
 
     def steps(self, precision):
         """What height and width of the windows that it is given should be multiples of."""
         return (1, 1) if backend.supports_dynamic_shapes() else (WINDOW_STEP, WINDOW_STEP)
 
     def has_fast_bfloat16(self):
-        """Whether it is faster in bfloat16 than in float32 here."""
-        return backend.has_fast_bfloat16()
+        """Whether it is faster in bfloat16 than in float32 here, and known to be as good."""
+        return not self.graph.unknown and backend.has_fast_bfloat16()
 
     def free_memory(self):
         """Bytes that can be had where it computes."""
@@ -58,7 +61,9 @@ class KerasNetwork:
 
     def bytes_per_pixel(self, precision):
         """Memory for one LR pixel while it computes."""
-        return math.ceil(KERAS_OVERHEAD * self.graph.bytes_per_pixel(precision))
+        is_known = not self.graph.unknown
+        needed = self.graph.bytes_per_pixel(precision) if is_known else self._measured_bytes
+        return math.ceil(KERAS_OVERHEAD * needed)
 
     def compiled(self, precision):
         """Compiles it for float32 or bfloat16.
@@ -77,12 +82,12 @@ class FileNetwork:
     """A network from a weights file, computed by an engine without Keras.
 
     Args:
-        path: `.keras` file.
+        path: `.keras` file, all of whose layers `Graph` knows.
         cache: folder for the graphs that are made of it; `None`: none.
         folds: whether its end may be computed as one convolution, see `folding`.
 
     Raises:
-        ValueError: no such file, refused, or as `Graph`.
+        InputError: no such file, or refused.
     """
 
     extra_work = 0.11
@@ -90,10 +95,9 @@ class FileNetwork:
 
     def __init__(self, path, cache=None, folds=True):
         self.path, self.cache = Path(path), cache
-        config = weight_files.read_config(self.path)
-        with weight_files.refusing(self.path):
-            self.graph = Graph(config)
-            self._end = linear_end(self.graph) if folds else None
+        self.graph = weight_files.read_graph(self.path)
+        self.traits = self.graph.traits
+        self._end = linear_end(self.graph) if folds else None
 
     def steps(self, precision):
         """What height and width of the windows that it is given should be multiples of."""
@@ -139,8 +143,7 @@ class FileNetwork:
         from superres.upscaling.onnx_graph import onnx_graph  # here, since it loads onnx
 
         arrays = weight_files.read_arrays(self.path, self.graph)
-        with weight_files.refusing(self.path):
-            return onnx_graph(self.graph, arrays, end).SerializeToString()
+        return onnx_graph(self.graph, arrays, end).SerializeToString()
 
     def _digest(self):
         """Another one for other weights, and where the code that makes a graph of them changed."""
@@ -155,7 +158,7 @@ class FileNetwork:
 def in_precision(model, graph, precision):
     """The same Keras model with its feature maps in `precision`.
 
-    The last convolution and what follows it stay in float32, as do all weights: pixels
+    The last layer with weights and what follows it stay in float32, as do all weights: pixels
     emitted in bfloat16 cost 0.03 dB.
 
     Args:
@@ -179,6 +182,6 @@ def in_precision(model, graph, precision):
             config["dtype"] = "float32" if in_float32 else "mixed_bfloat16"
         return type(layer).from_config(config)
 
-    copy = keras.models.clone_model(model, clone_function=clone)
+    copy = keras.models.clone_model(model, clone_function=clone, recursive=True)
     copy.set_weights(model.get_weights())
     return copy

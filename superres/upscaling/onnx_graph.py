@@ -33,9 +33,6 @@ def onnx_graph(graph, arrays, end=None):
         `onnx.ModelProto` from float32 RGB `lr` (N, 3, H, W) in [0, 1], and `quality`
         (N, 1, 1, 1) if the network is told one, to `sr` (N, 3, scale * H, scale * W). Sizes
         are free.
-
-    Raises:
-        ValueError: a layer has a setting that ONNX does not know; it is named.
     """
     writer = _Writer(graph, arrays, end)
     for node in graph.nodes.values():
@@ -226,25 +223,14 @@ class _Writer:
         (top, bottom), (left, right) = node.config["pad_width"][1:3]
         mode = node.config.get("mode", "constant")
         # The border mirrored with its own pixels is, one pixel wide, the border repeated.
-        if mode == "symmetric" and max(top, bottom, left, right) <= 1:
-            mode = "edge"
-        if mode not in ("constant", "edge", "reflect"):
-            raise ValueError(
-                f"layer {node.layer!r} of kind Pad: expected at most one pixel of mode {mode!r}; "
-                "only Keras computes more, ENGINE = 'keras'"
-            )
+        mode = "edge" if mode == "symmetric" else mode
         pads = self._constant(node, [0, 0, top, left, 0, 0, bottom, right], np.int64)
         values = [float(value or 0)] if mode == "constant" else []
         return self._put("Pad", node, x, pads, *values, mode=mode)
 
     def _relu(self, node, x):
         config = node.config  # empty for the operation of `keras.ops`
-        slope, threshold = config.get("negative_slope") or 0, config.get("threshold") or 0
-        if threshold:
-            raise ValueError(
-                f"layer {node.layer!r} of kind ReLU: expected a threshold of 0, not "
-                f"{threshold}, which only Keras computes, ENGINE = 'keras'"
-            )
+        slope = config.get("negative_slope") or 0
         x = self._put("LeakyRelu", node, x, alpha=slope) if slope else self._put("Relu", node, x)
         most = config.get("max_value")
         return x if most is None else self._put("Min", node, x, most)

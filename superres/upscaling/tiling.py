@@ -14,6 +14,9 @@ import numpy as np
 
 HALO_TOLERANCE = 0.001  # grey levels by which a measured halo may change the result
 MEASURED_SIDE = 64  # LR pixels of a picture that a halo is measured on
+# Where nobody knows how far a network looks: the largest halo, LR pixels a side of the centre, and
+# pictures, by which it is looked for.
+FAR, FAR_SIDE, FAR_PICTURES = 64, 16, 2
 
 
 def centre_with_halo(run, lr, halo, radius):
@@ -35,33 +38,54 @@ def centre_with_halo(run, lr, halo, radius):
     return sr[margin : sr.shape[0] - margin, margin : sr.shape[1] - margin]
 
 
-def measured_halo(run, radius, pictures):
+def measured_halo(run, radius, pictures, multiple_of=1):
     """The smallest halo that changes none of `pictures` by more than `HALO_TOLERANCE`.
 
     Args:
         run: as for `centre_with_halo`, in float32.
-        radius: `Graph.radius`.
+        radius: `Traits.halo`: LR pixels beyond which nothing counts; `None`: not known.
         pictures: list of float32 (H, W, 3) in [0, 1], photographs like those to be
             enlarged, of which the middle is taken. Those not larger than 2 * `radius` are
             left out; with none left the halo is `radius`.
+        multiple_of: the halo is a multiple of it, as height and width of pictures must be.
 
     Returns:
-        LR pixels, from 1 to `radius`.
+        LR pixels, from 1 to `radius`; or where that is not known, to `FAR`: `None` where even
+        `FAR` is too little, since the network looks at the whole picture.
     """
-    pictures = [_middle(lr, 2 * radius + MEASURED_SIDE) for lr in pictures]
-    pictures = [lr for lr in pictures if min(lr.shape[:2]) > 2 * radius]
-    exact = [centre_with_halo(run, lr, radius, radius) for lr in pictures]
-    too_small, enough = 0, radius
+    is_known = radius is not None
+    reach = radius if is_known else rounded_up(2 * FAR, multiple_of)
+    if not is_known:  # of few pictures, since it takes long, and with borders as far away as that
+        side = rounded_up(2 * reach + FAR_SIDE, multiple_of)
+        pictures = [_filled(lr, side) for lr in pictures[:FAR_PICTURES]]
+    pictures = [_middle(lr, 2 * reach + MEASURED_SIDE) for lr in pictures]
+    pictures = [lr for lr in pictures if min(lr.shape[:2]) > 2 * reach]
+    exact = [centre_with_halo(run, lr, reach, reach) for lr in pictures]
+
+    def is_enough(halo):
+        # At two places of the grid: what a network does in strides must not show.
+        return all(
+            255 * np.abs(centre_with_halo(run, lr, some, reach) - sr).max() <= HALO_TOLERANCE
+            for lr, sr in zip(pictures, exact, strict=True)
+            for some in ((halo,) if is_known else (halo, halo + multiple_of))
+        )
+
+    too_small, enough = 0, (radius if is_known else rounded_up(FAR, multiple_of)) // multiple_of
+    if not is_known and not is_enough(enough * multiple_of):
+        return None
     while pictures and enough - too_small > 1:
         halo = (too_small + enough) // 2
-        if all(
-            255 * np.abs(centre_with_halo(run, lr, halo, radius) - sr).max() <= HALO_TOLERANCE
-            for lr, sr in zip(pictures, exact, strict=True)
-        ):
+        if is_enough(halo * multiple_of):
             enough = halo
         else:
             too_small = halo
-    return enough
+    return enough * multiple_of
+
+
+def _filled(lr, side):
+    """A picture mirrored at its borders until it has `side` pixels a side."""
+    missing = [max(0, side - length) for length in lr.shape[:2]]
+    return np.pad(lr, [(0, n) for n in missing] + [(0, 0)], mode="symmetric")[:side, :side]
 
 
 def _middle(lr, size):
@@ -84,14 +108,15 @@ def window_length(length, tile_size, halo, step=1, most_split=math.inf):
     count = math.ceil(length / tile_size)
 
     def size_of(count):
-        return _up(math.ceil((length + 2 * halo * (count - 1)) / count), step)
+        return rounded_up(math.ceil((length + 2 * halo * (count - 1)) / count), step)
 
     if count == 1 and length % step and 2 * size_of(2) <= most_split * length:
         count = 2
     return min(size_of(count), length)
 
 
-def _up(length, step):
+def rounded_up(length, step):
+    """The smallest multiple of `step` that is not below `length`."""
     return -(-length // step) * step
 
 

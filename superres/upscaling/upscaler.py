@@ -1,6 +1,7 @@
 """A trained network that enlarges pictures of any size, exactly and in bounded memory."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 
@@ -27,7 +28,8 @@ class Upscaler:
     Args:
         network: `KerasNetwork` or `FileNetwork`.
         halo: LR pixels around a tile that are computed with it, see `tiling.measured_halo`;
-            `None` for all that the network looks at. In bfloat16 `LESS_IN_BFLOAT16` fewer.
+            `None` for all that the network looks at, perhaps the whole picture, which then is not
+            cut into tiles unless memory is short. In bfloat16 `LESS_IN_BFLOAT16` fewer.
         precision: "float32", "bfloat16", or "auto" for bfloat16 where it is faster; then
             pictures of 16 bits, which are finer than it, are still computed in float32.
         tile_size: LR pixels a side, at least 1; 0 chooses one for each picture, by the halo
@@ -36,7 +38,7 @@ class Upscaler:
             a little better, eight times slower.
 
     Attributes:
-        scale, radius, halo, precision, self_ensemble: as they came out.
+        scale, radius, halo, precision, self_ensemble: as resolved.
         is_told_quality: whether the network is told the quality of a picture.
         network: as it was given.
 
@@ -49,9 +51,7 @@ class Upscaler:
         if self._is_auto:
             precision = "bfloat16" if network.has_fast_bfloat16() else "float32"
         self.network = network
-        self.scale = network.graph.scale
-        self.is_told_quality = network.graph.is_told_quality
-        self.radius = network.graph.radius
+        self.scale, self.is_told_quality, _, self.radius, self._multiple = network.traits
         self._measured_halo = halo
         self.precision = precision
         self.halo = self._halo_in(precision)
@@ -69,8 +69,8 @@ class Upscaler:
         return self._compiled[precision]
 
     def _halo_in(self, precision):
-        if self._measured_halo is None:
-            return self.radius
+        if self._measured_halo is None or self.radius is None:
+            return self._measured_halo or self.radius
         halo = self._measured_halo - (LESS_IN_BFLOAT16 if precision == "bfloat16" else 0)
         return min(max(halo, 2), self.radius)  # alpha's edges are looked for two pixels around
 
@@ -81,9 +81,13 @@ class Upscaler:
         """The largest tile that memory allows."""
         free = MEMORY_SHARE * self.network.free_memory()
         pixels = free / self.network.bytes_per_pixel(self.precision)
-        step = max(self.network.steps(self.precision))
+        step = max(self._steps(self.precision))
         window = math.isqrt(int(pixels)) // step * step
-        return max(1, min(window - 2 * self.halo, LARGEST_TILE))
+        return max(1, min(window - 2 * (self.halo or tiling.FAR), LARGEST_TILE))
+
+    def _steps(self, precision):
+        """What height and width of windows should be, and must be, multiples of."""
+        return tuple(math.lcm(step, self._multiple) for step in self.network.steps(precision))
 
     def plan(self, shape, dtype=np.uint8, free=math.inf):
         """How a picture is cut: into the smallest tiles whose halos cost little.
@@ -94,19 +98,26 @@ class Upscaler:
 
         Returns:
             `TilePlan`; where `free` is too little even for small tiles, they take more than that.
+            It covers the picture up to multiples of what the network takes.
         """
         precision = self._precision_for(dtype)
         halo, bytes_per_pixel = self._halo_in(precision), self.network.bytes_per_pixel(precision)
+        sides = [tiling.rounded_up(side, self._multiple) for side in shape[:2]]
 
         def tiles_of(size):
             return TilePlan(
-                *shape[:2],
+                *sides,
                 size,
-                halo,
-                self.network.steps(precision),
+                tiling.rounded_up(halo or tiling.FAR, self._multiple),
+                self._steps(precision),
                 self.network.most_split,
                 bytes_per_pixel,
             )
+
+        if halo is None and not self._is_fixed:
+            whole = replace(tiles_of(max(sides)), steps=(self._multiple, self._multiple))
+            if whole.memory <= min(free, MEMORY_SHARE * self.network.free_memory()):
+                return whole
 
         sizes = () if self._is_fixed else range(USUAL_TILE, self._largest_tile, 16)
         cheap = (
@@ -122,9 +133,12 @@ class Upscaler:
 
         def measured(quality):
             network = self._network(quality)
-            return tiling.measured_halo(lambda lr: network(lr).copy(), self.radius, pictures)
+            return tiling.measured_halo(
+                lambda lr: network(lr).copy(), self.radius, pictures, self._multiple
+            )
 
-        return max(map(measured, HALO_QUALITIES if self.is_told_quality else (LOSSLESS,)))
+        halos = list(map(measured, HALO_QUALITIES if self.is_told_quality else (LOSSLESS,)))
+        return None if None in halos else max(halos)
 
     def _network(self, quality, dtype=np.uint8):
         """The network for pictures of a quality: float32 (H, W, 3) to float32."""
@@ -171,6 +185,9 @@ class Upscaler:
         has_alpha = lr.shape[2] in (2, 4)
         most_alpha = float(to_network(lr[..., -1].max())) if has_alpha else 1.0
         tiles = tiles or self.plan(picture.shape, picture.dtype)
+        height, width = lr.shape[:2]
+        beyond = ((0, tiles.height - height), (0, tiles.width - width), (0, 0))
+        lr = np.pad(lr, beyond, mode="symmetric") if np.any(beyond) else lr
         remaining = tiles.rows()
         while remaining:
             rows, band = remaining[0], []
@@ -186,7 +203,8 @@ class Upscaler:
                 self._largest_tile = tiles.tile_size
                 remaining = tiles.rows(done=rows[0])
                 continue
-            band = np.concatenate(band, axis=1)
+            band = np.concatenate(band, axis=1)[: self.scale * (height - rows[0])]
+            band = band[:, : self.scale * width]
             yield band[..., 0] if picture.ndim == 2 else band
             remaining = remaining[1:]
 

@@ -12,14 +12,15 @@ import h5py
 import numpy as np
 
 from superres.runtime.backend import keras
+from superres.runtime.errors import InputError, RefusedWeights
 from superres.runtime.files import replacing
-from superres.upscaling.graph import LAYERS, OPERATIONS
+from superres.upscaling.graph import Graph
 
 # What a `.keras` file is made of, and how many bytes of each are read.
 MEMBERS = {"metadata.json": 2**20, "config.json": 2**26, "model.weights.h5": 2**32}
 MOST_NESTED = 16
-# Classes that a network may be made of, by module. Keras has others that load code
-# (Lambda, TorchModuleWrapper, TFSMLayer), read files (StringLookup) or call functions.
+# Classes that a network may be made of, by module: those that only compute. Keras has others that
+# load code (Lambda, TorchModuleWrapper, TFSMLayer), read files (StringLookup) or call functions.
 MODELS = {"Functional", "Sequential"}
 # fmt: off
 HARMLESS = {
@@ -30,14 +31,27 @@ HARMLESS = {
         "LecunNormal", "LecunUniform", "Ones", "Orthogonal", "RandomNormal", "RandomUniform",
         "TruncatedNormal", "VarianceScaling", "Zeros",
     },
-    "keras.layers": LAYERS,
+    "keras.layers": {
+        "Activation", "AdaptiveAveragePooling2D", "AdaptiveMaxPooling2D", "Add",
+        "AdditiveAttention", "AlphaDropout", "Attention", "Average", "AveragePooling2D",
+        "BatchNormalization", "Concatenate", "Conv2D", "Conv2DTranspose", "Cropping2D", "Dense",
+        "DepthwiseConv2D", "Dot", "Dropout", "ELU", "EinsumDense", "Flatten", "GaussianDropout",
+        "GaussianNoise", "GlobalAveragePooling2D", "GlobalMaxPooling2D", "GroupNormalization",
+        "GroupQueryAttention", "Identity", "InputLayer", "LayerNormalization", "LeakyReLU",
+        "MaxPooling2D", "Maximum", "Minimum", "MultiHeadAttention", "Multiply", "Normalization",
+        "PReLU", "Permute", "RMSNormalization", "ReLU", "RepeatVector", "Rescaling", "Reshape",
+        "Resizing", "SeparableConv2D", "Softmax", "SpatialDropout2D", "Subtract",
+        "UnitNormalization", "UpSampling2D", "ZeroPadding2D",
+    },
     "keras.models": MODELS,
     "keras.regularizers": {"L1", "L1L2", "L2", "OrthogonalRegularizer"},
     "keras.src.models.functional": MODELS,
     "keras.src.models.sequential": MODELS,
-    **OPERATIONS,
+    "keras.src.ops.core": {"Cast", "Slice", "StopGradient", "Unstack"},
 }
 # fmt: on
+# Every operation of these modules only computes.
+OPERATION_MODULES = {"keras.src.ops.image", "keras.src.ops.nn", "keras.src.ops.numpy"}
 # How Keras names the place of a layer's weights in the file: conv2d, conv2d_1, ...
 STORED = {
     "BatchNormalization": "batch_normalization",
@@ -60,7 +74,7 @@ def export(model, path, halo):
     has half the size of the float32 weights and is still an ordinary `.keras` file. LZMA would
     pack no tighter, and take twelve times as long: 44 s for the large network. A file at `path`
     is replaced only when the new one is complete. `halo`, which `output.py` cuts pictures into
-    tiles with, is stored in it beside Keras's own metadata.
+    tiles with (`None`: not into tiles), is stored in it beside Keras's own metadata.
     """
     with tempfile.TemporaryDirectory() as folder, replacing(path) as part:
         saved = Path(folder, "saved.keras")
@@ -74,62 +88,92 @@ def export(model, path, halo):
 
 
 def stored_halo(path):
-    """The halo that was measured for a weights file and stored in it; `None` without one."""
+    """The halo that was measured for a weights file and stored in it: `None` for a network that
+    looks at the whole picture; 0 where none is stored."""
     try:
         with zipfile.ZipFile(path) as archive:
-            halo = json.loads(archive.read("metadata.json")).get("halo")
+            halo = json.loads(archive.read("metadata.json")).get("halo", 0)
     except (KeyError, ValueError, AttributeError):
-        return None
-    return halo if isinstance(halo, int) and halo >= 1 else None
+        return 0
+    return halo if halo is None or (isinstance(halo, int) and halo >= 1) else 0
 
 
-def _forbidden_part(config):
-    """The first object in a model's configuration that is not of a harmless kind, in words.
+def _objects(config):
+    """Class, module and registered name of all that Keras would make by a configuration."""
+    behind = [config]
+    while behind:
+        value = behind.pop()
+        if isinstance(value, dict):
+            if value.get("class_name") is not None:
+                yield tuple(
+                    text if text is None else str(text)
+                    for text in map(value.get, ("class_name", "module", "registered_name"))
+                )
+            behind += value.values()
+        elif isinstance(value, list):
+            behind += value
 
-    Keras makes objects of the classes, and calls the functions, that a file names. Of
-    ordinary networks only a few are needed.
+
+def own_layers(config):
+    """The registered names in a model's configuration: of layers that are not Keras's."""
+    return {own for name, _, own in _objects(config) if own not in (None, name)}
+
+
+def check_config(config, register=lambda: None):
+    """Looks at all that Keras would make by a model's configuration.
+
+    Args:
+        config: as `config.json` of a file has it.
+        register: called where it names layers of one's own, to register them with Keras.
+
+    Raises:
+        RefusedWeights: something could run code or read other files, or is not registered.
     """
-    if isinstance(config, list):
-        values = config
-    elif isinstance(config, dict):
-        name = config.get("class_name")
-        if name is not None and not _is_harmless(name, config.get("module"), config):
-            return f"{config.get('module')}.{name}"
-        values = config.values()
-    else:
-        return None
-    return next(filter(None, map(_forbidden_part, values)), None)
+    if own_layers(config):
+        register()
+    for name, module, own in _objects(config):
+        if not (_is_harmless(name, module) if own in (None, name) else _is_own(name, own)):
+            raise RefusedWeights(
+                f"it holds {module}.{name}, which weights files may not hold"
+                + "; layers of one's own are registered in network.py" * (own is not None)
+            )
 
 
-def _is_harmless(name, module, config):
+def _is_harmless(name, module):
     """Whether Keras may make an object of the class `name` of `module`."""
     if module is None:
         return name in VALUES
-    # What others have registered has a name like package>class.
-    if config.get("registered_name") not in (None, name):
-        return False
+    if module in OPERATION_MODULES:
+        return name.isidentifier() and name[0].isupper()
     return name in HARMLESS.get(module, ())
 
 
+def _is_own(name, registered):
+    """Whether a layer is registered; by its own name, or Keras might call a function instead."""
+    layer = keras.saving.get_registered_object(registered)
+    is_layer = isinstance(layer, type) and issubclass(layer, keras.layers.Layer)
+    return is_layer and layer.__name__ == name
+
+
 def _check_arrays(group, depth=0):
-    """Raises ValueError where an HDF5 group holds more than plain arrays of numbers.
+    """Raises RefusedWeights where an HDF5 group holds more than plain arrays of numbers.
 
     Returns:
         Bytes of all arrays in it.
     """
     if depth > MOST_NESTED:
-        raise ValueError(f"its weights are nested more than {MOST_NESTED} deep")
+        raise RefusedWeights(f"its weights are nested more than {MOST_NESTED} deep")
     total = 0
     for name in group:
         if not isinstance(group.get(name, getlink=True), h5py.HardLink):
-            raise ValueError(f"its weights hold a link to another place, {group.name}/{name}")
+            raise RefusedWeights(f"its weights hold a link to another place, {group.name}/{name}")
         item = group[name]
         if isinstance(item, h5py.Group):
             total += _check_arrays(item, depth + 1)
         elif item.external or item.is_virtual:
-            raise ValueError(f"its weights hold a link to another file, {item.name}")
+            raise RefusedWeights(f"its weights hold a link to another file, {item.name}")
         elif item.dtype.kind not in "fiub":
-            raise ValueError(f"its weights hold something else than numbers, {item.name}")
+            raise RefusedWeights(f"its weights hold something else than numbers, {item.name}")
         else:
             total += item.nbytes
     return total
@@ -137,67 +181,99 @@ def _check_arrays(group, depth=0):
 
 @contextlib.contextmanager
 def refusing(path):
-    """Within, whatever fails means that a file is no weights file: ValueError that names it."""
+    """Names the file in what is refused within."""
     try:
         yield
-    except Exception as error:  # the libraries raise many kinds on damaged files
+    except InputError as error:
+        raise RefusedWeights(f"{path}: refused: {error}") from error
+
+
+@contextlib.contextmanager
+def _reading():
+    """Within, only what the libraries do with a file: whatever they raise, it is damaged."""
+    try:
+        yield
+    except RefusedWeights:
+        raise
+    except Exception as error:  # they raise many kinds
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise ValueError(f"{path}: refused: {reason}") from error
+        raise RefusedWeights(reason) from error
 
 
-def read_config(path):
+def read_config(path, register=lambda: None):
     """The configuration of the network in a `.keras` file, of which nothing is made.
+
+    Args:
+        path: `.keras` file.
+        register: as `check_config` takes it.
 
     Returns:
         dict, as `graph.Graph` takes it.
 
     Raises:
-        ValueError: it is no `.keras` file, a damaged one, or names what could run code or read
-            other files.
+        RefusedWeights: it is no `.keras` file, a damaged one, or as `check_config`.
     """
     path = Path(path)
     if not path.is_file():
-        raise ValueError(f"{path}: no such weights file")
+        raise RefusedWeights(f"{path}: no such weights file")
     if not zipfile.is_zipfile(path):
-        raise ValueError(f"{path}: expected a .keras file; this is none, or a damaged one")
-    with refusing(path), zipfile.ZipFile(path) as archive:
-        sizes = {item.filename: item.file_size for item in archive.infolist()}
-        if set(sizes) != set(MEMBERS) or len(archive.infolist()) != len(MEMBERS):
+        raise RefusedWeights(f"{path}: expected a .keras file; this is none, or a damaged one")
+    with refusing(path):
+        with _reading(), zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+            sizes = {item.filename: item.file_size for item in archive.infolist()}
+        if sorted(names) != sorted(MEMBERS):
             held = ", ".join(sizes) or "nothing"
-            raise ValueError(f"it holds {held}: expected {', '.join(MEMBERS)}")
+            raise RefusedWeights(f"it holds {held}: expected {', '.join(MEMBERS)}")
         for name, most in MEMBERS.items():
             if sizes[name] > most:
-                raise ValueError(f"{name} in it has {sizes[name]:,} bytes: at most {most:,}")
-        config = json.loads(archive.read("config.json"))
+                raise RefusedWeights(f"{name} in it has {sizes[name]:,} bytes: at most {most:,}")
+        with _reading(), zipfile.ZipFile(path) as archive:
+            config = json.loads(archive.read("config.json"))
+        if not isinstance(config, dict):
+            raise RefusedWeights("its config.json is damaged")
         # How it was trained is not loaded.
-        config = {key: config[key] for key in config if key != "compile_config"}
-        if found := _forbidden_part(config):
-            raise ValueError(f"it holds {found}, which weights files may not hold")
+        config.pop("compile_config", None)
+        check_config(config, register)
     return config
+
+
+def read_graph(path, register=lambda: None):
+    """The `Graph` of the network in a `.keras` file; arguments and errors as `read_config`."""
+    config = read_config(path, register)
+    with refusing(path):
+        return Graph(config)
 
 
 @contextlib.contextmanager
 def _arrays_of(path):
     """The HDF5 file of the weights in a `.keras` file, after a look into it."""
-    with zipfile.ZipFile(path) as archive:
-        weights = archive.read("model.weights.h5")
-    with h5py.File(io.BytesIO(weights)) as file:
+    with _reading():
+        with zipfile.ZipFile(path) as archive:
+            weights = archive.read("model.weights.h5")
+        file = h5py.File(io.BytesIO(weights))
+    with file:
+        with _reading():
+            size = _check_arrays(file)
         # Arrays that are stored in less than their size would fill the memory.
-        if _check_arrays(file) > len(weights):
-            raise ValueError("its weights are packed in a way that Keras does not use")
+        if size > len(weights):
+            raise RefusedWeights("its weights are packed in a way that Keras does not use")
         yield file
 
 
 def check(path):
     """Looks into a `.keras` file without making anything of what it says.
 
+    Returns:
+        The configuration, as `read_config`.
+
     Raises:
-        ValueError: it is no `.keras` file, a damaged one, or holds what could run code or read
-            other files.
+        RefusedWeights: it is no `.keras` file, a damaged one, or holds what could run code or
+            read other files.
     """
-    read_config(path)
+    config = read_config(path)
     with refusing(path), _arrays_of(path):
-        pass
+        return config
 
 
 def read_arrays(path, graph):
@@ -211,7 +287,7 @@ def read_arrays(path, graph):
         dict of layer -> list of float32 arrays, in Keras's order.
 
     Raises:
-        ValueError: it is damaged, holds more than arrays, or not those of the graph.
+        RefusedWeights: it is damaged, holds more than arrays, or not those of the graph.
     """
     arrays, counts = {}, Counter()
     with refusing(path), _arrays_of(path) as file:
@@ -220,12 +296,15 @@ def read_arrays(path, graph):
             if layer not in graph.weights:
                 continue
             place = STORED[kind] + (f"_{number}" if number else "")
-            found = file[f"layers/{place}/vars"]
-            arrays[layer] = [np.asarray(found[str(n)], np.float32) for n in range(len(found))]
+            with _reading():
+                found = file[f"layers/{place}/vars"]
+                arrays[layer] = [np.asarray(found[str(n)], np.float32) for n in range(len(found))]
             shapes = [array.shape for array in arrays[layer]]
             if shapes != graph.weights[layer]:
                 expected = graph.weights[layer]
-                raise ValueError(f"layer {layer!r} has weights of {shapes}, expected {expected}")
+                raise RefusedWeights(
+                    f"layer {layer!r} has weights of {shapes}, expected {expected}"
+                )
     return arrays
 
 
@@ -239,9 +318,10 @@ def read(path):
         `keras.Model`, not compiled.
 
     Raises:
-        ValueError: no such file, not a Keras file, or refused.
+        RefusedWeights: no such file, not a Keras file, or refused.
     """
     path = Path(path)
-    check(path)
-    with refusing(path):
+    # A fault in a layer of one's own is none of the file.
+    reading = contextlib.nullcontext() if own_layers(check(path)) else _reading()
+    with refusing(path), reading:
         return keras.models.load_model(path, compile=False, safe_mode=True)

@@ -126,10 +126,10 @@ def test_network_that_was_told_the_quality_stays_so(saved):
         growing.start_from(network.edsr(2, 8, 2), saved(small_network(told_quality=True)))
 
 
-def test_a_network_of_another_kind_is_refused(saved):
+def test_a_network_without_a_layer_of_the_same_name_is_refused(saved):
     pixels = keras.Input((None, None, 3))
     other = keras.Model(pixels, keras.layers.Conv2D(3, 3, padding="same", name="only")(pixels))
-    with pytest.raises(ValueError, match=r"has no layer 'head', or the new network has none"):
+    with pytest.raises(ValueError, match=r"none of its layers has the name and shape of a new on"):
         growing.start_from(network.edsr(2, 8, 2), saved(other))
 
 
@@ -141,13 +141,41 @@ def prelu_block(x, num_filters, residual_scaling, name):
     return keras.layers.Add(name=f"{name}_add")([x, branch])
 
 
-def test_a_block_of_another_kind_grows_into_its_own_kind_alone(saved, monkeypatch):
+@pytest.mark.parametrize("is_turned", [False, True])
+def test_a_block_of_another_kind_takes_layers_of_the_same_name_and_shape(
+    saved, monkeypatch, capsys, is_turned
+):
     relu = small_network()
     monkeypatch.setattr(network, "residual_block", prelu_block)
-    prelu = small_network()
-    large = network.edsr(2, 12, 3)
-    growing.start_from(large, saved(prelu))
-    np.testing.assert_allclose(enlarged(large), enlarged(prelu), atol=1e-5)
-    message = r"is of another kind; block#_conv1, block#_prelu, block#_scale differ"
-    with pytest.raises(ValueError, match=message):
-        growing.start_from(large, saved(relu))
+    prelu = small_network(seed=1)
+    before = prelu.get_layer("block1_prelu").get_weights()
+    old, new = (prelu, relu) if is_turned else (relu, prelu)
+    growing.start_from(new, saved(old))
+    for name in "head", "block2_conv1", "body", "upscale1", "tail":
+        for ours, theirs in zip(
+            *(m.get_layer(name).get_weights() for m in (old, new)), strict=True
+        ):
+            np.testing.assert_array_equal(ours, theirs)
+    np.testing.assert_array_equal(prelu.get_layer("block1_prelu").get_weights(), before)
+    words = f"8 layers have its weights, {0 if is_turned else 2} begin at random"
+    assert words in capsys.readouterr().out
+
+
+def changed(name, **changes):
+    """A network of `network.edsr`, one layer of which is another."""
+    config = network.edsr(2, 4, 2).get_config()
+    for layer in config["layers"]:
+        layer["config"] |= changes if layer["config"]["name"] == name else {}
+    return keras.Model.from_config(config)
+
+
+def test_edsr_is_known_from_other_networks(monkeypatch):
+    for options in {}, {"global_skip": True}, {"told_quality": True, "global_skip": True}:
+        assert growing.is_edsr(network.edsr(4, 4, 2, **options))
+    assert growing.is_edsr(changed("block2_conv1"))
+    assert not growing.is_edsr(changed("block2_conv1", activation="gelu"))
+    assert not growing.is_edsr(changed("block1_conv2", kernel_size=(5, 5)))
+    monkeypatch.setattr(network, "residual_block", prelu_block)
+    assert not growing.is_edsr(network.edsr(2, 4, 2))
+    monkeypatch.setattr(network, "residual_block", lambda x, *settings, name: x / 2)
+    assert not growing.is_edsr(network.edsr(2, 4, 2))

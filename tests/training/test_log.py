@@ -6,6 +6,7 @@ from superres.dataset.crops import Photograph
 from superres.images.resize import downscale
 from superres.training.log import TrainingLog
 from superres.training.trainer import Fitted
+from superres.upscaling.networks import KerasNetwork
 from support import bilinear_network, smooth_picture
 
 
@@ -25,7 +26,12 @@ def make(folder, photographs, rows=(), shown=()):
     settings = {"scale": 2, "epochs": 9, "steps_per_epoch": 100, "validation_crop": 512}
     path = folder / "a.keras"
     return TrainingLog(
-        path, settings, bilinear_network(), photographs, rows=rows, shown=dict(shown)
+        path,
+        settings,
+        KerasNetwork(bilinear_network()),
+        photographs,
+        rows=rows,
+        shown=dict(shown),
     )
 
 

@@ -5,7 +5,7 @@ import network
 import train
 from superres.runtime.backend import keras
 from superres.training import optimizers
-from superres.training.optimizers import OPTIMIZERS, muon
+from superres.training.optimizers import OPTIMIZERS, inner_kernels, muon
 from support import small_network
 
 
@@ -64,7 +64,7 @@ def test_a_gradient_of_zero_moves_nothing(hardware):
 def test_steps_of_muon_follow_the_definition():
     """Two steps of the body of a network against NumPy: momentum 0.95, Nesterov, no decay."""
     model = small_network()
-    optimizer = muon(0.01)
+    optimizer = muon(0.01, inner_kernels(model))
     optimizer.build(model.trainable_variables)
     number = [v.path for v in model.trainable_variables].index("body/kernel")
     kernel = model.trainable_variables[number].numpy().astype(np.float64)
@@ -85,7 +85,7 @@ def test_first_and_last_convolution_and_biases_are_those_of_adam():
     """Their steps are equal, and no other's is."""
     models = [small_network(global_skip=True) for _ in range(2)]
     for model, name in zip(models, OPTIMIZERS, strict=True):
-        optimizer = OPTIMIZERS[name](0.01)
+        optimizer = OPTIMIZERS[name](0.01, inner_kernels(model))
         optimizer.build(model.trainable_variables)
         for step in range(2):
             gradients = [gradient(v.shape, seed=step) for v in model.trainable_variables]
@@ -97,10 +97,7 @@ def test_first_and_last_convolution_and_biases_are_those_of_adam():
 
 
 def test_every_kernel_of_the_blocks_is_orthogonalised():
-    optimizer = muon(1e-3)
-    model = network.edsr(4, 4, 2)
-    with_muon = {v.path for v in model.trainable_variables if not optimizer._should_use_adamw(v)}
-    assert with_muon == {
+    assert inner_kernels(network.edsr(4, 4, 2, global_skip=True, told_quality=True)) == {
         "block1_conv1/kernel",
         "block1_conv2/kernel",
         "block2_conv1/kernel",
@@ -109,6 +106,20 @@ def test_every_kernel_of_the_blocks_is_orthogonalised():
         "upscale1/kernel",
         "upscale2/kernel",
     }
+
+
+def test_kernels_of_any_network_that_are_matrices_are_orthogonalised():
+    """Not those of transposed and depthwise convolutions, and none that takes or makes pixels."""
+    layers = keras.layers
+    x = keras.Input((None, None, 3))
+    y = layers.Conv2D(4, 1, name="first")(x / 2)
+    y = keras.Sequential([layers.Conv2D(4, 3, padding="same", name="inner")], name="nested")(y)
+    y = layers.DepthwiseConv2D(3, padding="same", name="depthwise")(y)
+    y = layers.Conv2D(4, 3, strides=2, padding="same", name="down")(y)
+    y = layers.Dense(4, name="dense")(y)
+    y = layers.Conv2DTranspose(12, 3, strides=4, padding="same", name="up")(y)
+    model = keras.Model(x, layers.Conv2D(3, 1, name="last")(y))
+    assert inner_kernels(model) == {"nested/inner/kernel", "down/kernel"}
 
 
 def test_script_knows_the_names_of_all_optimizers():

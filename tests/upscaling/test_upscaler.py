@@ -109,7 +109,7 @@ def test_halo_is_the_largest_that_a_quality_needs(upscaler_of, monkeypatch):
     upscaler._compiled["float32"] = lambda lr, quality: quality
     told = []
 
-    def measured(network, radius, pictures):
+    def measured(network, radius, pictures, multiple_of):
         told.append(network(np.zeros((1, 1, 3))).item())
         return round(10 / told[-1])
 

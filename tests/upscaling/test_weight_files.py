@@ -59,7 +59,7 @@ def test_exported_file_is_half_the_size_and_loads_the_same(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["packed.keras", "plain.keras"]
     assert utils.load(tmp_path / "packed.keras").scale == 2
     assert weight_files.stored_halo(tmp_path / "packed.keras") == 3
-    assert weight_files.stored_halo(tmp_path / "plain.keras") is None
+    assert weight_files.stored_halo(tmp_path / "plain.keras") == 0
     loaded = keras.models.load_model(tmp_path / "packed.keras")
     for ours, theirs in zip(model.get_weights(), loaded.get_weights(), strict=True):
         np.testing.assert_array_equal(ours, theirs)
@@ -243,7 +243,7 @@ HOSTILE = {
     file_reader: "keras.layers.StringLookup, which weights files may not hold",
     foreign_class: "subprocess.Popen, which weights files may not hold",
     function_as_class: "keras.initializers.deserialize, which weights files may not hold",
-    registered_class: "keras.layers.Conv2D, which weights files may not hold",
+    registered_class: "keras.layers.Conv2D, which weights files may not hold; layers of one's own",
     keras_function: "keras.utils.function, which weights files may not hold",
     external_link: "its weights hold a link to another place, /layers/conv2d/vars/0",
     soft_link: "its weights hold a link to another place",
