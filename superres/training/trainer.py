@@ -8,6 +8,7 @@ import numpy as np
 
 from superres.runtime import backend, processes
 from superres.runtime.backend import keras
+from superres.runtime.errors import InputError
 from superres.training.losses import LOSSES
 from superres.training.optimizers import OPTIMIZERS, inner_kernels
 
@@ -114,31 +115,36 @@ class Trainer:
         return weights
 
     def arrays(self):
-        """Weights and optimizer, as a dict of NumPy arrays.
+        """Weights, seeds of dropout and optimizer, as a dict of NumPy arrays.
 
         Raises:
             FloatingPointError: one is not finite.
         """
-        arrays = {f"model_{n}": array for n, array in enumerate(self.model.get_weights())}
-        for n, variable in enumerate(self.model.optimizer.variables):
-            arrays[f"optimizer_{n}"] = keras.ops.convert_to_numpy(variable)
+        arrays = {
+            name: keras.ops.convert_to_numpy(variable)
+            for name, variable in self._variables().items()
+        }
         self._check_finite(arrays.values())
         return arrays
+
+    def _variables(self):
+        """All that a training consists of, by the names of its arrays."""
+        kinds = {"model": self.model.variables, "optimizer": self.model.optimizer.variables}
+        return {f"{kind}_{n}": v for kind, found in kinds.items() for n, v in enumerate(found)}
 
     def restore(self, arrays, step):
         """Goes on with what `arrays` returned in a training of the same settings, after a step.
 
         Raises:
-            ValueError: it does not fit.
+            InputError: it is of another network.
         """
-        variables = [("model", v) for v in self.model.weights]
-        variables += [("optimizer", v) for v in self.model.optimizer.variables]
-        counts = {"model": 0, "optimizer": 0}
-        for kind, variable in variables:
-            name = f"{kind}_{counts[kind]}"
-            counts[kind] += 1
-            if name not in arrays:
-                raise ValueError(f"{name} is missing in it; expected {len(variables)} arrays")
+        for name, variable in self._variables().items():
+            if name not in arrays or arrays[name].shape != tuple(variable.shape):
+                raise InputError(
+                    f"{name} was {np.shape(arrays.get(name))} and is {tuple(variable.shape)} in the "
+                    "network now; change network.py back, take another NAME, or begin anew with "
+                    "--restart"
+                )
             variable.assign(arrays[name])
         self.step = step
 
