@@ -141,9 +141,8 @@ class Trainer:
         for name, variable in self._variables().items():
             if name not in arrays or arrays[name].shape != tuple(variable.shape):
                 raise InputError(
-                    f"{name} was {np.shape(arrays.get(name))} and is {tuple(variable.shape)} in the "
-                    "network now; change network.py back, take another NAME, or begin anew with "
-                    "--restart"
+                    f"the network is another one than in the earlier run ({variable.path}); change "
+                    "network.py back, take another NAME, or begin anew with --restart"
                 )
             variable.assign(arrays[name])
         self.step = step
