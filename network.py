@@ -31,15 +31,11 @@ SHUFFLES = {2: (2,), 3: (3,), 4: (2, 2)}  # pixel-shuffle factors of each scale
 
 
 def build(**settings):
-    """The network that `train.py` trains, of the settings above, which are its arguments.
+    """The network that `train.py` trains, of the settings above.
 
-    Any other Keras network may stand here, of built-in layers, `keras.ops` and layers of your own
-    (`@keras.saving.register_keras_serializable()`).
-
-    Returns:
-        `keras.Model` from float32 RGB (N, H, W, 3) in [0, 1], and perhaps the quality
-        (N, 1, 1, 1), to (N, scale * H, scale * W, 3), for any H and W, or for multiples of a
-        number up to 32.
+    Any other may stand here: a `keras.Model` from RGB (N, H, W, 3) in [0, 1], and perhaps a
+    quality (N, 1, 1, 1), to (N, scale * H, scale * W, 3), for all H and W, or all multiples of a
+    number. Layers of your own need `@keras.saving.register_keras_serializable()`.
     """
     return edsr(**settings)
 

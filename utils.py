@@ -135,18 +135,15 @@ class Network(NamedTuple):
     upscaler: Upscaler
 
     def __str__(self):
-        return (
-            f"{self.path.name}{self.why and f' ({self.why})'}: {describe(self.upscaler)}{self.note}"
-        )
+        why = self.why and f" ({self.why})"
+        return f"{self.path.name}{why}: {describe(self.upscaler)}{self.note}"
 
     @property
     def note(self):
-        """Why Keras computes it and not OpenVINO, as a line of its own; perhaps empty."""
+        """Why Keras computes it where OpenVINO might, as a line of its own; perhaps empty."""
         unknown = self.upscaler.network.graph.unknown
-        if not unknown:
-            return ""
         whole = "; it looks at the whole picture, so pictures are not cut into tiles"
-        return (
+        return unknown and (
             f"\nnote: {self.path.name}: {unknown} has no OpenVINO graph here, so Keras computes"
             + whole * (self.upscaler.halo is None)
         )
@@ -190,7 +187,7 @@ class Networks(NamedTuple):
     def __str__(self):
         if self.photo is self.clean:
             return str(self.clean)
-        photo = f"{self.photo.path.name}, {looks(self.photo.upscaler)}"
+        photo = f"{self.photo.path.name}, {_halo(self.photo.upscaler)}"
         return f"{self.clean}; JPEGs and the like: {photo}{self.photo.note}"
 
 
@@ -311,10 +308,9 @@ def describe(upscaler):
         f"x{upscaler.scale}, {traits.parameters:,} parameters, {upscaler.network}, "
         f"{upscaler.precision}"
         + (", self-ensemble" if upscaler.self_ensemble else "")
-        + f", {looks(upscaler)}"
+        + f", {_halo(upscaler)}"
     )
 
 
-def looks(upscaler):
-    """How far a network looks, in words."""
+def _halo(upscaler):
     return "whole pictures" if upscaler.halo is None else f"halo {upscaler.halo}"

@@ -24,6 +24,7 @@ MOST_NESTED = 16
 MODELS = {"Functional", "Sequential"}
 # fmt: off
 HARMLESS = {
+    None: {"__keras_tensor__", "__numpy__", "__tensor__"},  # values
     "keras": {*MODELS, "DTypePolicy"},
     "keras.constraints": {"MaxNorm", "MinMaxNorm", "NonNeg", "UnitNorm"},
     "keras.initializers": {
@@ -58,7 +59,6 @@ STORED = {
     "Conv2D": "conv2d",
     "PReLU": "p_re_lu",
 }
-VALUES = {"__keras_tensor__", "__numpy__", "__tensor__"}
 
 
 def round_to_half(array):
@@ -105,10 +105,8 @@ def _objects(config):
         value = behind.pop()
         if isinstance(value, dict):
             if value.get("class_name") is not None:
-                yield tuple(
-                    text if text is None else str(text)
-                    for text in map(value.get, ("class_name", "module", "registered_name"))
-                )
+                names = map(value.get, ("class_name", "module", "registered_name"))
+                yield tuple(name if name is None else str(name) for name in names)
             behind += value.values()
         elif isinstance(value, list):
             behind += value
@@ -140,9 +138,6 @@ def check_config(config, register=lambda: None):
 
 
 def _is_harmless(name, module):
-    """Whether Keras may make an object of the class `name` of `module`."""
-    if module is None:
-        return name in VALUES
     if module in OPERATION_MODULES:
         return name.isidentifier() and name[0].isupper()
     return name in HARMLESS.get(module, ())
@@ -262,15 +257,7 @@ def _arrays_of(path):
 
 
 def check(path):
-    """Looks into a `.keras` file without making anything of what it says.
-
-    Returns:
-        The configuration, as `read_config`.
-
-    Raises:
-        RefusedWeights: it is no `.keras` file, a damaged one, or holds what could run code or
-            read other files.
-    """
+    """As `read_config`, but looks at the arrays too."""
     config = read_config(path)
     with refusing(path), _arrays_of(path):
         return config
