@@ -12,18 +12,11 @@ import threading
 from pathlib import Path
 
 from superres.runtime import settings
+from superres.runtime.errors import Failed, Stopped
 
 # Of what ends a command: Ctrl-C, a request to end, and a terminal that is gone.
 SIGNALS = [signal.SIGINT, signal.SIGTERM]
 SIGNALS += [signal.SIGHUP] if hasattr(signal, "SIGHUP") else []  # not on Windows
-
-
-class Failed(Exception):
-    """What had begun cannot go on, or its end could not be saved: exit code 1."""
-
-
-class Stopped(Exception):
-    """A signal has ended the work before its end; the text says how to go on: exit code 130."""
 
 
 class Stop(threading.Event):

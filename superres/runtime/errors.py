@@ -17,7 +17,10 @@ import errno
 # names is looked for before it is opened, so a file that is missing elsewhere is a fault.
 MACHINE_ERRORS = frozenset(
     getattr(errno, name)
-    for name in ("ENOSPC", "EDQUOT", "EROFS", "EACCES", "EPERM", "EIO", "ENAMETOOLONG", "EMFILE")
+    for name in (
+        *("ENOSPC", "EDQUOT", "EFBIG", "EROFS", "EIO"),
+        *("EACCES", "EPERM", "ENAMETOOLONG", "EMFILE"),
+    )
     if hasattr(errno, name)  # not all on Windows
 )
 
@@ -49,3 +52,8 @@ class Stopped(Exception):
 def is_machine_error(error):
     """Whether an exception is of the machine: disk full, not permitted and the like."""
     return isinstance(error, OSError) and error.errno in MACHINE_ERRORS
+
+
+def is_fault(error):
+    """Whether an exception is of the program itself: not of its input, the machine or memory."""
+    return not (isinstance(error, InputError | MemoryError) or is_machine_error(error))

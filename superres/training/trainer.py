@@ -8,6 +8,7 @@ import numpy as np
 
 from superres.runtime import backend, processes
 from superres.runtime.backend import keras
+from superres.runtime.errors import InputError
 from superres.training.losses import LOSSES
 from superres.training.optimizers import OPTIMIZERS
 
@@ -125,7 +126,7 @@ class Trainer:
         """Goes on with what `arrays` returned in a training of the same settings, after a step.
 
         Raises:
-            ValueError: it does not fit.
+            InputError: it does not fit.
         """
         variables = [("model", v) for v in self.model.weights]
         variables += [("optimizer", v) for v in self.model.optimizer.variables]
@@ -134,7 +135,9 @@ class Trainer:
             name = f"{kind}_{counts[kind]}"
             counts[kind] += 1
             if name not in arrays:
-                raise ValueError(f"{name} is missing in it; expected {len(variables)} arrays")
+                raise InputError(f"{name} is missing in it; expected {len(variables)} arrays")
+            if arrays[name].shape != (expected := tuple(variable.shape)):
+                raise InputError(f"{name} in it is {arrays[name].shape}: expected {expected}")
             variable.assign(arrays[name])
         self.step = step
 
