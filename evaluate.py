@@ -27,8 +27,9 @@ from pathlib import Path
 import utils
 from superres.images.degradation import of_picture
 from superres.runtime import command, settings
-from superres.runtime.files import check_writable, replacing
-from superres.runtime.terminal import printable, progress, shown
+from superres.runtime.errors import InputError, Stopped
+from superres.runtime.files import check_writable, make_folder, replacing
+from superres.runtime.terminal import printable, progress, reason_of, shown
 from superres.scoring import tables, testsets
 from superres.scoring.compare import find_compared
 from superres.scoring.page import Page
@@ -63,19 +64,19 @@ def load_networks(chosen):
     if chosen.weights != NO_WEIGHTS:
         return utils.load_chosen(chosen, chosen.content)
     if not chosen.scale:
-        raise ValueError(f"SCALE = 0: expected 2, 3 or 4, since WEIGHTS = {NO_WEIGHTS!r}")
+        raise InputError(f"SCALE = 0: expected 2, 3 or 4, since WEIGHTS = {NO_WEIGHTS!r}")
     if chosen.self_ensemble:
-        raise ValueError(f"SELF_ENSEMBLE = True: no network has WEIGHTS = {NO_WEIGHTS!r}")
+        raise InputError(f"SELF_ENSEMBLE = True: no network has WEIGHTS = {NO_WEIGHTS!r}")
     return None
 
 
 def check_sources(test_sets, compared):
-    """Raises ValueError where pictures would be replaced that are to be scored or compared."""
+    """Raises InputError where pictures would be replaced that are to be scored or compared."""
     paths = [path for one in test_sets for pair in one.pairs for path in (pair.hr, pair.lr) if path]
     paths += [path for sets in compared.values() for one in sets.values() for path in one.values()]
     for path in paths:
         if any(path.resolve().is_relative_to(folder.resolve()) for folder in WRITTEN):
-            raise ValueError(
+            raise InputError(
                 f"{path}: lies where the pictures are written; move it elsewhere, or write only "
                 "the tables with --no-pictures"
             )
@@ -103,6 +104,7 @@ def score(
     results = Results(test_sets, methods, scale, degradation)
     pairs = [(test_set, pair) for test_set in test_sets for pair in test_set.pairs]
     bar = progress(iterable=pairs, desc="scoring", unit="picture", leave=False)
+    seen = set()  # where in the code faults were
     for number, (test_set, pair) in enumerate(bar):
         if stop and stop.is_set():
             break
@@ -113,8 +115,10 @@ def score(
             restored = restore(pair, scale, enlarge, others, drawn, random)
         except KeyboardInterrupt:
             break
-        except ValueError as error:
-            results.refuse(test_set, pair, error)
+        except Exception as error:
+            if stop and stop.is_set():  # a library made an error of its own of the interrupt
+                break
+            results.refuse(test_set, pair, reason_of(error, seen))
             continue
         if degradation == "photo":
             restored.notes.append(f"LR: {restored.degradation}")
@@ -122,17 +126,14 @@ def score(
         try:
             if on_restored:
                 on_restored(test_set, pair, restored)
-        except (ValueError, OSError) as error:  # its name or its sides are too long for a file
-            results.refused[pair.hr] = f"scored, but not all of its pictures were written: {error}"
+        except Exception as error:  # such as a name, or sides, too long for a file
+            reason = reason_of(error, seen)
+            results.refused[pair.hr] = f"scored, but not all of its pictures were written: {reason}"
     return results
 
 
 def write(results, made_by, page):
-    """Writes the tables, and the page where there is one.
-
-    Raises:
-        OSError: one of them cannot be written; those before it are.
-    """
+    """Writes the tables, and the page where there is one."""
     texts = {
         "results.json": results.as_json(made_by),
         "results.csv": results.as_csv(),
@@ -180,7 +181,7 @@ def evaluate(chosen, stop):
     compared = find_compared(compare, test_sets, scale)
     if chosen.pictures:
         check_sources(test_sets, compared)
-    RESULTS.mkdir(exist_ok=True)
+    make_folder(RESULTS)
     check_writable(RESULTS)
     print(networks or "no network")
     for one in test_sets:
@@ -221,9 +222,9 @@ def evaluate(chosen, stop):
         names = dict(zip(compared, compare, strict=True))
         write(results, how_made(scale, used, names), page)
     if stop.is_set():
-        raise command.Stopped(f"{len(results.rows)} of {count} were scored")
+        raise Stopped(f"{len(results.rows)} of {count} were scored")
     if not results.rows:
-        raise ValueError(f"FOLDER = {', '.join(folders)!r}: no picture in it could be scored")
+        raise InputError(f"FOLDER = {', '.join(folders)!r}: no picture in it could be scored")
     return 1 if results.refused else 0
 
 

@@ -110,7 +110,7 @@ def edsr(
         [0, 1]. H and W are free.
 
     Raises:
-        ValueError: an argument is outside its range.
+        InputError: an argument is outside its range.
     """
     settings.check_choice("scale", scale, SHUFFLES)
     settings.check_whole("num_filters", num_filters, 1)

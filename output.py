@@ -4,8 +4,8 @@
 inference/output, under the same name and in the same format. `python output.py SOURCE
 TARGET` takes another file or folder. Pictures that are there already are skipped.
 
-Exit code 0: every picture is there. 1: some were refused, each named with its reason.
-2: nothing could start. 130: stopped by Ctrl-C or SIGTERM.
+Exit code 0: every picture is there. 1: some were refused, or a fault of the program met them,
+each named with its reason. 2: nothing could start. 130: stopped by Ctrl-C or SIGTERM.
 """
 
 import math
@@ -20,7 +20,8 @@ from superres.images.pixels import assembled
 from superres.images.quality import LOSSLESS, TRAINED, in_words, told, told_of_file
 from superres.images.resize import resized_bands
 from superres.runtime import command, settings
-from superres.runtime.files import check_writable, remove_leftovers
+from superres.runtime.errors import InputError
+from superres.runtime.files import check_writable, make_folder, remove_leftovers
 from superres.runtime.parts import WHOLE, chosen_part
 from superres.runtime.terminal import print_line, progress, shown
 from superres.upscaling import batch
@@ -50,14 +51,14 @@ TILE_SIZE = 0  # LR pixels a side computed at once; 0: by the memory that is fre
 
 
 def check_settings(chosen):
-    """Raises ValueError where a setting is not valid."""
+    """Raises InputError where a setting is not valid."""
     for name in ("source", "target"):
         settings.check_text(name, getattr(chosen, name))
     utils.check_network(chosen)
     if chosen.quality:
         settings.check_whole("quality", chosen.quality, *TRAINED)
     if chosen.quality and chosen.content == "clean":
-        raise ValueError(f"QUALITY = {chosen.quality}: expected 0, since CONTENT = 'clean'")
+        raise InputError(f"QUALITY = {chosen.quality}: expected 0, since CONTENT = 'clean'")
     for name in ("size", "part"):
         settings.check_text(name, getattr(chosen, name), may_be_empty=True)
     settings.check_number("max_megapixels", chosen.max_megapixels, above=0)
@@ -67,7 +68,7 @@ def check_settings(chosen):
 
 def prepare(plan, target):
     """Makes the target's folder, and removes what killed runs have left there."""
-    Path(target).mkdir(parents=True, exist_ok=True)
+    make_folder(target)
     check_writable(target)
     for folder in {job.target.parent for job in plan.jobs} | {Path(target)}:
         remove_leftovers(folder)
@@ -88,7 +89,7 @@ def load(chosen, size):
 
     def on_load(networks):
         if chosen.quality and not networks.photo.upscaler.is_told_quality:
-            raise ValueError(
+            raise InputError(
                 f"QUALITY = {chosen.quality}: {networks.photo.path.name} cannot be told one; "
                 "it was trained without TOLD_QUALITY"
             )
@@ -99,8 +100,8 @@ def load(chosen, size):
     networks = utils.AnyScale(chosen, content, on_load, is_one=size == Size())
     try:
         needed = passes(size.factor, networks.scales) if size.factor else ()
-    except ValueError as error:
-        raise ValueError(f"SIZE = {chosen.size!r}: {error}") from None
+    except InputError as error:
+        raise InputError(f"SIZE = {chosen.size!r}: {error}") from None
     for scale in needed:
         networks[scale]
     if len(needed) > 1:
@@ -199,7 +200,7 @@ def enlarge(chosen, stop):
         finally:
             bar.close()  # or its last line would stand behind the report
             tally.report(chosen.target)
-    return 1 if tally.refused else 0
+    return 1 if tally.refused or tally.failed else 0
 
 
 def main(arguments=None):

@@ -24,8 +24,8 @@ from superres.dataset.folder import open_dataset
 from superres.dataset.options import DataOptions
 from superres.runtime import backend, command, memory, processes, settings
 from superres.runtime.backend import keras
-from superres.runtime.errors import InputError
-from superres.runtime.files import check_writable, remove_leftovers
+from superres.runtime.errors import Failed, InputError, Stopped, is_fault
+from superres.runtime.files import check_writable, make_folder, remove_leftovers
 from superres.training import checkpoint, growing, minutes, resume
 from superres.training.log import TrainingLog, digest
 from superres.training.losses import LOSSES, SSIM_WINDOW
@@ -158,7 +158,7 @@ REPLACED = {
 
 
 def validate(chosen):
-    """Raises ValueError at the first setting of training whose value makes no sense.
+    """Raises InputError at the first setting of training whose value makes no sense.
 
     `network.build` checks those of the network.
     """
@@ -173,7 +173,7 @@ def validate(chosen):
         settings.check_number("minutes", chosen.minutes, above=0)
         # The steps that are timed are within the warm-up and the first epoch.
         if chosen.warmup_steps < 2 or chosen.steps_per_epoch < 3:
-            raise ValueError(
+            raise InputError(
                 f"MINUTES = {chosen.minutes}: expected WARMUP_STEPS of at least 2 with it, and "
                 "STEPS_PER_EPOCH of at least 3"
             )
@@ -181,7 +181,7 @@ def validate(chosen):
     settings.check_choice("scale", chosen.scale, network.SCALES)
     settings.check_choice("degradation", chosen.degradation, ("bicubic", "photo"))
     if chosen.told_quality and chosen.degradation != "photo":
-        raise ValueError(
+        raise InputError(
             f"TOLD_QUALITY = True: expected DEGRADATION = 'photo' with it, not "
             f"{chosen.degradation!r}, of which all pictures are lossless"
         )
@@ -194,41 +194,35 @@ def validate(chosen):
     for name in ("validation_data", "cache", "name", "start_from"):
         settings.check_text(name, getattr(chosen, name), may_be_empty=True)
     if chosen.name.startswith(".") or Path(chosen.name).name != chosen.name:
-        raise ValueError(f"NAME = {chosen.name!r}: expected a file name without folder")
+        raise InputError(f"NAME = {chosen.name!r}: expected a file name without folder")
     if chosen.name.endswith(".progress"):
-        raise ValueError(f"NAME = {chosen.name!r}: is what pictures of another NAME are called")
+        raise InputError(f"NAME = {chosen.name!r}: is what pictures of another NAME are called")
     if chosen.crop_size % chosen.scale:
-        raise ValueError(
+        raise InputError(
             f"CROP_SIZE = {chosen.crop_size}: expected a multiple of SCALE = {chosen.scale}"
         )
     if chosen.loss == "ssim_l1" and chosen.crop_size < SSIM_WINDOW:
-        raise ValueError(
+        raise InputError(
             f"CROP_SIZE = {chosen.crop_size}: expected at least {SSIM_WINDOW}, SSIM's window"
         )
     if chosen.seed >= 2**32:
-        raise ValueError(f"SEED = {chosen.seed}: expected less than 2**32")
+        raise InputError(f"SEED = {chosen.seed}: expected less than 2**32")
     if chosen.validation_crop < 4 * chosen.scale:
-        raise ValueError(
+        raise InputError(
             f"VALIDATION_CROP = {chosen.validation_crop}: expected at least {4 * chosen.scale}"
         )
 
 
 def check_places(chosen):
-    """Checks folders and files before anything takes long.
-
-    Raises:
-        ValueError: a folder of pictures is missing, START_FROM is refused, or weights would be
-            lost.
-        OSError: weights cannot be written.
-    """
+    """Checks folders and files before anything takes long."""
     for name, folder in ("DATA", chosen.data), ("VALIDATION_DATA", chosen.validation_data):
         if folder and not Path(folder).is_dir():
-            raise ValueError(f"{name} = {folder!r}: no such folder")
+            raise InputError(f"{name} = {folder!r}: no such folder")
     if chosen.start_from:
         weight_files.check(Path(chosen.start_from))
     if not chosen.restart:
         checkpoint.check_not_lost(WEIGHTS_FOLDER, chosen.name)
-    WEIGHTS_FOLDER.mkdir(exist_ok=True)
+    make_folder(WEIGHTS_FOLDER)
     remove_leftovers(WEIGHTS_FOLDER)
     check_writable(WEIGHTS_FOLDER)
 
@@ -258,11 +252,7 @@ def changed(chosen, **changes):
 
 
 def check_resumable(path, state, chosen):
-    """Says from where a training goes on, and what is different from here on.
-
-    Raises:
-        ValueError: settings differ that must not.
-    """
+    """Says from where a training goes on, and what differs; raises InputError where it must not."""
     before, now = state.settings, vars(chosen)
     changes = resume.compare(path, before, now, silently=FREE_TO_CHANGE, aloud=CHANGED_ALOUD)
     if state.step < chosen.epochs * chosen.steps_per_epoch:
@@ -273,7 +263,7 @@ def save(chosen, trainer, log, data, is_new):
     """Saves what is new; says so where it cannot.
 
     Returns:
-        The error, where the disk is full; the training goes on until the next time.
+        The error, where the disk is full or the like; the training goes on until the next time.
     """
     state = checkpoint.State(
         trainer.step,
@@ -291,7 +281,9 @@ def save(chosen, trainer, log, data, is_new):
         log.write_weights()
         checkpoint.save(WEIGHTS_FOLDER, chosen.name, state, is_new)
         log.write()
-    except OSError as error:
+    except (InputError, OSError) as error:
+        if is_fault(error):
+            raise
         tqdm.write(
             f"could not save at step {trainer.step:,}: {error}; what was saved before is still "
             "there, and it is tried again at the next saving"
@@ -308,7 +300,7 @@ def train(chosen, stop):
         stop: `command.Stop`: where it is set, the training ends after the step, and is saved.
 
     Raises:
-        ValueError: a setting is wrong, or the data has nothing to train on.
+        InputError: a setting is wrong, or the data has nothing to train on.
         FloatingPointError: the loss is not finite; what was saved before is kept.
         Failed: the end could not be saved.
         KeyboardInterrupt: it was stopped; the state is saved.
@@ -383,7 +375,7 @@ def open_data(chosen, state):
 def say_finished(weights, state, how_long):
     """Says that there is nothing left to train, and which setting makes it longer."""
     if not weights.exists():
-        raise ValueError(
+        raise InputError(
             f"{weights}: is gone, but its training is finished; begin anew with --restart"
         )
     print(f"{weights} is finished, after {state.step:,} steps; to go on, raise {how_long}")
@@ -397,7 +389,7 @@ def open_log(chosen, weights, scored, data, state):
         "validation": digest(validation.values(), with_lr=chosen.degradation != "bicubic"),
     }
     if state and state.rows and about["validation"] != state.validation:
-        raise ValueError(
+        raise InputError(
             "the validation pictures have changed, so that scores could not be compared; put them "
             "back, take another NAME, or begin anew with --restart"
         )
@@ -437,7 +429,7 @@ def fit(chosen, stop, trainer, data, log, is_new, is_first):
     """The training loop: epoch after epoch is trained, scored and saved.
 
     Raises:
-        Failed: the end could not be saved, or the training itself failed.
+        Failed: the end could not be saved.
         KeyboardInterrupt: it was stopped; the state is saved.
     """
     total_steps = chosen.epochs * chosen.steps_per_epoch
@@ -469,14 +461,9 @@ def fit(chosen, stop, trainer, data, log, is_new, is_first):
         while trainer.step < total_steps and not is_stopped:
             end = (trainer.step // chosen.steps_per_epoch + 1) * chosen.steps_per_epoch
             waited, steps = data.waited, end - trainer.step
-            try:
-                fitted = trainer.fit(
-                    data.batches(trainer.step, end), steps, stop, 60 * chosen.save_minutes, on_steps
-                )
-            except (ValueError, OSError) as error:
-                raise command.Failed(
-                    f"{type(error).__name__} at step {trainer.step:,}: {error}"
-                ) from error
+            fitted = trainer.fit(
+                data.batches(trainer.step, end), steps, stop, 60 * chosen.save_minutes, on_steps
+            )
             is_stopped = fitted.is_stopped
             log.count(fitted, data.waited - waited)
             if is_first:
@@ -486,7 +473,7 @@ def fit(chosen, stop, trainer, data, log, is_new, is_first):
                 unsaved = save(chosen, trainer, log, data, is_new)
                 is_new = is_new and unsaved is not None
     if unsaved:
-        raise command.Failed(f"not saved: {unsaved}") from unsaved
+        raise Failed(f"not saved: {unsaved}") from unsaved
     if trainer.step < total_steps:
         raise KeyboardInterrupt
 
@@ -505,16 +492,14 @@ def work(chosen, stop):
     try:
         train(chosen, stop)
     except FloatingPointError as error:
-        raise command.Failed(error) from error
+        raise Failed(error) from error
     except KeyboardInterrupt:
-        raise command.Stopped(checkpoint.how_to_go_on(WEIGHTS_FOLDER, chosen.name)) from None
-    except (command.Failed, ValueError, OSError):
-        raise
+        raise Stopped(checkpoint.how_to_go_on(WEIGHTS_FOLDER, chosen.name)) from None
     except Exception as error:  # each backend has its own kind for this
         if not memory.is_out_of_memory(error):
             raise
         reason = " ".join(str(error).split())[:200]
-        raise command.Failed(
+        raise Failed(
             f"out of memory ({reason}); lower BATCH_SIZE, CROP_SIZE, NUM_FILTERS or "
             f"VALIDATION_CROP; {checkpoint.how_to_go_on(WEIGHTS_FOLDER, chosen.name)}"
         ) from error

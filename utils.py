@@ -41,7 +41,7 @@ def best_weights(folder, scale=0, size="auto", content="clean", engine="auto"):
         Path, and why it was chosen.
 
     Raises:
-        ValueError: there are none.
+        InputError: there are none.
     """
     there = {path.name: path for path in sorted(Path(folder).glob("*.keras"))}
     mark = CONTENTS[content]
@@ -52,11 +52,11 @@ def best_weights(folder, scale=0, size="auto", content="clean", engine="auto"):
         if path.stem.endswith(ending) and (mark or not path.stem.endswith(CONTENTS["photo"]))
     }
     if not there:
-        raise ValueError(f"{folder}: no .keras file in it; train one with python train.py")
+        raise InputError(f"{folder}: no .keras file in it; train one with python train.py")
     if not fitting:
         recipe = f"{'photo' if mark else 'small'}_x{scale or 2}"
         kind = ("JPEGs" if mark else "clean pictures") + (f" at x{scale}" if scale else "")
-        raise ValueError(
+        raise InputError(
             f"{folder}: no weights for {kind} in it (*{ending}.keras), only {', '.join(there)}; "
             f"train them with python train.py --recipe {recipe}"
         )
@@ -74,7 +74,7 @@ def best_weights(folder, scale=0, size="auto", content="clean", engine="auto"):
             return fitting[names[other]], f"the {other} network, because there is no {wanted} one"
     if size != "auto":
         ends = [f"_x{one}{mark}.keras" for one in ([scale] if scale else SCALES)]
-        raise ValueError(f"{reason}: no edsr{SIZES[size]}{' or '.join(ends)} in {folder}")
+        raise InputError(f"{reason}: no edsr{SIZES[size]}{' or '.join(ends)} in {folder}")
     return max(fitting.values(), key=lambda path: path.stat().st_mtime), "the newest"
 
 
@@ -112,7 +112,7 @@ def load(path, engine="auto", **options):
 
 
 def check_network(chosen):
-    """Raises ValueError where a setting that says which network, and how, is not valid.
+    """Raises InputError where a setting that says which network, and how, is not valid.
 
     Args:
         chosen: settings of the names in this file, as `settings.parse` returns them.
@@ -198,14 +198,14 @@ def scales_there(chosen, content):
         chosen, content: as for `load_chosen`, without WEIGHTS.
 
     Raises:
-        ValueError: there are none.
+        InputError: there are none.
     """
     errors = []
 
     def has_weights(scale, kind):
         try:
             best_weights(WEIGHTS_FOLDER, scale, chosen.network, kind, chosen.engine)
-        except ValueError as error:
+        except InputError as error:
             errors.append(error)
             return False
         return True
@@ -233,7 +233,7 @@ def load_chosen(chosen, content, scale=0):
         `Networks`, which are in words the first line of what is printed.
 
     Raises:
-        ValueError: there is none, or it is of another scale.
+        InputError: there is none, or it is of another scale.
     """
 
     def loaded(path, why=""):
@@ -246,7 +246,7 @@ def load_chosen(chosen, content, scale=0):
         )
         wanted = chosen.scale or scale
         if wanted not in (0, upscaler.scale):
-            raise ValueError(f"SCALE = {wanted}: {path} enlarges by {upscaler.scale}")
+            raise InputError(f"SCALE = {wanted}: {path} enlarges by {upscaler.scale}")
         return Network(Path(path), why, upscaler)
 
     if chosen.weights:
@@ -257,7 +257,7 @@ def load_chosen(chosen, content, scale=0):
         wanted = networks[0].upscaler.scale if networks else chosen.scale or scale
         try:
             best = best_weights(WEIGHTS_FOLDER, wanted, chosen.network, kind, chosen.engine)
-        except ValueError as error:
+        except InputError as error:
             errors.append(error)
         else:
             networks.append(loaded(*best))
@@ -278,7 +278,7 @@ class AnyScale:
         scales: for which there are some.
 
     Raises:
-        ValueError: there are none.
+        InputError: there are none.
     """
 
     def __init__(self, chosen, content, on_load, is_one=False):

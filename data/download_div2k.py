@@ -26,6 +26,7 @@ from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from superres.runtime import command, settings
+from superres.runtime.errors import Failed, InputError, is_machine_error
 
 # ------------------------------------------------------------------- settings ----
 ADDRESS = "https://data.vision.ee.ethz.ch/cvl/DIV2K"  # where the archives lie
@@ -59,12 +60,7 @@ DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EFBIG, 
 
 
 def receive(url, part, size, bar):
-    """Appends to `part` what is missing of `size` bytes, as far as the connection lasts.
-
-    Raises:
-        ValueError: the server has something else.
-        OSError, HTTPException: the connection failed; what arrived is in `part`.
-    """
+    """Appends to `part` what is missing of `size` bytes, as far as the connection lasts."""
     done = part.stat().st_size if part.exists() else 0
     request = urllib.request.Request(url, headers={"Range": f"bytes={done}-"} if done else {})
     with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS) as response:
@@ -72,7 +68,7 @@ def receive(url, part, size, bar):
             done = 0
         total = done + int(response.headers.get("Content-Length", size - done))
         if total != size:
-            raise ValueError(f"{url}: the server has {total:,} bytes; expected {size:,}")
+            raise Failed(f"{url}: the server has {total:,} bytes; expected {size:,}")
         bar.n = done
         bar.refresh()
         with open(part, "ab" if done else "wb") as file:
@@ -82,12 +78,7 @@ def receive(url, part, size, bar):
 
 
 def fetch(url, path, archive):
-    """Fetches an archive to `path`; `<path>.part` keeps what has arrived until it is whole.
-
-    Raises:
-        ValueError: the server has none, or another one.
-        OSError: the network, or the disk, failed.
-    """
+    """Fetches an archive to `path`; `<path>.part` keeps what has arrived until it is whole."""
     part = path.with_name(path.name + ".part")
     if part.exists() and part.stat().st_size > archive.size:
         part.unlink()
@@ -101,46 +92,38 @@ def fetch(url, path, archive):
                 receive(url, part, archive.size, bar)
             except urllib.error.HTTPError as answer:
                 if answer.code < 500 and answer.code not in (408, 429):  # too slow, too often
-                    raise ValueError(f"{url}: the server says {answer.code} {answer.msg}") from None
+                    raise Failed(f"{url}: the server says {answer.code} {answer.msg}") from None
                 error = answer
             except (http.client.HTTPException, OSError) as failure:
                 if getattr(failure, "errno", None) in DISK_ERRORS:
-                    raise OSError(f"{part}: {failure}") from failure
+                    raise Failed(f"{part}: {failure}") from failure
                 error = failure
             arrived = part.stat().st_size if part.exists() else 0
             if arrived > before:
                 pauses = iter(PAUSES)
             elif (pause := next(pauses, None)) is None:
-                raise ConnectionError(f"{url}: {error}; the same command goes on from here")
+                raise Failed(f"{url}: {error}; the same command goes on from here")
             else:
                 tqdm.write(f"{url}: {error}; trying again in {pause} s")
                 time.sleep(pause)
     try:
         check(part, archive)
-    except ValueError:
+    except Failed:
         part.unlink()  # or the next attempt would go on with it
         raise
     os.replace(part, path)
 
 
 def check(path, archive):
-    """Compares the checksum of an archive.
-
-    Raises:
-        ValueError: it is wrong.
-    """
+    """Raises Failed where the checksum of an archive is wrong."""
     with open(path, "rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     if digest != archive.sha256:
-        raise ValueError(f"{path}: SHA-256 {digest}, expected {archive.sha256}; fetch it anew")
+        raise Failed(f"{path}: SHA-256 {digest}, expected {archive.sha256}; fetch it anew")
 
 
 def unpack(path, folder, name):
-    """Unpacks an archive to `folder/name`, which appears when it is whole.
-
-    Raises:
-        ValueError: the archive is damaged.
-    """
+    """Unpacks an archive to `folder/name`, which appears when it is whole."""
     unfinished = folder / f".unpacking-{name}"
     shutil.rmtree(unfinished, ignore_errors=True)
     try:
@@ -149,23 +132,19 @@ def unpack(path, folder, name):
                 archive.extract(member, unfinished)
         os.replace(unfinished / name, folder / name)
     except (zipfile.BadZipFile, FileNotFoundError) as error:
-        raise ValueError(f"{path}: {error}; expected a folder {name} in it") from error
+        raise Failed(f"{path}: {error}; expected a folder {name} in it") from error
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
 
 
 def download(address, folder, keep_archives=False):
-    """Fetches and unpacks all archives that are not there yet.
-
-    Raises:
-        ValueError, OSError: as `fetch` and `unpack`; or the disk has no room.
-    """
+    """Fetches and unpacks all archives that are not there yet."""
     for name, archive in ARCHIVES.items():
         if len(list((folder / name).glob("*.png"))) == archive.count:
             print(f"{folder / name}: there already")
             continue
         if (folder / name).exists():
-            raise ValueError(
+            raise Failed(
                 f"{folder / name}: is there, but without {archive.count} .png files; move it away"
             )
         path = folder / f"{name}.zip"
@@ -175,7 +154,7 @@ def download(address, folder, keep_archives=False):
             part = path.with_name(path.name + ".part")
             missing = 2 * archive.size - (part.stat().st_size if part.exists() else 0)
             if missing > (free := shutil.disk_usage(folder).free):
-                raise OSError(
+                raise Failed(
                     f"{folder}: {name} takes {missing / 1e9:.1f} GB more, with its unpacked "
                     f"photographs; {free / 1e9:.1f} are free"
                 )
@@ -193,13 +172,15 @@ def work(chosen, stop):
     folder = Path(chosen.folder) if chosen.folder else Path(__file__).resolve().parent
     settings.check_flag("keep_archives", chosen.keep_archives)
     if not chosen.address.startswith(("http://", "https://")):
-        raise ValueError(f"ADDRESS = {chosen.address!r}: expected http:// or https://")
+        raise InputError(f"ADDRESS = {chosen.address!r}: expected http:// or https://")
     if not folder.is_dir():
-        raise ValueError(f"FOLDER = {chosen.folder!r}: no such folder")
+        raise InputError(f"FOLDER = {chosen.folder!r}: no such folder")
     try:
         download(chosen.address, folder, chosen.keep_archives)
-    except (ValueError, OSError) as error:
-        raise command.Failed(error) from error
+    except OSError as error:
+        if not is_machine_error(error):
+            raise
+        raise Failed(error) from error
     return 0
 
 

@@ -12,6 +12,13 @@ import network
 from superres.runtime.backend import keras
 
 ROOT = Path(__file__).parent.parent
+# What a programmer's mistake raises; a wrong value of the user's is an `InputError`.
+FAULTS = [
+    ValueError("ours"),
+    KeyError("ours"),
+    FileNotFoundError(2, "No such file or directory", "ours"),
+    ZeroDivisionError("ours"),
+]
 
 
 def outside_folder(variable):

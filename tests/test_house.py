@@ -21,6 +21,8 @@ BELOW = {
 }
 ENGINES = {"tensorflow", "jax", "torch", "openvino"}
 MODULES = sorted((ROOT / "superres").rglob("*.py"))
+# What our own functions ask of each other; who breaks it has made a mistake, which shows.
+CONTRACTS = [ROOT / "superres/scoring/metrics.py", ROOT / "superres/images/resize.py"]
 
 
 def imported(path):
@@ -56,6 +58,19 @@ def test_scripts_import_one_another_one_way():
 def test_frame_and_settings_do_not_load_keras(script):
     code = f"import sys, {script}; sys.exit('keras' in sys.modules or 'numpy' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
+
+
+def test_what_a_user_can_mend_is_an_input_error():
+    """A `ValueError` would be shown as a fault of the program."""
+    scripts = [path for place in (".", "data", "tools") for path in (ROOT / place).glob("*.py")]
+    found = [
+        f"{path.relative_to(ROOT)}:{number}: {line.strip()}"
+        for path in [*scripts, *MODULES]
+        if path not in CONTRACTS
+        for number, line in enumerate(path.read_text().splitlines(), 1)
+        if "raise ValueError" in line
+    ]
+    assert not found, "\n".join(found)
 
 
 def test_top_level_holds_the_scripts_and_nothing_else():

@@ -30,6 +30,7 @@ from superres.images.read import read_rgb
 from superres.images.write import write_picture
 from superres.runtime import backend, command, engines, settings
 from superres.runtime.backend import keras
+from superres.runtime.errors import Failed, InputError
 from superres.runtime.prefetch import Prefetcher
 from superres.runtime.terminal import progress
 from superres.training.optimizers import OPTIMIZERS
@@ -159,7 +160,7 @@ def file_to_file(source, weights, engine, precision):
         with contextlib.redirect_stdout(io.StringIO()) as printed:
             code = output.main([str(word) for word in (*words, *more)])
         if code:
-            raise command.Failed(f"output.py failed: {printed.getvalue()}")
+            raise Failed(f"output.py failed: {printed.getvalue()}")
         return time.perf_counter() - began
 
     def run():
@@ -315,7 +316,7 @@ def work(chosen, stop):
     settings.check_choice("scale", chosen.scale, network.SHUFFLES)
     chosen.crop_size = chosen.crop_size or 32 * chosen.scale
     if chosen.crop_size % chosen.scale:
-        raise ValueError(
+        raise InputError(
             f"CROP_SIZE = {chosen.crop_size}: expected a multiple of SCALE = {chosen.scale}"
         )
     is_fast = backend.has_fast_bfloat16() or (

@@ -27,20 +27,20 @@ NEEDED = {".onnx": ["onnx"], ".xml": ["onnx", "openvino"], ".tflite": ["tensorfl
 
 
 def check_settings(chosen):
-    """Raises ValueError where a setting is not valid, or a package is missing."""
+    """Raises InputError where a setting is not valid, or a package is missing."""
     settings.check_text("weights", chosen.weights)
     settings.check_text("file", chosen.file, may_be_empty=True)
     suffix = Path(chosen.file).suffix.lower()
     if suffix not in NEEDED:
-        raise ValueError(f"FILE = {chosen.file!r}: expected a name that ends in {' '.join(NEEDED)}")
+        raise InputError(f"FILE = {chosen.file!r}: expected a name that ends in {' '.join(NEEDED)}")
     for name in NEEDED[suffix]:
         if not importlib.util.find_spec(name):
-            raise ValueError(
+            raise InputError(
                 f"FILE = {chosen.file!r}: needs the package {name}: pip install {name}"
             )
     beside = Path(chosen.file).with_suffix(".bin")
     if suffix == ".xml" and beside.exists() and not Path(chosen.file).exists():
-        raise ValueError(f"FILE = {chosen.file!r}: {beside} is there, and would be replaced")
+        raise InputError(f"FILE = {chosen.file!r}: {beside} is there, and would be replaced")
     if chosen.quality:
         settings.check_whole("quality", chosen.quality, *TRAINED)
 
@@ -80,7 +80,7 @@ def export(chosen, stop):
         scale = graph.scale
     quality = told(chosen.quality) if chosen.quality else None
     if quality and not graph.is_told_quality:
-        raise ValueError(f"QUALITY = {chosen.quality}: {weights.name} is not told any")
+        raise InputError(f"QUALITY = {chosen.quality}: {weights.name} is not told any")
     if suffix == ".onnx":
         contents = {file: as_onnx(weights, graph, quality)}
     elif suffix == ".tflite":

@@ -13,10 +13,10 @@ import numpy as np
 from tqdm import tqdm
 
 from superres.dataset.crops import Photograph
-from superres.images.formats import UnreadablePicture
 from superres.images.read import read_rgb
 from superres.images.resize import crop_to_multiple, downscale
-from superres.runtime.files import locked, replacing
+from superres.runtime.errors import InputError, UnreadablePicture
+from superres.runtime.files import locked, make_folder, replacing
 from superres.runtime.prefetch import in_order
 
 MEMORY_SHARE, DISK_SHARE = 0.5, 0.9  # of what is free, that photographs may take
@@ -100,9 +100,9 @@ class Cache:
             dict of path -> reason of the files that cannot be decoded.
 
         Raises:
-            OSError: the disk is full, or cannot be written to; what it holds stays.
+            OSError, InputError: it cannot be written; what it holds stays.
         """
-        self.folder.mkdir(parents=True, exist_ok=True)
+        make_folder(self.folder)
         with locked(self.pixels.with_suffix(".lock")):
             self.open()  # what another run has added
             held = [entry for path in paths if (entry := self.find(path))]
@@ -120,9 +120,10 @@ class Cache:
 
         def load(path):
             try:
-                return self._state(path), decode(path, self.scale)
+                state = self._state(path)
             except OSError as error:
                 raise UnreadablePicture(str(error)) from error
+            return state, decode(path, self.scale)
 
         with open(self.pixels, "r+b") as file:
             try:
@@ -143,7 +144,7 @@ class Cache:
                         self._save(file)
                         saved = time.monotonic()
                 self._save(file)
-            except OSError:
+            except (InputError, OSError):
                 self.open()
                 with contextlib.suppress(OSError):
                     file.truncate(max((self._end(e) for e in self.entries.values()), default=0))
@@ -185,15 +186,11 @@ class Cache:
 
 
 def filled_cache(folder, source, sizes, scale):
-    """A `Cache` that holds the photographs, and a dict of path -> reason of the others.
-
-    Raises:
-        OSError: there is no room for it, or it cannot be written.
-    """
+    """A `Cache` that holds the photographs, and a dict of path -> reason of the others."""
     cache = Cache(folder, source, scale)
     cache.open()
     missing = cache.missing_bytes(sizes)
-    cache.folder.mkdir(parents=True, exist_ok=True)
+    make_folder(cache.folder)
     free = shutil.disk_usage(cache.folder).free
     if missing > DISK_SHARE * free:
         raise OSError(

@@ -10,10 +10,11 @@ from tqdm import tqdm
 from superres.dataset.crops import Photograph, cut_batch
 from superres.dataset.photographs import open_photographs
 from superres.images.degradation import degrade, of_picture
-from superres.images.formats import SUFFIXES, UnreadablePicture, find_pictures, is_picture
+from superres.images.formats import SUFFIXES, find_pictures, is_picture
 from superres.images.read import picture_size, read_rgb
 from superres.images.resize import crop_to_multiple, downscale
 from superres.runtime import memory
+from superres.runtime.errors import InputError, UnreadablePicture
 from superres.runtime.files import find_files
 from superres.runtime.prefetch import Prefetcher, in_order
 from superres.runtime.terminal import shown
@@ -173,7 +174,7 @@ def open_dataset(options, *, held_out=(), in_turn=None, step=0, part=slice(None)
         `Dataset`, a context that ends its threads.
 
     Raises:
-        ValueError: a folder is missing, or holds too few usable pictures.
+        InputError: a folder is missing, or holds too few usable pictures.
     """
     skips = Skips()
     sizes, validation = _choose(options, skips, held_out)
@@ -216,7 +217,7 @@ def _choose(options, skips, held_out):
     if options.degradation != "bicubic":
         validation = _degraded(validation, options)
     if not paths and not options.validation_data:
-        raise ValueError(
+        raise InputError(
             f"DATA = {options.data!r}: no photographs in {Path(options.data).resolve()}; put at "
             "least two there, or a link to a folder of them, or run python data/download_div2k.py"
         )
@@ -225,7 +226,7 @@ def _choose(options, skips, held_out):
         if options.validation_data:
             there = Path(options.validation_data).resolve()
             found.append(f"{len(validation_paths)} in {there}")
-        raise ValueError(
+        raise InputError(
             f"DATA = {options.data!r}, VALIDATION_DATA = {options.validation_data!r}: "
             f"{len(sizes)} usable pictures to train on and {len(validation)} to validate among "
             f"{' and '.join(found)} ({' '.join(sorted(SUFFIXES))}), {skips}; expected at "

@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from superres.dataset.cache import MEMORY_SHARE, decode, filled_cache, pixel_bytes
 from superres.dataset.crops import CropSampler
-from superres.images.formats import UnreadablePicture
+from superres.runtime.errors import InputError, UnreadablePicture, is_fault
 from superres.runtime.prefetch import in_order
 
 # Fewer bytes are decoded anew at every start, in a few seconds, and not kept in a file.
@@ -80,7 +80,7 @@ class InTurn:
         """The `CropSampler` for a step.
 
         Raises:
-            ValueError: none of all photographs can be loaded.
+            InputError: none of all photographs can be loaded.
         """
         first = step // STEPS_PER_PHOTOGRAPH
         if first != self._first:
@@ -105,7 +105,7 @@ class InTurn:
                 self._first, self._pool = first, CropSampler(there, self.crop_size)
                 return
             if len(self._skipped) == len(self.paths):
-                raise ValueError(f"none of {len(self.paths)} pictures could be decoded")
+                raise InputError(f"none of {len(self.paths)} pictures could be decoded")
 
     def _path(self, slot):
         turn, place = divmod(slot, len(self.paths))
@@ -168,7 +168,7 @@ def open_photographs(sizes, options, *, free_memory, on_skip, in_turn=None):
         on where the pixels are.
 
     Raises:
-        ValueError: there is not one that can be decoded.
+        InputError: there is not one that can be decoded.
     """
     scale = options.scale
     needed = sum(pixel_bytes(size, scale) for size in sizes.values())
@@ -178,8 +178,11 @@ def open_photographs(sizes, options, *, free_memory, on_skip, in_turn=None):
     if options.cache and needed > SMALL_BYTES:
         try:
             file, skipped = filled_cache(options.cache, options.data, sizes, scale)
-        except OSError as error:
-            print(f"decoded photographs are not kept in {options.cache}: {error.strerror or error}")
+        except (InputError, OSError) as error:
+            if is_fault(error):
+                raise
+            reason = getattr(error, "strerror", error)
+            print(f"decoded photographs are not kept in {options.cache}: {reason}")
     if not in_turn and not file and is_too_much:
         print("not enough memory to go on as before: photographs come in turn, with other crops")
         in_turn = True
@@ -203,5 +206,5 @@ def open_photographs(sizes, options, *, free_memory, on_skip, in_turn=None):
         where = f"in {file.pixels}"
         photographs = list(filter(None, map(file.view, sizes)))
     if not photographs:
-        raise ValueError(f"none of {len(sizes)} pictures could be decoded")
+        raise InputError(f"none of {len(sizes)} pictures could be decoded")
     return AllAtOnce(photographs, options.crop_size, where)

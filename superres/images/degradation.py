@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image
 
 from superres.images.quality import LOSSLESS, TRAINED, told
+from superres.runtime.errors import InputError
 
 CLEAN_SHARE = 1 / 5  # of the pictures that are left as they are: what is clean must stay sharp
 # A camera, a browser or an editor reduces by other kernels than MATLAB's bicubic.
@@ -108,11 +109,11 @@ def named(name):
     """A `Degradation` by its name: `jpeg75` for one of quality 75; 4:2:0.
 
     Raises:
-        ValueError: there is none of this name.
+        InputError: there is none of this name.
     """
     quality = name.removeprefix("jpeg")
     if not name.startswith("jpeg") or not quality.isdecimal() or not 1 <= int(quality) <= 100:
-        raise ValueError(
+        raise InputError(
             f"DEGRADATION = {name!r}: expected photo, or jpeg and a quality from 1 to 100, such as "
             "jpeg75"
         )
@@ -127,7 +128,7 @@ def of_picture(name, number):
         number: of the picture.
 
     Raises:
-        ValueError: as `named`.
+        InputError: as `named`.
     """
     random = np.random.default_rng(number)
     return (draw(random) if name == "photo" else named(name)), random

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
+from superres.runtime.errors import CannotStore, InputError
 from superres.runtime.files import find_files
 
 # Endings of the files that are taken for pictures.
@@ -31,10 +32,6 @@ FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF", "AVIF")
 MAX_PIXELS = 270_000_000  # more is taken for a decompression bomb
 
 
-class UnreadablePicture(ValueError):
-    """A file that is no picture, a damaged one or one of an unsupported kind."""
-
-
 def is_picture(path):
     """Whether a file is taken for a picture, by its name: hidden files are not."""
     return Path(path).suffix.lower() in SUFFIXES and not Path(path).name.startswith(".")
@@ -44,14 +41,13 @@ def find_pictures(folder):
     """Pictures in `folder` and below, as `is_picture` says, sorted.
 
     Raises:
-        ValueError: there is no such folder.
-        OSError: it, or a folder in it, cannot be read.
+        InputError: there is no such folder, or it, or one in it, cannot be read.
     """
     if not Path(folder).is_dir():
-        raise ValueError(f"{folder}: no such folder")
+        raise InputError(f"{folder}: no such folder")
 
     def fail(error):
-        raise error
+        raise InputError(error) from error
 
     return [path for path in find_files(folder, fail) if is_picture(path)]
 
@@ -69,19 +65,19 @@ def check_storable(path, shape, dtype):
         shape, dtype: of the picture, as `read_picture` returns it.
 
     Raises:
-        ValueError: it cannot, with the reason.
+        CannotStore: it cannot, with the reason.
     """
     suffix = Path(path).suffix.lower()
     longest = LONGEST_SIDE.get(suffix)
     if longest and max(shape[:2]) > longest:
-        raise ValueError(
+        raise CannotStore(
             f"{shape[1]}x{shape[0]} pixels: a {suffix} file holds at most {longest:,} a side"
         )
     if suffix == ".avif" and shape[0] * shape[1] > LARGEST_AVIF:
-        raise ValueError(
+        raise CannotStore(
             f"{shape[1]}x{shape[0]} pixels: an .avif file holds at most {LARGEST_AVIF:,}"
         )
     if suffix in JPEG and shape[2:] in ((2,), (4,)):
-        raise ValueError(f"transparency: a {suffix} file holds none")
+        raise CannotStore(f"transparency: a {suffix} file holds none")
     if dtype == np.uint16 and suffix not in STREAMED:
-        raise ValueError(f"16 bits a channel: a {suffix} file holds 8")
+        raise CannotStore(f"16 bits a channel: a {suffix} file holds 8")

@@ -12,8 +12,9 @@ import cv2
 import numpy as np
 from PIL import Image, ImageCms, PngImagePlugin, TiffImagePlugin, UnidentifiedImageError
 
-from superres.images.formats import FORMATS, MAX_PIXELS, PNG_COLOURS, UnreadablePicture
+from superres.images.formats import FORMATS, MAX_PIXELS, PNG_COLOURS
 from superres.images.pixels import to_8bit
+from superres.runtime.errors import UnreadablePicture
 
 # The libraries' own words about files, of which `read_picture` says itself what matters.
 warnings.filterwarnings("ignore", module=r"PIL\.")
@@ -74,10 +75,9 @@ def picture_size(path, max_pixels=MAX_PIXELS):
         return file.height, file.width
 
 
-@contextlib.contextmanager
 def opened(path):
-    """A picture file opened by Pillow; errors inside become `UnreadablePicture`."""
-    try:
+    """A picture file opened by Pillow, which closes it as a context."""
+    with decoding():
         if not Path(path).is_file():
             raise UnreadablePicture("not a regular file")
         if not Path(path).stat().st_size:
@@ -85,8 +85,14 @@ def opened(path):
         Image.init()  # or Pillow would not know all of FORMATS
         Image.MAX_IMAGE_PIXELS = None  # our own limit stands in its place
         PngImagePlugin.MAX_TEXT_CHUNK = PngImagePlugin.MAX_TEXT_MEMORY  # profiles of 3 MB exist
-        with Image.open(path, formats=FORMATS) as file:
-            yield file
+        return Image.open(path, formats=FORMATS)
+
+
+@contextlib.contextmanager
+def decoding():
+    """Around calls of the libraries alone: their errors become `UnreadablePicture`."""
+    try:
+        yield
     except UnreadablePicture:
         raise
     except UnidentifiedImageError:
@@ -120,7 +126,9 @@ def _read_open(file, path, max_pixels, max_bytes):
     # TIFF has it among its tags, and so has a JPEG without its own.
     if file.format in ("PNG", "BMP") or file.info.get("jfif_unit"):
         metadata["dpi"] = file.info.get("dpi")
-    if getattr(file, "is_animated", False) and file.format != "MPO":
+    with decoding():
+        is_animated = getattr(file, "is_animated", False)
+    if is_animated and file.format != "MPO":
         metadata["lost"].append("all pictures but the first")
     if file.format == "PNG":  # what its colours are, where there is no profile
         metadata |= {key: file.info[key] for key in PNG_COLOURS if key in file.info}
@@ -215,7 +223,7 @@ def _take_exif(file, metadata):
     try:
         exif = file.getexif()
         if not exif and file.info.get("exif"):
-            raise ValueError
+            raise UnreadablePicture
         orientation = int(exif.get(ORIENTATION, 1))
         for tag in LAYOUT_TAGS & set(exif):
             del exif[tag]
@@ -236,9 +244,11 @@ def _read_shallow(file, metadata, raw_modes):
     """Pixels of an open 8-bit file, as those of `read_picture`; may change its colour profile."""
     if file.mode in ("F", "I"):
         raise UnreadablePicture(f"32 bits a channel (mode {file.mode}): expected 8 or 16")
+    with decoding():
+        file.load()
     if file.mode == "CMYK" and metadata["icc_profile"]:
         # A profile that is damaged or not of CMYK leaves the conversion without one, below.
-        with contextlib.suppress(ImageCms.PyCMSError, OSError):
+        with decoding(), contextlib.suppress(ImageCms.PyCMSError, OSError):
             profile = ImageCms.ImageCmsProfile(io.BytesIO(metadata["icc_profile"]))
             srgb = ImageCms.createProfile("sRGB")
             converted = ImageCms.profileToProfile(file, profile, srgb, outputMode="RGB")
@@ -255,11 +265,13 @@ def _read_shallow(file, metadata, raw_modes):
     has_grey_profile = (metadata["icc_profile"] or b"")[16:20] in (b"", b"GRAY")
     is_grey = has_grey_profile and colours and colours[::3] == colours[1::3] == colours[2::3]
     if is_grey or file.mode in ("1", "L", "LA", "La"):
-        return np.array(file.convert("LA" if has_alpha else "L"))
-    if file.mode not in ("P", "PA", "RGB", "RGBA", "RGBa", "RGBX"):
-        metadata.pop("icc_profile")  # it describes channels that are converted here
-    mode = "RGBA" if has_alpha else "RGB"
-    return np.array(file if file.mode == mode else file.convert(mode))
+        mode = "LA" if has_alpha else "L"
+    else:
+        mode = "RGBA" if has_alpha else "RGB"
+        if file.mode not in ("P", "PA", "RGB", "RGBA", "RGBa", "RGBX"):
+            metadata.pop("icc_profile")  # it describes channels that are converted here
+    with decoding():
+        return np.array(file if file.mode == mode else file.convert(mode))
 
 
 def _read_deep(file, path, raw_modes):
@@ -268,8 +280,9 @@ def _read_deep(file, path, raw_modes):
     Pillow would silently cut them to 8 bits, so OpenCV reads them. But OpenCV takes a
     damaged file for a whole one, so Pillow decodes it first, and raises what there is.
     """
-    file.load()
-    pixels = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED)
+    with decoding():
+        file.load()
+        pixels = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED)
     if pixels is None or pixels.dtype != np.uint16:
         raise UnreadablePicture("16 bits a channel, in a way that OpenCV cannot decode")
     if pixels.ndim == 3 and pixels.shape[2] >= 3:

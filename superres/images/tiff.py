@@ -6,6 +6,8 @@ import zlib
 
 from PIL import Image, TiffImagePlugin, TiffTags
 
+from superres.runtime.errors import CannotStore
+
 
 def encode_tiff(file, strips, rows, shape, dtype, kept):
     """Writes a TIFF file of any depth from its strips of `rows` rows.
@@ -52,6 +54,6 @@ def encode_tiff(file, strips, rows, shape, dtype, kept):
         offsets.append(file.tell() - start)  # Pillow adds the length of the directory
         sizes.append(file.write(zlib.compress(differences)))
         if file.tell() >= 2**32:
-            raise ValueError("more than 4 GB: a TIFF file holds less")
+            raise CannotStore("more than 4 GB: a TIFF file holds less")
     file.seek(8)
     file.write(directory(offsets, sizes))

@@ -17,6 +17,7 @@ from superres.images.formats import (
 )
 from superres.images.png import encode_png
 from superres.images.tiff import encode_tiff
+from superres.runtime.errors import CannotStore
 from superres.runtime.files import replacing
 
 
@@ -31,8 +32,8 @@ def write_picture(path, picture, metadata):
         metadata: as `read_picture` returns it.
 
     Raises:
-        ValueError: the format cannot hold such a picture.
-        OSError: the file cannot be written.
+        CannotStore: the format cannot hold such a picture.
+        OSError, InputError: the file cannot be written, as `replacing`.
     """
     write_bands(path, [picture], picture.shape, picture.dtype, metadata)
 
@@ -77,10 +78,10 @@ def write_bands(path, bands, shape, dtype, metadata):
                 part.write_bytes(cv2.imencode(suffix, pixels)[1].tobytes())
             else:
                 image.save(part, **options, **kept)
-        except (ValueError, OSError):
-            raise
         except Exception as error:  # encoders raise errors of any kind
-            raise ValueError(f"cannot be stored as {suffix}: {error}") from error
+            if getattr(error, "errno", None):  # of the system
+                raise
+            raise CannotStore(f"cannot be stored as {suffix}: {error}") from error
 
 
 def _strips(bands, rows):

@@ -12,18 +12,11 @@ import threading
 from pathlib import Path
 
 from superres.runtime import settings
+from superres.runtime.errors import Failed, InputError, Stopped, is_machine_error
 
 # Of what ends a command: Ctrl-C, a request to end, and a terminal that is gone.
 SIGNALS = [signal.SIGINT, signal.SIGTERM]
 SIGNALS += [signal.SIGHUP] if hasattr(signal, "SIGHUP") else []  # not on Windows
-
-
-class Failed(Exception):
-    """What had begun cannot go on, or its end could not be saved: exit code 1."""
-
-
-class Stopped(Exception):
-    """A signal has ended the work before its end; the text says how to go on: exit code 130."""
 
 
 class Stop(threading.Event):
@@ -86,8 +79,8 @@ def run(work, scripts, arguments=None, hint="", **options):
         options: as `settings.parse` takes them.
 
     Returns:
-        The exit code: that of the work; 1 after `Failed`; 2 after ValueError or OSError, where
-        nothing could start; 130 after a signal.
+        The exit code: that of the work; 1 after `Failed`; 2 after `InputError` or an error of the
+        machine, where nothing could start; 130 after a signal.
     """
     name = Path(scripts[-1]).name
     with _unbreakable_streams(), _stop_at_signals() as stop:
@@ -98,7 +91,7 @@ def run(work, scripts, arguments=None, hint="", **options):
         except Exception as error:
             if stop.is_set():  # a library made an error of its own of the interrupt
                 return _say_stopped(name, hint)
-            if not isinstance(error, Failed | ValueError | OSError):
+            if not (isinstance(error, Failed | InputError) or is_machine_error(error)):
                 raise
             print(f"{name}: {error}", file=sys.stderr)
             return 1 if isinstance(error, Failed) else 2

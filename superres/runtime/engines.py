@@ -8,6 +8,7 @@ import importlib.util
 import os
 
 from superres.runtime import backend, hardware
+from superres.runtime.errors import InputError
 
 ENGINES = ("auto", "openvino", "keras")
 NEEDED = ("openvino", "onnx")  # packages
@@ -26,10 +27,10 @@ def chosen(engine):
             or KERAS_BACKEND names its backend.
 
     Raises:
-        ValueError: it is not installed.
+        InputError: it is not installed.
     """
     if engine == "openvino" and not is_installed():
-        raise ValueError(f"ENGINE = 'openvino': expected the packages {' and '.join(NEEDED)}")
+        raise InputError(f"ENGINE = 'openvino': expected the packages {' and '.join(NEEDED)}")
     if engine != "auto":
         return engine
     if os.environ.get("KERAS_BACKEND") or not is_installed():

@@ -16,7 +16,10 @@ import errno
 # names is looked for before it is opened, so a file that is missing elsewhere is a fault.
 MACHINE_ERRORS = {
     getattr(errno, name, None)  # not all on Windows
-    for name in ("ENOSPC", "EDQUOT", "EROFS", "EACCES", "EPERM", "EIO", "ENAMETOOLONG", "EMFILE")
+    for name in (
+        *("ENOSPC", "EDQUOT", "EFBIG", "EROFS", "EIO"),
+        *("EACCES", "EPERM", "ENAMETOOLONG", "EMFILE"),
+    )
 } - {None}
 
 
@@ -47,3 +50,8 @@ class Stopped(Exception):
 def is_machine_error(error):
     """Whether an exception is of the machine."""
     return isinstance(error, OSError) and error.errno in MACHINE_ERRORS
+
+
+def is_fault(error):
+    """Whether an exception is of the program itself: not of its input, the machine or memory."""
+    return not (isinstance(error, InputError | MemoryError) or is_machine_error(error))

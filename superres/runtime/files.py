@@ -8,6 +8,8 @@ import stat
 import time
 from pathlib import Path
 
+from superres.runtime.errors import InputError, is_machine_error
+
 try:
     import fcntl
 except ImportError:  # Windows
@@ -43,7 +45,8 @@ def replacing(path):
     leaves its part behind: `remove_leftovers`.
 
     Raises:
-        OSError: it cannot be written there; the error names `path`, not the part.
+        OSError: it cannot be written; the error names `path`, not the part.
+        InputError: as `make_folder`, or there is a folder at `path`.
     """
     path = Path(path)
     part = path.with_name(f"{PART}{secrets.token_hex(4)}{path.suffix}")
@@ -58,9 +61,12 @@ def replacing(path):
     except OSError as error:
         if error.errno is None or error.filename not in (None, str(part), part):
             raise
-        raise OSError(error.errno, error.strerror, str(path)) from error
+        named = OSError(error.errno, error.strerror, str(path))
+        is_place = error.filename and not is_machine_error(error)
+        raise (InputError(named) if is_place else named) from error
     finally:
-        part.unlink(missing_ok=True)
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            part.unlink()
 
 
 @contextlib.contextmanager
@@ -97,6 +103,14 @@ def remove_leftovers(folder):
             is_old = time.time() - status.st_mtime > OLD_PART_SECONDS
             if is_old and PART_NAME.fullmatch(part.name) and stat.S_ISREG(status.st_mode):
                 part.unlink()
+
+
+def make_folder(folder):
+    """Makes a folder, and those above it; raises InputError where it cannot be one."""
+    try:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+    except OSError as error:  # a file or a link to nowhere is there, or it is not permitted
+        raise InputError(error) from error
 
 
 def check_writable(folder):

@@ -10,6 +10,7 @@ import tempfile
 from pathlib import Path
 from xml.etree import ElementTree
 
+from superres.runtime.errors import InputError
 from superres.runtime.files import remove_leftovers, replacing
 
 # OpenVINO would report to its makers that it was imported; without this module it cannot.
@@ -92,7 +93,7 @@ def _kept(core, path, options):
 
 def _keep(path, blob):
     """Writes a file of the cache, if that can be, and removes those that were not used for long."""
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError, InputError):
         path.parent.mkdir(parents=True, exist_ok=True)
         remove_leftovers(path.parent)
         with replacing(path) as part:

@@ -6,6 +6,8 @@ import re
 import unicodedata
 from typing import NamedTuple
 
+from superres.runtime.errors import InputError
+
 
 class Part(NamedTuple):
     """One of `count` shares; `number` counts from 1."""
@@ -36,26 +38,26 @@ def chosen_part(text, environment):
         environment: dict of variables.
 
     Raises:
-        ValueError: it is none of these, or the variables are missing or make no sense.
+        InputError: it is none of these, or the variables are missing or make no sense.
     """
     if not text:
         return WHOLE
     asked = re.fullmatch(r"(\d+)/(\d+)|auto(?:/(\d+))?", text)
     if not asked:
-        raise ValueError(f'PART = {text!r}: expected "3/16", "auto" or "auto/16"')
+        raise InputError(f'PART = {text!r}: expected "3/16", "auto" or "auto/16"')
     number, count, count_of_auto = (int(group or 0) for group in asked.groups())
     if text.startswith("auto"):
         try:
             number, count = _of_job(environment)
-        except ValueError as error:
-            raise ValueError(f"PART = {text!r}: {error}") from None
+        except InputError as error:
+            raise InputError(f"PART = {text!r}: {error}") from None
         if count_of_auto and count not in (0, count_of_auto):
-            raise ValueError(f"PART = {text!r}: the job says that it has {count} parts")
+            raise InputError(f"PART = {text!r}: the job says that it has {count} parts")
         count = count or count_of_auto
         if not count:
-            raise ValueError(f'PART = {text!r}: expected "auto/16": the job does not say how many')
+            raise InputError(f'PART = {text!r}: expected "auto/16": the job does not say how many')
     if not 1 <= number <= count:
-        raise ValueError(f"PART = {text!r}: no part {number} of {count}: they count from 1")
+        raise InputError(f"PART = {text!r}: no part {number} of {count}: they count from 1")
     return Part(number, count)
 
 
@@ -65,7 +67,7 @@ def _of_job(environment):
     def value(name):
         text = environment.get(name, "not set")
         if not text.isdecimal():
-            raise ValueError(f"expected a number in the variable {name}: {text}")
+            raise InputError(f"expected a number in the variable {name}: {text}")
         return int(text)
 
     is_array, is_step = "SLURM_ARRAY_TASK_ID" in environment, "SLURM_STEP_NUM_TASKS" in environment
@@ -77,7 +79,7 @@ def _of_job(environment):
             step, gap = divmod(last - first, count - 1) if count > 1 else (1, 0)
             index, odd = divmod(value("SLURM_ARRAY_TASK_ID") - first, max(step, 1))
             if gap or odd or not step:
-                raise ValueError(
+                raise InputError(
                     "expected an array of tasks whose numbers are equally far apart; for some of "
                     'them alone name the part, as "3/16"'
                 )
@@ -89,7 +91,7 @@ def _of_job(environment):
         return value("AWS_BATCH_JOB_ARRAY_INDEX") + 1, value("AWS_BATCH_JOB_ARRAY_SIZE")
     if "JOB_COMPLETION_INDEX" in environment:
         return value("JOB_COMPLETION_INDEX") + 1, 0
-    raise ValueError(
+    raise InputError(
         "expected the variables of an array of SLURM or of its srun, of an array job of AWS Batch, "
         "or of an indexed job of Kubernetes; there are none"
     )

@@ -5,6 +5,7 @@ import os
 
 from superres.runtime import backend
 from superres.runtime.backend import keras
+from superres.runtime.errors import InputError
 
 
 def join():
@@ -14,12 +15,12 @@ def join():
     _PROCESS_ID. Must come before anything is computed.
 
     Raises:
-        ValueError: the backend cannot, or the others were not found.
+        InputError: the backend cannot, or the others were not found.
     """
     if "KERAS_DISTRIBUTION_JOB_ADDRESSES" not in os.environ:
         return
     if keras.backend.backend() != "jax":
-        raise ValueError(
+        raise InputError(
             "KERAS_DISTRIBUTION_JOB_ADDRESSES is set: several processes need KERAS_BACKEND=jax"
         )
     import jax
@@ -30,7 +31,7 @@ def join():
         keras.distribution.initialize()
     except (RuntimeError, ValueError) as error:
         address = os.environ["KERAS_DISTRIBUTION_JOB_ADDRESSES"]
-        raise ValueError(f"KERAS_DISTRIBUTION_JOB_ADDRESSES = {address!r}: {error}") from error
+        raise InputError(f"KERAS_DISTRIBUTION_JOB_ADDRESSES = {address!r}: {error}") from error
 
 
 def index_and_count():
@@ -62,7 +63,7 @@ def over_all_devices(batch_size):
     batch. Other backends use one; where there are more, a line says so.
 
     Raises:
-        ValueError: the batch cannot be divided among the devices.
+        InputError: the batch cannot be divided among the devices.
     """
     if keras.backend.backend() != "jax":
         count = backend.count_gpus()
@@ -73,7 +74,7 @@ def over_all_devices(batch_size):
     if len(devices) == 1:
         return contextlib.nullcontext()
     if batch_size % len(devices):
-        raise ValueError(
+        raise InputError(
             f"BATCH_SIZE = {batch_size}: expected a multiple of the {len(devices)} devices"
         )
     print(f"each step is shared among {len(devices)} devices")

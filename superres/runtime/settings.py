@@ -20,6 +20,8 @@ import tokenize
 from pathlib import Path
 from typing import NamedTuple
 
+from superres.runtime.errors import InputError
+
 RULE = "# ----"
 
 
@@ -42,24 +44,24 @@ def read_block(path):
         List of `Setting`, in the order of the block.
 
     Raises:
-        ValueError: there is no block, a setting in it has no comment, or its value makes no sense.
+        InputError: there is no block, a setting in it has no comment, or its value makes no sense.
     """
     path = Path(path)
     lines = path.read_text(encoding="utf-8").splitlines()
     rules = [n for n, line in enumerate(lines) if line.startswith(RULE)]
     if len(rules) < 2:
-        raise ValueError(f"{path}: expected settings between two lines that begin with {RULE!r}")
+        raise InputError(f"{path}: expected settings between two lines that begin with {RULE!r}")
     block = "\n".join(lines[rules[0] + 1 : rules[1]]) + "\n"
     values, meanings, headings = {}, {}, {}
     for node in ast.parse(block).body:
         target = node.target if isinstance(node, ast.AnnAssign) else node.targets[0]
         if node.value is None:
-            raise ValueError(f"{path.name}: {target.id}: expected a value")
+            raise InputError(f"{path.name}: {target.id}: expected a value")
         name, text = target.id, ast.unparse(node.value)
         try:  # so that EPOCHS = 20 * 50 can be written; with settings above it, and nothing else
             values[name] = eval(text, {"__builtins__": {}}, values)
         except Exception as error:
-            raise ValueError(f"{path.name}: {name} = {text}: {error}") from error
+            raise InputError(f"{path.name}: {name} = {text}: {error}") from error
     name = heading = ""
     for token in tokenize.generate_tokens(io.StringIO(block).readline):
         if token.type == tokenize.NAME and token.start[1] == 0:
@@ -71,7 +73,7 @@ def read_block(path):
             meanings[name] = token.string.lstrip("# ")
     for name in values:
         if not meanings.get(name):
-            raise ValueError(f"{path.name}: {name}: expected a comment on the setting's line")
+            raise InputError(f"{path.name}: {name}: expected a comment on the setting's line")
     return [Setting(name, value, meanings[name], headings[name]) for name, value in values.items()]
 
 
@@ -109,7 +111,7 @@ def parse(scripts, arguments=None, positional=(), several=(), recipes=None, repl
         exit code 2 and one line that says what was expected.
 
     Raises:
-        ValueError: there is no such recipe.
+        InputError: there is no such recipe.
     """
     parser = _Parser(
         prog=Path(scripts[-1]).name,
@@ -131,7 +133,7 @@ def parse(scripts, arguments=None, positional=(), several=(), recipes=None, repl
             )
     for setting in found:
         if instead := (replaced or {}).get(setting.name.lower()):
-            raise ValueError(f"{setting.name} in the settings: {instead}")
+            raise InputError(f"{setting.name} in the settings: {instead}")
     arguments = sys.argv[1:] if arguments is None else arguments
     _check_words(parser, arguments, positional, several, replaced or {})
     _check_names(parser, arguments, [setting.name for setting in found])
@@ -193,49 +195,49 @@ def _check_names(parser, arguments, names):
 
 
 def check_whole(name, value, minimum, at_most=math.inf):
-    """Raises ValueError unless `value` of `name` is a whole number in [minimum, at_most]."""
+    """Raises InputError unless `value` of `name` is a whole number in [minimum, at_most]."""
     is_whole = isinstance(value, int) and not isinstance(value, bool)
     if not is_whole or not minimum <= value <= at_most:
         limit = f"of at least {minimum}" if math.isinf(at_most) else f"from {minimum} to {at_most}"
-        raise ValueError(f"{name.upper()} = {value!r}: expected a whole number {limit}")
+        raise InputError(f"{name.upper()} = {value!r}: expected a whole number {limit}")
 
 
 def check_number(name, value, above, at_most=math.inf):
-    """Raises ValueError unless `value` of `name` is a number in (above, at_most]."""
+    """Raises InputError unless `value` of `name` is a number in (above, at_most]."""
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     if not is_number or not above < value <= at_most or math.isinf(value):
         limit = "" if math.isinf(at_most) else f" and at most {at_most}"
-        raise ValueError(f"{name.upper()} = {value!r}: expected a number above {above}{limit}")
+        raise InputError(f"{name.upper()} = {value!r}: expected a number above {above}{limit}")
 
 
 def check_text(name, value, may_be_empty=False):
-    """Raises ValueError unless `value` of `name` is text, such as a path."""
+    """Raises InputError unless `value` of `name` is text, such as a path."""
     if not isinstance(value, str) or not (value or may_be_empty):
-        raise ValueError(f"{name.upper()} = {value!r}: expected text")
+        raise InputError(f"{name.upper()} = {value!r}: expected text")
 
 
 def check_texts(name, value, may_be_empty=False):
     """A setting that may be one text or several: as a list.
 
     Raises:
-        ValueError: it is neither text nor a list or tuple of texts.
+        InputError: it is neither text nor a list or tuple of texts.
     """
     values = [value] if isinstance(value, str) else value
     values = [text for text in values if text] if may_be_empty else values
     is_texts = isinstance(values, list | tuple) and all(isinstance(v, str) and v for v in values)
     if not is_texts or not (values or may_be_empty):
-        raise ValueError(f"{name.upper()} = {value!r}: expected text, or a list of texts")
+        raise InputError(f"{name.upper()} = {value!r}: expected text, or a list of texts")
     return list(values)
 
 
 def check_flag(name, value):
-    """Raises ValueError unless `value` of `name` is True or False."""
+    """Raises InputError unless `value` of `name` is True or False."""
     if not isinstance(value, bool):
-        raise ValueError(f"{name.upper()} = {value!r}: expected True or False")
+        raise InputError(f"{name.upper()} = {value!r}: expected True or False")
 
 
 def check_choice(name, value, choices):
-    """Raises ValueError unless `value` of `name` is one of `choices`, of the same type."""
+    """Raises InputError unless `value` of `name` is one of `choices`, of the same type."""
     if not any(type(value) is type(choice) and value == choice for choice in choices):
         expected = ", ".join(repr(choice) for choice in choices)
-        raise ValueError(f"{name.upper()} = {value!r}: expected one of {expected}")
+        raise InputError(f"{name.upper()} = {value!r}: expected one of {expected}")

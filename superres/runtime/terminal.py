@@ -1,8 +1,11 @@
 """What is printed: names that may hold anything, and bars."""
 
 import sys
+import traceback
 
 from tqdm import tqdm
+
+from superres.runtime.errors import is_fault
 
 
 def shown(path):
@@ -15,6 +18,18 @@ def print_line(text, file=None):
     file = file or sys.stdout
     tqdm.write(text, file=file)
     file.flush()
+
+
+def reason_of(error, seen):
+    """Why a picture has no result; prints the traceback of a fault, if its place is not `seen`."""
+    words, kind = " ".join(str(error).split()), type(error).__name__
+    if not is_fault(error):
+        return words or ("out of memory" if isinstance(error, MemoryError) else kind)
+    place = traceback.extract_tb(error.__traceback__)[-1][:2]
+    if place not in seen:
+        seen.add(place)
+        print_line("".join(traceback.format_exception(error)).rstrip(), sys.stderr)
+    return f"{kind}: {words} (traceback above)"
 
 
 def progress(**options):

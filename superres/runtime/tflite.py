@@ -3,6 +3,7 @@
 import tempfile
 
 from superres.runtime.backend import keras
+from superres.runtime.errors import InputError
 
 
 def as_tflite(model, quality=None):
@@ -18,10 +19,10 @@ def as_tflite(model, quality=None):
         their names to `sr`.
 
     Raises:
-        ValueError: Keras has another backend than TensorFlow.
+        InputError: Keras has another backend than TensorFlow.
     """
     if keras.backend.backend() != "tensorflow":
-        raise ValueError("TensorFlow makes .tflite files: expected KERAS_BACKEND=tensorflow")
+        raise InputError("TensorFlow makes .tflite files: expected KERAS_BACKEND=tensorflow")
     import tensorflow as tf
 
     sizes = {"lr": (None, None, None, 3), "quality": (None, 1, 1, 1)}

@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 from superres.images.formats import find_pictures
+from superres.runtime.errors import InputError
 from superres.scoring import reading, results, tables, testsets
 
 SCALE_FOLDER = re.compile(r"[xX](\d+)")
@@ -21,12 +22,12 @@ def read_result(path, hr, notes):
         uint8, of the shape of `hr`.
 
     Raises:
-        ValueError: unreadable, or of another size.
+        InputError: unreadable, or of another size.
     """
     own_notes = []
     picture = reading.read_noted(path, own_notes, path.name)
     if picture.shape[:2] != hr.shape[:2]:
-        raise ValueError(
+        raise InputError(
             f"{picture.shape[1]}x{picture.shape[0]} pixels, expected {hr.shape[1]}x{hr.shape[0]}"
         )
     picture = reading.in_colours_of(picture, hr, own_notes, path.name)
@@ -61,16 +62,16 @@ def find_results(folder, test_set, scale):
         dict of `Pair.name` -> path, with those that were found.
 
     Raises:
-        ValueError: no such folder, one of another scale, or several pictures whose names fit
+        InputError: no such folder, one of another scale, or several pictures whose names fit
             one original.
     """
     folder = Path(folder)
     if not folder.is_dir():
         what = "expected a folder" if folder.exists() else "no such folder"
-        raise ValueError(f"COMPARE = {str(folder)!r}: {what}")
+        raise InputError(f"COMPARE = {str(folder)!r}: {what}")
     of_scale = SCALE_FOLDER.fullmatch(folder.resolve().name)
     if of_scale and int(of_scale[1]) != scale:
-        raise ValueError(f"COMPARE = {str(folder)!r}: expected pictures of x{scale}")
+        raise InputError(f"COMPARE = {str(folder)!r}: expected pictures of x{scale}")
     names = {test_set.name, test_set.known} - {""}
     named = [
         place
@@ -105,7 +106,7 @@ def _match(folder, pairs):
         same = [path for path in paths if path.stem.casefold() == name.stem.casefold()]
         if len(same or paths) > 1:
             several = ", ".join(str(path.relative_to(folder)) for path in same or paths)
-            raise ValueError(f"COMPARE: {several} all fit {name}: expected one of them")
+            raise InputError(f"COMPARE: {several} all fit {name}: expected one of them")
         found[name] = (same or paths)[0]
     return found
 
@@ -118,7 +119,7 @@ def find_compared(folders, test_sets, scale):
         returns.
 
     Raises:
-        ValueError: no such folder, or none of the names are in it.
+        InputError: no such folder, or none of the names are in it.
     """
     compared = {}
     for folder in folders:
@@ -130,8 +131,8 @@ def find_compared(folders, test_sets, scale):
                 found = f"it has {there[0].relative_to(folder)}" + ", ..." * (len(there) > 1)
             own = {pair.hr.resolve() for one in test_sets for pair in one.pairs}
             if any(path.resolve() in own for path in there):
-                raise ValueError(f"COMPARE = {folder!r}: these are the originals themselves")
-            raise ValueError(
+                raise InputError(f"COMPARE = {folder!r}: these are the originals themselves")
+            raise InputError(
                 f"COMPARE = {folder!r}: expected pictures of x{scale}, named as the originals are, "
                 f"such as {test_sets[0].pairs[0].name}, but other files, in it or in {name}, "
                 f"x{scale} or {name}/x{scale} in it; {found}"

@@ -6,6 +6,7 @@ import numpy as np
 from superres.images.pixels import to_8bit
 from superres.images.read import read_picture
 from superres.images.resize import crop_to_multiple, downscale
+from superres.runtime.errors import InputError
 from superres.scoring import metrics
 
 
@@ -42,7 +43,7 @@ def read_pair(pair, scale):
         texts: what had to be changed.
 
     Raises:
-        ValueError: unreadable, too small to be scored, without its LR picture, or with one
+        InputError: unreadable, too small to be scored, without its LR picture, or with one
             of another size.
     """
     notes = []
@@ -50,18 +51,18 @@ def read_pair(pair, scale):
     hr = crop_to_multiple(whole, scale)
     smallest = 2 * (scale + metrics.SSIM_RADIUS) + 1
     if min(hr.shape[:2]) < smallest:
-        raise ValueError(
+        raise InputError(
             f"{hr.shape[1]}x{hr.shape[0]} in multiples of {scale}: expected at least "
             f"{smallest}x{smallest} to be scored"
         )
     if pair.lr is None:
         return hr, downscale(hr, scale), notes
     if not pair.lr.is_file():
-        raise ValueError(f"its LR picture is missing: expected {pair.lr}")
+        raise InputError(f"its LR picture is missing: expected {pair.lr}")
     lr = in_colours_of(read_noted(pair.lr, notes, "LR"), hr, notes, "LR")
     expected = (hr.shape[0] // scale, hr.shape[1] // scale)
     if lr.shape[:2] != expected:
-        raise ValueError(
+        raise InputError(
             f"its LR picture {pair.lr} has {lr.shape[1]}x{lr.shape[0]} pixels: expected "
             f"{expected[1]}x{expected[0]}, the original's {whole.shape[1]}x{whole.shape[0]} "
             f"divided by {scale}"

@@ -10,6 +10,8 @@ from superres.images.drawing import side_by_side
 from superres.images.quality import LOSSLESS, told_of_file
 from superres.images.resize import downscale, upscale_bicubic, upscale_nearest
 from superres.images.write import write_picture
+from superres.runtime.errors import InputError
+from superres.runtime.files import make_folder
 from superres.scoring import compare, figures, metrics, reading, results, testsets
 from superres.scoring.results import BICUBIC, NEAREST, ORIGINAL, PREDICTION
 
@@ -55,7 +57,7 @@ def restore(pair, scale, enlarge=None, others=None, degradation=None, random=Non
         `Restored`.
 
     Raises:
-        ValueError: the pair cannot be scored, as `reading.read_pair` says.
+        InputError: the pair cannot be scored, as `reading.read_pair` says.
     """
     hr, lr, notes = reading.read_pair(pair, scale)
     is_bicubic = np.array_equal(lr, downscale(hr, scale)) if pair.lr else None
@@ -72,7 +74,7 @@ def restore(pair, scale, enlarge=None, others=None, degradation=None, random=Non
     for name, path in (others or {}).items():
         try:
             views[name] = compare.read_result(path, hr, notes)
-        except ValueError as error:
+        except InputError as error:
             left_out[path] = str(error)
     scores = {name: metrics.score(hr, view, scale) for name, view in views.items()}
     best = results.main_method(scores)
@@ -142,5 +144,5 @@ def write_pictures(folder, place, title, restored):
         pictures["output"] = views[PREDICTION]
     for kind, picture in pictures.items():
         path = folder / kind / place
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         write_picture(path, picture, {})

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from superres.images.formats import SUFFIXES, find_pictures
+from superres.runtime.errors import InputError
 
 # Where the originals of a test set lie, and where the LR pictures of each may be, below the
 # folder of the test set, without endings, in upper or lower case. {s} is the scale.
@@ -170,12 +171,12 @@ def find(folder, scale, skip=()):
         List of `TestSet`, at least one, each with at least one picture.
 
     Raises:
-        ValueError: no such folder, or no pictures in it.
+        InputError: no such folder, or no pictures in it.
         OSError: it cannot be read.
     """
     path = Path(folder)
     if not path.is_dir():
-        raise ValueError(f"FOLDER = {str(folder)!r}: no such folder")
+        raise InputError(f"FOLDER = {str(folder)!r}: no such folder")
     if path.name in ("", ".."):
         path = path.resolve()
     skip = [Path(one).resolve() for one in skip]
@@ -200,7 +201,7 @@ def find(folder, scale, skip=()):
     sets += [_plain(place, pictures) for place, pictures in plain.items()]
     if not sets and not others:
         endings = " ".join(sorted(SUFFIXES))
-        raise ValueError(f"FOLDER = {str(folder)!r}: no pictures found in it ({endings})")
+        raise InputError(f"FOLDER = {str(folder)!r}: no pictures found in it ({endings})")
     if not sets:
         one = _plain(path, others)
         if any(_is_part(above) for above in (path.absolute(), path.absolute().parent)):
@@ -223,7 +224,7 @@ def find_all(places, scale, skip=()):
         scale, skip: as for `find`.
 
     Raises:
-        ValueError, OSError: as `find` and `of_pictures`.
+        InputError, OSError: as `find` and `of_pictures`.
     """
     singles = [place for place in places if Path(place).is_file()]
     found = [one for place in places if place not in singles for one in find(place, scale, skip)]
@@ -248,7 +249,7 @@ def of_pictures(paths):
         paths: list of their files.
 
     Raises:
-        ValueError: two of them cannot be told apart by their names and those of their folders.
+        InputError: two of them cannot be told apart by their names and those of their folders.
     """
     paths = [Path(path) for path in paths]
     names = [Path(path.name) for path in paths]
@@ -256,5 +257,5 @@ def of_pictures(paths):
         names = [Path(path.absolute().parent.name, path.name) for path in paths]
     pairs = [Pair(path, None, name) for path, name in zip(paths, names, strict=True)]
     if len(set(names)) < len(names):
-        raise ValueError(f"FOLDER = {', '.join(map(str, paths))!r}: expected different names")
+        raise InputError(f"FOLDER = {', '.join(map(str, paths))!r}: expected different names")
     return TestSet("pictures", paths[0].parent, "single pictures, LR made here", pairs)

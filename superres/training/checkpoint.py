@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
+from superres.runtime.errors import InputError
 from superres.runtime.files import locked, replacing
 
 KEPT = 2
@@ -90,22 +91,25 @@ def load(path):
     """Reads a state.
 
     Raises:
-        ValueError: it is damaged, or none.
+        InputError: it is damaged, or none.
     """
-    content = Path(path).read_bytes()
+    try:
+        content = Path(path).read_bytes()
+    except OSError as error:
+        raise InputError(error) from error
     size = DIGEST().digest_size
     if DIGEST(content[:-size]).digest() != content[-size:]:
-        raise ValueError(f"{path}: damaged: its content does not have the checksum at its end")
+        raise InputError(f"{path}: damaged: its content does not have the checksum at its end")
     try:
         with np.load(io.BytesIO(content[:-size]), allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
         about = json.loads(str(arrays.pop("about")))
         if about.pop("first_row", 0):  # of states from before
-            raise ValueError("its validation pictures had changed on the way")
-        shown = {n: arrays.pop(f"shown_{n}") for n in about.pop("shown")}
-        return State(arrays=arrays, shown=shown, **about)
+            raise InputError("its validation pictures had changed on the way")
     except Exception as error:  # NumPy raises many kinds
-        raise ValueError(f"{path}: no state of a training: {error}") from error
+        raise InputError(f"{path}: no state of a training: {error}") from error
+    shown = {n: arrays.pop(f"shown_{n}") for n in about.pop("shown")}
+    return State(arrays=arrays, shown=shown, **about)
 
 
 def load_newest(folder, name):
@@ -115,20 +119,20 @@ def load_newest(folder, name):
         Path and `State`; `None` for both where there is none at all.
 
     Raises:
-        ValueError: there are states, but all are damaged.
+        InputError: there are states, but all are damaged.
     """
     paths = find(folder, name)
     for path in paths:
         try:
             state = load(path)
-        except (ValueError, OSError) as error:
+        except InputError as error:
             print(error)
             continue
         if path != paths[0]:
             print(f"using the one before: {path}")
         return path, state
     if paths:
-        raise ValueError(
+        raise InputError(
             f"{', '.join(map(str, paths))}: damaged; put a copy there, or begin anew with "
             "--restart (and START_FROM, which takes weights alone)"
         )
@@ -143,10 +147,10 @@ def how_to_go_on(folder, name):
 
 
 def check_not_lost(folder, name):
-    """Raises ValueError where a training would replace weights that it does not go on from."""
+    """Raises InputError where a training would replace weights that it does not go on from."""
     weights = Path(folder, f"{name}.keras")
     if weights.exists() and not find(folder, name):
-        raise ValueError(
+        raise InputError(
             f"{weights}: is there, but no {name}.state-*.npz to go on from; take another NAME (and "
             "START_FROM, to go on from the weights alone), or replace them with --restart"
         )
@@ -157,10 +161,10 @@ def claimed(folder, name):
     """Keeps other processes from training the same name at the same time.
 
     Raises:
-        ValueError: one does.
+        InputError: one does.
     """
     path = Path(folder, f".{name}.lock")
     with locked(path, wait=False) as is_ours:
         if not is_ours:
-            raise ValueError(f"NAME = {name!r}: is being trained by another process ({path})")
+            raise InputError(f"NAME = {name!r}: is being trained by another process ({path})")
         yield

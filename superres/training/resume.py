@@ -1,6 +1,7 @@
 """From which state a training goes on, and what of its settings may have changed."""
 
 from superres.runtime import processes
+from superres.runtime.errors import InputError
 from superres.training import checkpoint
 
 # Settings that have another name by now, and values that were built in before they were settings.
@@ -19,13 +20,13 @@ def load(folder, name):
     """The newest state of a training, as `checkpoint.load_newest` returns it.
 
     Raises:
-        ValueError: all are damaged; or of several processes some have another one.
+        InputError: all are damaged; or of several processes some have another one.
     """
     path, state = checkpoint.load_newest(folder, name)
     # Before anything is assigned to a model, which all processes have to do together.
     steps = processes.all_gather(state.step if state else 0)
     if len(set(steps)) > 1:
-        raise ValueError(
+        raise InputError(
             f"the processes would go on from steps {steps}: expected the same; all need the "
             f"same files in {folder}"
         )
@@ -45,7 +46,7 @@ def compare(path, before, now, *, silently, aloud):
         List of texts that tell of changes.
 
     Raises:
-        ValueError: others differ; all of them are named.
+        InputError: others differ; all of them are named.
     """
     before = BUILT_IN | {RENAMED.get(name, name): value for name, value in before.items()}
     changed = [
@@ -55,12 +56,12 @@ def compare(path, before, now, *, silently, aloud):
     ]
     refused = [name for name in changed if name not in aloud]
     if unknown := [name.upper() for name in refused if name not in before]:
-        raise ValueError(
+        raise InputError(
             f"{', '.join(unknown)}: {path} was saved before there was such a setting; take another "
             "NAME, or begin anew with --restart"
         )
     if refused:
-        raise ValueError(
+        raise InputError(
             "; ".join(f"{n.upper()} = {now[n]!r}: expected {before[n]!r}" for n in refused)
             + f", as in the earlier run at {path}; set it so, take another NAME, or begin anew "
             "with --restart"

@@ -2,24 +2,23 @@
 
 import contextlib
 import errno
-import functools
 import itertools
 import math
 import os
 import stat
-import traceback
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
-from superres.images.formats import STREAMED, SUFFIXES, UnreadablePicture, is_picture, output_name
+from superres.images.formats import STREAMED, SUFFIXES, is_picture, output_name
 from superres.images.pixels import assembled
 from superres.images.read import picture_size, read_picture
 from superres.images.write import write_bands, write_picture
 from superres.runtime import memory
-from superres.runtime.files import find_files
+from superres.runtime.errors import InputError, is_fault, is_machine_error
+from superres.runtime.files import find_files, make_folder
 from superres.runtime.parts import WHOLE
-from superres.runtime.terminal import shown
+from superres.runtime.terminal import reason_of, shown
 
 # Pixels up to which a picture is decoded while another is computed, and an enlarged one encoded.
 # Larger ones have the memory for themselves: they are encoded while they are computed.
@@ -65,21 +64,21 @@ def plan(source, target, part=WHOLE):
         `Plan`.
 
     Raises:
-        ValueError: nothing to enlarge, or `target` is where the inputs are.
+        InputError: nothing to enlarge, or `target` is where the inputs are.
     """
     source, target = Path(source), Path(target)
     # Unlike resolve(), realpath() does not fail on a link to itself.
     inputs = Path(os.path.realpath(source if source.is_dir() else source.parent))
     outputs = Path(os.path.realpath(target))
     if not source.exists():
-        raise ValueError(f"SOURCE = {str(source)!r}: no such file or folder")
+        raise InputError(f"SOURCE = {str(source)!r}: no such file or folder")
     if target.exists() and not target.is_dir():
-        raise ValueError(f"TARGET = {str(target)!r}: is a file, expected a folder")
+        raise InputError(f"TARGET = {str(target)!r}: is a file, expected a folder")
     if target.suffix.lower() in SUFFIXES and not target.exists():
-        raise ValueError(f"TARGET = {str(target)!r}: expected a folder; names stay as they are")
+        raise InputError(f"TARGET = {str(target)!r}: expected a folder; names stay as they are")
     if inputs == outputs:
         expected = "SOURCE" if source.is_dir() else "the input's"
-        raise ValueError(f"TARGET = {str(target)!r}: expected another folder than {expected}")
+        raise InputError(f"TARGET = {str(target)!r}: expected another folder than {expected}")
     refused = {}
 
     def refuse(error):
@@ -105,7 +104,7 @@ def plan(source, target, part=WHOLE):
             jobs.append(Job(path, output))
     if not jobs and not refused:
         endings = " ".join(sorted(SUFFIXES))
-        raise ValueError(f"SOURCE = {str(source)!r}: no pictures found in it ({endings})")
+        raise InputError(f"SOURCE = {str(source)!r}: no pictures found in it ({endings})")
     # What is refused because of another picture is so in every part.
     return Plan(
         [job for job in jobs if part.has(place(job.source))],
@@ -115,13 +114,15 @@ def plan(source, target, part=WHOLE):
 
 
 def is_there(path):
-    """Whether there is such a file; unlike `Path.exists`, raises OSError where it cannot be."""
+    """Whether there is such a file; unlike `Path.exists`, raises where there cannot be one."""
     try:
         mode = path.stat().st_mode
-    except (FileNotFoundError, NotADirectoryError):
-        return False
+    except OSError as error:
+        if is_machine_error(error):
+            raise
+        return False  # a link to nowhere, or to itself, is replaced
     if not stat.S_ISREG(mode):
-        raise FileExistsError(f"{shown(path)} is there, but is no file")
+        raise InputError(f"{shown(path)} is there, but is no file")
     return True
 
 
@@ -135,14 +136,14 @@ class Tally:
 
     Attributes:
         done, there: how many were made, and how many were there already.
-        refused: dict of path -> reason.
+        refused, failed: dicts of path -> reason; failed by faults of the program.
         ended: why the batch ended early; empty when it did not.
     """
 
     def __init__(self, plan, stop, bar):
         self.plan, self.stop, self.bar = plan, stop, bar
         self.done = self.there = 0
-        self.refused = dict(plan.refused)
+        self.refused, self.failed, self._seen = dict(plan.refused), {}, set()
         self.ended = ""
 
     def add(self):
@@ -158,12 +159,8 @@ class Tally:
         except Exception as error:
             if self.stop.is_set():  # a library may make an error of its own of an interrupt
                 raise KeyboardInterrupt from error
-            if not isinstance(error, ValueError | OSError | MemoryError):
-                traceback.print_exception(error)  # a fault of ours, which need not end the batch
-            is_memory = isinstance(error, MemoryError)
-            reason = " ".join(str(error).split())
-            reason = reason or ("out of memory" if is_memory else type(error).__name__)
-            self.refused[job.source] = reason
+            group = self.failed if is_fault(error) else self.refused
+            group[job.source] = reason_of(error, self._seen)
             self.bar.update()
             if getattr(error, "errno", None) in NO_ROOM:
                 self.ended = f"stopped ({error.strerror})"
@@ -180,12 +177,14 @@ class Tally:
 
     def report(self, target):
         """Prints what became of the pictures, and names what was refused with the reasons."""
-        tried = self.done + self.there + len(self.refused) - len(self.plan.refused)
+        tried = self.done + self.there + len(self.refused | self.failed) - len(self.plan.refused)
         words = f"{self.done} done, {self.there} already there, {len(self.refused)} refused"
+        words += f", {len(self.failed)} failed" if self.failed else ""
         if self.ended:
             words += f", {self.ended}, {len(self.plan.jobs) - tried} not tried"
-        for path, reason in self.refused.items():
-            print(f"refused {shown(path)}: {reason}")
+        for what, reasons in ("refused", self.refused), ("failed", self.failed):
+            for path, reason in reasons.items():
+                print(f"{what} {shown(path)}: {reason}")
         others = self.plan.others
         left_out = f"; other files left out: {others}" if others else ""
         print(f"{words}, in {shown(target)}{left_out}")
@@ -202,21 +201,18 @@ def read_ahead(jobs, max_pixels):
     def read(job):
         return read_picture(job.source, max_pixels, memory.free_memory())
 
+    def read_small(job):
+        is_small = math.prod(picture_size(job.source, math.inf)) <= READ_AHEAD_PIXELS
+        return read(job) if is_small else None
+
     def begin(job):
-        return reader.submit(read, job).result if _is_small(job) else functools.partial(read, job)
+        ahead = reader.submit(read_small, job)
+        return lambda: ahead.result() or read(job)
 
     with ThreadPoolExecutor(1) as reader:
         begun = ((job, begin(job)) for job in jobs)
         for current, _ in itertools.pairwise(itertools.chain(begun, [None])):
             yield current
-
-
-def _is_small(job):
-    """Whether a picture is decoded ahead."""
-    try:
-        return math.prod(picture_size(job.source, math.inf)) <= READ_AHEAD_PIXELS
-    except UnreadablePicture:  # reading it will say why
-        return True
 
 
 class WriteBehind:
@@ -253,7 +249,7 @@ class WriteBehind:
             job: `Job`.
             bands, shape, dtype, metadata: as `write_bands` takes them.
         """
-        job.target.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(job.target.parent)
         if _is_written_behind(shape):
             picture = assembled(bands, shape, dtype)
             self.wait()

@@ -9,6 +9,8 @@ import re
 from fractions import Fraction
 from typing import NamedTuple
 
+from superres.runtime.errors import InputError
+
 LEAST_SIDE = 16  # pixels that SIZE may name alone: "2x" is meant for a factor
 FORMS = '"2560x1440" (a box), "2560x" or "x1440" (a side), or a factor above 1 such as "1.5"'
 
@@ -42,7 +44,7 @@ class Size(NamedTuple):
         """Reads a size: "2560x1440", "2560x", "x1440" or "1.5"; an empty text is none.
 
         Raises:
-            ValueError: it is none of these.
+            InputError: it is none of these.
         """
         if not text:
             return cls()
@@ -50,7 +52,7 @@ class Size(NamedTuple):
         if sides and any(sides.groups()):
             width, height = (int(side or 0) for side in sides.groups())
             if bool(width) != bool(height) and max(width, height) < LEAST_SIDE:
-                raise ValueError(
+                raise InputError(
                     f"SIZE = {text!r}: {width or height} pixels; for a factor write "
                     f'"{width or height}", for a side expected at least {LEAST_SIDE}'
                 )
@@ -58,7 +60,7 @@ class Size(NamedTuple):
                 return cls(width, height)
         elif re.fullmatch(r"[0-9]{1,9}(\.[0-9]{0,9})?", text) and Fraction(text) > 1:
             return cls(factor=Fraction(text))
-        raise ValueError(f"SIZE = {text!r}: expected {FORMS}")
+        raise InputError(f"SIZE = {text!r}: expected {FORMS}")
 
     def of(self, height, width):
         """The factor for a picture of this size, and its new height and width."""
@@ -81,7 +83,7 @@ class Size(NamedTuple):
             `Way`.
 
         Raises:
-            ValueError: two networks do not enlarge so much.
+            InputError: two networks do not enlarge so much.
         """
         if self == Size():
             (scale,) = scales
@@ -100,14 +102,14 @@ def passes(factor, scales):
     three times the work.
 
     Raises:
-        ValueError: two are not enough.
+        InputError: two are not enough.
     """
     scales = sorted(scales)
     for before in (), (scales[-1],):
         for scale in scales:
             if math.prod((*before, scale)) >= factor:
                 return (*before, scale)
-    raise ValueError(
+    raise InputError(
         f"{float(factor):g} times as large: expected {scales[-1] ** 2} at most, in two passes of "
         f"the networks in use ({', '.join(f'x{scale}' for scale in scales)})"
     )

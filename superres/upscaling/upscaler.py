@@ -43,7 +43,7 @@ class Upscaler:
         network: as it was given.
 
     Raises:
-        ValueError: the network cannot be compiled.
+        InputError: the network cannot be compiled.
     """
 
     def __init__(self, network, halo=None, precision="auto", tile_size=0, self_ensemble=False):

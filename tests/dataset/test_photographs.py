@@ -17,10 +17,11 @@ from superres.dataset.folder import decode_centre, survey
 from superres.dataset.options import DataOptions
 from superres.dataset.photographs import LOADED_AHEAD, open_photographs
 from superres.images import read
-from superres.images.formats import UnreadablePicture, find_pictures
+from superres.images.formats import find_pictures
 from superres.images.resize import downscale
 from superres.images.write import write_picture
 from superres.runtime import files
+from superres.runtime.errors import UnreadablePicture
 from superres.runtime.files import locked
 from superres.runtime.prefetch import in_order
 from support import smooth_picture

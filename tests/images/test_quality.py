@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from superres.images.formats import UnreadablePicture
 from superres.images.jpeg_traces import found_quality
 from superres.images.quality import LOSSLESS, TOLD, TOLD_OF_ANY, told_of_file
 from superres.images.read import read_picture, read_rgb
 from superres.images.resize import downscale
 from superres.images.write import write_picture
+from superres.runtime.errors import UnreadablePicture
 from support import ROOT, smooth_picture
 
 

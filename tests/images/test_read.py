@@ -6,16 +6,14 @@ import zlib
 import cv2
 import numpy as np
 import pytest
-from PIL import Image, ImageCms, ImageOps, TiffImagePlugin
+from PIL import Image, ImageCms, ImageFile, ImageOps, TiffImagePlugin
 
 import corpus
 from superres.images import read
-from superres.images.formats import (
-    UnreadablePicture,
-    find_pictures,
-)
+from superres.images.formats import find_pictures
 from superres.images.read import EXIF_IFD, ORIENTATION, read_picture, read_rgb
 from superres.images.write import write_picture
+from superres.runtime.errors import UnreadablePicture
 from support import smooth_picture
 
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
@@ -149,13 +147,24 @@ def test_what_is_no_regular_file_is_refused(tmp_path):
 
 
 def test_error_of_any_kind_in_a_decoder_is_a_refusal(tmp_path, monkeypatch):
-    def fail(file, metadata, raw_modes):
+    def fail(*arguments, **options):
         raise RuntimeError("Failed to decode frame 0")
 
+    path = save(tmp_path, "P")
+    for owner, method in (Image, "open"), (Image.Image, "convert"), (ImageFile.ImageFile, "load"):
+        with monkeypatch.context() as patch:
+            patch.setattr(owner, method, fail)
+            with pytest.raises(UnreadablePicture, match="Failed to decode frame 0"):
+                read_picture(path)
+
+
+def test_fault_of_ours_in_reading_is_no_refusal(tmp_path, monkeypatch):
     path = save(tmp_path, "RGB")
-    monkeypatch.setattr(read, "_read_shallow", fail)
-    with pytest.raises(UnreadablePicture, match="Failed to decode frame 0"):
-        read_picture(path)
+    for function in "_check_pixel_count", "_png_chunk", "_read_shallow", "_take_exif":
+        with monkeypatch.context() as patch:
+            patch.setattr(read, function, lambda: None)  # which takes no arguments
+            with pytest.raises(TypeError):
+                read_picture(path)
 
 
 def test_damaged_avif_is_refused(tmp_path):

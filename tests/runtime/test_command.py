@@ -6,7 +6,8 @@ import sys
 import pytest
 
 from superres.runtime import command
-from support import ROOT
+from superres.runtime.errors import Failed, InputError, Stopped
+from support import FAULTS, ROOT
 
 
 @pytest.fixture
@@ -26,10 +27,14 @@ def fails(error):
 @pytest.mark.parametrize(
     ("error", "code", "said"),
     [
-        (ValueError("COUNT = 3: expected 4"), 2, "script.py: COUNT = 3: expected 4\n"),
-        (FileNotFoundError(2, "No such file", "x"), 2, "script.py: [Errno 2] No such file: 'x'\n"),
-        (command.Failed("the disk is full"), 1, "script.py: the disk is full\n"),
-        (command.Stopped("go on"), 130, "\nscript.py: stopped; go on\n"),
+        (InputError("COUNT = 3: expected 4"), 2, "script.py: COUNT = 3: expected 4\n"),
+        (
+            PermissionError(13, "Not permitted", "x"),
+            2,
+            "script.py: [Errno 13] Not permitted: 'x'\n",
+        ),
+        (Failed("the disk is full"), 1, "script.py: the disk is full\n"),
+        (Stopped("go on"), 130, "\nscript.py: stopped; go on\n"),
         (KeyboardInterrupt(), 130, "\nscript.py: stopped; begin anew\n"),
     ],
 )
@@ -38,9 +43,11 @@ def test_error_ends_in_one_line_and_its_code(script, capsys, error, code, said):
     assert capsys.readouterr().err == said
 
 
-def test_fault_of_ours_is_shown(script):
-    with pytest.raises(ZeroDivisionError):
-        command.run(lambda chosen, stop: 1 / 0, [script], [])
+@pytest.mark.parametrize("error", FAULTS, ids=repr)
+def test_fault_of_ours_is_shown(script, capsys, error):
+    with pytest.raises(type(error)):
+        command.run(fails(error), [script], [])
+    assert capsys.readouterr().err == ""
 
 
 def test_code_and_settings_are_those_of_the_work(script):

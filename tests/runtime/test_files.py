@@ -3,7 +3,8 @@ import time
 
 import pytest
 
-from superres.runtime.files import PART, check_writable, remove_leftovers, replacing
+from superres.runtime.errors import InputError
+from superres.runtime.files import PART, check_writable, make_folder, remove_leftovers, replacing
 
 
 def test_leftovers_of_killed_runs_are_removed_once_they_are_a_day_old(tmp_path):
@@ -58,3 +59,20 @@ def test_replacing_leaves_the_old_file_after_an_error(tmp_path):
         part.write_text("new")
     assert path.read_text() == "new"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_place_that_cannot_be_written_is_wrong_input_and_named(tmp_path):
+    """As `FILE` of the export in a missing folder, below a file, or in a folder's place."""
+    (tmp_path / "file").touch()
+    (tmp_path / "folder.txt").mkdir()
+    (tmp_path / "dangling").symlink_to("nowhere")
+    for place in "nowhere/x.txt", "file/x.txt", "folder.txt":
+        with (
+            pytest.raises(InputError, match=rf"\[Errno \d+\] .*: '{tmp_path / place}'"),
+            replacing(tmp_path / place) as part,
+        ):
+            part.write_text("new")
+    for place in "file", "file/deeper", "dangling", "dangling/deeper":
+        with pytest.raises(InputError, match=r"\[Errno \d+\] "):
+            make_folder(tmp_path / place)
+    assert len(list(tmp_path.iterdir())) == 3

@@ -5,6 +5,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from copy import copy
 from pathlib import Path
 
 import numpy as np
@@ -16,9 +17,9 @@ import utils
 from superres.images.read import read_rgb
 from superres.images.write import write_picture
 from superres.runtime import backend
-from superres.scoring import metrics, testsets
+from superres.scoring import figures, metrics, testsets
 from superres.scoring.restore import places_of, restore, write_pictures
-from support import ROOT, small_network, smooth_picture
+from support import FAULTS, ROOT, small_network, smooth_picture
 
 
 @functools.cache
@@ -132,6 +133,32 @@ def test_one_bad_picture_does_not_end_the_rest(tmp_path, benchmark, small_weight
     assert evaluate.main([str(benchmark), "--weights", str(small_weights)]) == 1
     assert "a.png: its LR picture is missing: expected" in capsys.readouterr().err
     assert [row["name"] for row in results(tmp_path)["images"]] == ["b.png"]
+
+
+@pytest.mark.parametrize("error", FAULTS, ids=repr)
+@pytest.mark.parametrize(("module", "function"), [(metrics, "ssim"), (figures, "paper_figure")])
+def test_fault_of_ours_is_shown_and_the_other_pictures_are_scored(
+    tmp_path, benchmark, monkeypatch, capsys, module, function, error
+):
+    shutil.copy(benchmark / "HR/b.png", benchmark / "HR/c.png")
+    shutil.copy(benchmark / "LR/x2/b.png", benchmark / "LR/x2/c.png")
+    calls, sound = [], getattr(module, function)
+
+    def fail_twice(*arguments):
+        calls.append(arguments)
+        if len(calls) <= 2:
+            raise copy(error)
+        return sound(*arguments)
+
+    monkeypatch.setattr(module, function, fail_twice)
+    assert evaluate.main(["Set", "--weights", "none", "--scale", "2"]) == 1
+    printed = capsys.readouterr().err
+    assert printed.count("Traceback") == printed.count("in fail_twice") == 1
+    unwritten = "scored, but not all of its pictures were written: " * (module is figures)
+    for name in "a.png", "b.png":
+        assert f"refused Set/HR/{name}: {unwritten}{type(error).__name__}: {error} (" in printed
+    scored = [row["name"] for row in results(tmp_path)["images"]]
+    assert scored == (["c.png"] if module is metrics else ["a.png", "b.png", "c.png"])
 
 
 def test_degraded_pictures_are_restored_and_it_is_said(tmp_path, benchmark, small_weights, capsys):

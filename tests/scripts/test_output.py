@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from copy import copy
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,15 +17,15 @@ from PIL import Image
 import network
 import output
 import utils
-from superres.images import write
+from superres.images import read, write
 from superres.images.quality import in_words, told_of_file
 from superres.images.read import read_picture, read_rgb
 from superres.images.write import write_picture
 from superres.runtime import backend, hardware, memory, settings
 from superres.runtime.backend import keras
 from superres.runtime.files import PART
-from superres.upscaling import batch
-from support import ROOT, contents, copy_program, small_network, smooth_picture
+from superres.upscaling import batch, channels
+from support import FAULTS, ROOT, contents, copy_program, small_network, smooth_picture
 
 SHIPPED = ROOT / "weights" / "edsr_small_x2.keras"
 
@@ -259,21 +260,70 @@ def test_picture_that_does_not_fit_into_memory_is_refused(
     assert "GB of memory: 0.0 are free" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("error", FAULTS, ids=repr)
+@pytest.mark.parametrize(
+    ("module", "function"),
+    [
+        (batch, "picture_size"),
+        (read, "_read_shallow"),
+        (output, "output_memory"),
+        (channels, "enlarge"),
+        (write, "encode_png"),
+    ],
+    ids=["header", "reader", "main thread", "tile", "writer"],
+)
 def test_a_fault_of_ours_is_shown_and_does_not_end_the_batch(
-    tmp_path, pictures, small_weights, monkeypatch, capsys
+    tmp_path, pictures, small_weights, monkeypatch, capsys, module, function, error
 ):
-    needed = output.output_memory
+    shutil.copy(pictures / "a.png", pictures / "b.png")
+    calls, sound = [], getattr(module, function)
 
-    def fail_once(*arguments):
-        monkeypatch.setattr(output, "output_memory", needed)
-        raise ZeroDivisionError("ours")
+    def fail_twice(*arguments):
+        calls.append(arguments)
+        if len(calls) <= 2:
+            raise copy(error)
+        return sound(*arguments)
 
-    monkeypatch.setattr(output, "output_memory", fail_once)
+    monkeypatch.setattr(module, function, fail_twice)
     assert run(pictures, tmp_path / "out", "--weights", small_weights) == 1
     captured = capsys.readouterr()
-    assert "1 done, 0 already there, 2 refused" in captured.out
-    assert "a.png: ours" in captured.out
-    assert "Traceback" in captured.err
+    assert "1 done, 0 already there, 1 refused, 2 failed, in " in captured.out
+    for name in "a.png", "b.png":
+        reason = f"{type(error).__name__}: {error} (traceback above)"
+        assert f"failed {pictures / name}: {reason}\n" in captured.out
+    assert captured.err.count("Traceback") == captured.err.count("in fail_twice") == 1
+    assert list(contents(tmp_path / "out")) == ["deeper/ünï code.jpg"]
+
+
+def test_what_is_wrong_with_one_file_of_the_user_is_no_fault(
+    tmp_path, small_weights, monkeypatch, capsys
+):
+    """A name too long, a file that vanishes, a link to nowhere or to itself, a file as folder."""
+    source, target = tmp_path / "in", tmp_path / "out"
+    (source / "deeper").mkdir(parents=True)
+    target.mkdir()
+    for name in "a.png", "gone.png", "looped.png", "deeper/b.png", "x" * 240 + ".bmp":
+        Image.new("RGB", (6, 6)).save(source / name)
+    (source / ("x" * 240 + ".bmp")).rename(source / ("x" * 249 + ".gif"))  # ".png" is appended
+    (source / "dangling.png").symlink_to("nowhere.png")
+    (source / "round.png").symlink_to("round.png")
+    (target / "looped.png").symlink_to("looped.png")
+    (target / "deeper").symlink_to("nowhere")
+    plan = batch.plan
+
+    def vanish(*arguments):
+        planned = plan(*arguments)
+        (source / "gone.png").unlink()
+        return planned
+
+    monkeypatch.setattr(batch, "plan", vanish)
+    assert run(source, target, "--weights", small_weights) == 1
+    captured = capsys.readouterr()
+    assert "2 done, 0 already there, 5 refused, in " in captured.out
+    assert captured.out.count(": not a regular file\n") == 3
+    assert captured.out.count(": [Errno ") == 2
+    assert "Traceback" not in captured.err
+    assert sorted(path.name for path in target.iterdir()) == ["a.png", "deeper", "looped.png"]
 
 
 def test_large_pictures_are_done_one_by_one(tmp_path, pictures, small_weights, monkeypatch):

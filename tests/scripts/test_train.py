@@ -8,7 +8,9 @@ import re
 import signal
 import sys
 import threading
+import traceback
 import zipfile
+from copy import copy
 
 import numpy as np
 import pytest
@@ -30,10 +32,11 @@ from superres.runtime import backend, files, settings
 from superres.runtime.backend import keras
 from superres.scoring import metrics
 from superres.training import checkpoint, log, minutes, plots, resume
+from superres.training.losses import LOSSES
 from superres.training.optimizers import OPTIMIZERS
 from superres.training.trainer import Trainer, _Hook
 from superres.upscaling import weight_files
-from support import batch_of, small_network, smooth_picture
+from support import FAULTS, batch_of, small_network, smooth_picture
 
 TINY = {
     "--data": "data",
@@ -499,11 +502,51 @@ def test_signal_while_pictures_are_decoded_ends_with_130(photographs, monkeypatc
     assert "stopped; nothing was saved to go on from" in capsys.readouterr().err
 
 
-def test_fault_of_the_training_itself_ends_with_1(photographs, monkeypatch, capsys):
+@pytest.mark.parametrize("error", FAULTS, ids=repr)
+def test_fault_in_a_step_is_shown(photographs, monkeypatch, capsys, error):
     run(epochs=1)
-    at_step(monkeypatch, 7, lambda: (_ for _ in ()).throw(ValueError("something")))
-    assert run(epochs=2) == 1
-    assert "ValueError at step 6: something" in capsys.readouterr().err
+    at_step(monkeypatch, 7, lambda: (_ for _ in ()).throw(copy(error)))
+    capsys.readouterr()
+    with pytest.raises(type(error), match="ours"):
+        run(epochs=2)
+    assert "train.py: " not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("error", FAULTS, ids=repr)
+def test_fault_in_a_loss_is_shown_with_its_line(photographs, monkeypatch, error):
+    def broken_loss(hr, sr):
+        raise copy(error)
+
+    monkeypatch.setitem(LOSSES, "l1", broken_loss)
+    with pytest.raises(Exception, match="ours") as caught:
+        run(epochs=1)
+    shown = "".join(traceback.format_exception(caught.value))
+    assert "test_train.py" in shown
+    assert "broken_loss" in shown
+
+
+def test_fault_in_the_network_is_shown_with_its_line(photographs):
+    """As what a wrong layer in network.py raises."""
+
+    def build(scale, num_filters, residual_blocks, residual_scaling, global_skip, told_quality):
+        x = keras.Input((None, None, 3))
+        return keras.Model(x, keras.layers.Add()([x, keras.layers.Conv2D(8, 3)(x)]))
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(network, "edsr", build)
+        with pytest.raises(ValueError, match="incompatible shapes") as caught:
+            run(epochs=1)
+    shown = "".join(traceback.format_exception(caught.value))
+    assert "keras.layers.Add()([x, keras.layers.Conv2D(8, 3)(x)])" in shown
+
+
+def test_fault_while_saving_is_shown(photographs, monkeypatch):
+    def save(*arguments):
+        raise FileNotFoundError(2, "No such file or directory", "ours")
+
+    monkeypatch.setattr(checkpoint, "save", save)
+    with pytest.raises(FileNotFoundError, match="ours"):
+        run(epochs=1)
 
 
 def test_restart_that_is_stopped_at_once_begins_anew_too(photographs, monkeypatch, capsys):

@@ -3,22 +3,40 @@ import threading
 import weakref
 
 import numpy as np
+import pytest
 
 import network
+from superres.runtime.errors import InputError
 from superres.training.trainer import Trainer
 from support import batch_of
 
 
-def test_no_crops_stay_in_memory_after_a_fit():
-    """TensorFlow keeps for ever what a `fit` was given: no crops may hang on it."""
-    trainer = Trainer(
-        network.edsr(2, 4, 1),
+def trainer_of(num_filters, residual_blocks):
+    return Trainer(
+        network.edsr(2, num_filters, residual_blocks),
         loss="l1",
         optimizer="adam",
         learning_rate=1e-3,
         clip_norm=1.0,
         ema_decay=0.9,
     )
+
+
+def test_state_of_another_network_is_wrong_input():
+    """As where network.py was changed between two runs."""
+    state = trainer_of(4, 1).arrays()
+    trainer_of(4, 1).restore(state, 1)
+    with pytest.raises(
+        InputError, match=r"model_0 in it is \(3, 3, 3, 4\): expected \(3, 3, 3, 5\)"
+    ):
+        trainer_of(5, 1).restore(state, 1)
+    with pytest.raises(InputError, match=r"model_\d+ .* it"):
+        trainer_of(4, 2).restore(state, 1)
+
+
+def test_no_crops_stay_in_memory_after_a_fit():
+    """TensorFlow keeps for ever what a `fit` was given: no crops may hang on it."""
+    trainer = trainer_of(4, 1)
     made = []
 
     def batches(steps):
