@@ -26,7 +26,7 @@ from superres.runtime import backend, command, memory, processes, settings
 from superres.runtime.backend import keras
 from superres.runtime.errors import Failed, InputError, Stopped, is_fault
 from superres.runtime.files import check_writable, make_folder, remove_leftovers
-from superres.training import checkpoint, growing, minutes, resume
+from superres.training import checkpoint, growing, resume
 from superres.training.log import TrainingLog, digest
 from superres.training.losses import LOSSES, SSIM_WINDOW
 from superres.training.schedule import learning_rates, warmup_within
@@ -46,7 +46,6 @@ DEGRADATION = "bicubic"  # of LR crops: bicubic, or photo: JPEG, blur, noise, ot
 # how long
 EPOCHS = 1000  # times STEPS_PER_EPOCH; the learning rate reaches 0 at the end
 STEPS_PER_EPOCH = 1000  # steps between validations
-MINUTES = 0  # of training: replaces EPOCHS by what the speed of the first steps allows; 0: EPOCHS
 # optimizer
 LOSS = "l1"  # l1, or l1_ycbcr, for JPEGs, or ssim_l1, that of the original work
 OPTIMIZER = "muon"  # muon, or adam, that of the original work
@@ -149,12 +148,7 @@ USUAL_RATES = {"adam": 1e-4, "muon": 2e-3}  # by optimizer, of `training/optimiz
 FREE_TO_CHANGE = ("recipe", "data", "validation_data", "cache", "start_from", "restart")
 FREE_TO_CHANGE += ("save_minutes",)
 # ... and these are what one may want to change in the middle; it is said.
-CHANGED_ALOUD = ("learning_rate", "epochs", "decay_epochs", "minutes")
-REPLACED = {
-    "averaging": "AVERAGING is now called EMA_DECAY",
-    "from_best": "FROM_BEST was removed; take another NAME, and START_FROM the weights",
-    "tensorboard": "TENSORBOARD was removed; weights/<NAME>.csv has all numbers",
-}
+CHANGED_ALOUD = ("learning_rate", "epochs", "decay_epochs")
 
 
 def validate(chosen):
@@ -169,14 +163,6 @@ def validate(chosen):
     for name in ("clip_norm", "save_minutes"):
         settings.check_number(name, getattr(chosen, name), above=0)
     settings.check_number("ema_decay", chosen.ema_decay, above=0, at_most=0.999999)
-    if chosen.minutes:
-        settings.check_number("minutes", chosen.minutes, above=0)
-        # The steps that are timed are within the warm-up and the first epoch.
-        if chosen.warmup_steps < 2 or chosen.steps_per_epoch < 3:
-            raise InputError(
-                f"MINUTES = {chosen.minutes}: expected WARMUP_STEPS of at least 2 with it, and "
-                "STEPS_PER_EPOCH of at least 3"
-            )
     settings.check_choice("precision", chosen.precision, PRECISIONS)
     settings.check_choice("scale", chosen.scale, network.SCALES)
     settings.check_choice("degradation", chosen.degradation, ("bicubic", "photo"))
@@ -315,12 +301,10 @@ def train(chosen, stop):
         path, state = (None, None) if chosen.restart else resume.load(WEIGHTS_FOLDER, chosen.name)
         if chosen.precision == "auto":
             chosen = changed(chosen, precision=best_precision(state))
-        if chosen.minutes:
-            chosen = changed(chosen, epochs=minutes.epochs_before_timing(chosen, state))
         if state:
             check_resumable(path, state, chosen)
         if state and state.step >= chosen.epochs * chosen.steps_per_epoch:
-            say_finished(weights, state, "MINUTES" if chosen.minutes else "EPOCHS")
+            say_finished(weights, state)
             return
         keras.utils.set_random_seed(chosen.seed)
         scored, model = build_networks(chosen, held)
@@ -335,12 +319,6 @@ def train(chosen, stop):
         trainer = trainer_for(chosen, model)
         if state:
             trainer.restore(state.arrays, state.step)
-        elif chosen.minutes:
-            epochs = minutes.epochs_by_timing(chosen, trainer, data, stop, log)
-            chosen = changed(chosen, epochs=epochs)
-            log.settings = vars(chosen)
-            timed, trainer = trainer, trainer_for(chosen, model)
-            trainer.restore(timed.arrays(), timed.step)
         fit(chosen, stop, trainer, data, log, is_new=state is None, is_first=is_first)
     if is_first:
         best = log.best()
@@ -372,13 +350,13 @@ def open_data(chosen, state):
     )
 
 
-def say_finished(weights, state, how_long):
-    """Says that there is nothing left to train, and which setting makes it longer."""
+def say_finished(weights, state):
+    """Says that there is nothing left to train."""
     if not weights.exists():
         raise InputError(
             f"{weights}: is gone, but its training is finished; begin anew with --restart"
         )
-    print(f"{weights} is finished, after {state.step:,} steps; to go on, raise {how_long}")
+    print(f"{weights} is finished, after {state.step:,} steps; to go on, raise EPOCHS")
 
 
 def open_log(chosen, weights, scored, data, state):
@@ -509,7 +487,7 @@ def work(chosen, stop):
 def main(arguments=None):
     """Runs the command; returns its exit code."""
     scripts = [network.__file__, __file__]
-    return command.run(work, scripts, arguments, recipes=RECIPES, replaced=REPLACED)
+    return command.run(work, scripts, arguments, recipes=RECIPES)
 
 
 if __name__ == "__main__":

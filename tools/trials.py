@@ -5,7 +5,6 @@
   kills           50 kills of a batch; ten minutes
   large           a picture of 100 megapixels; a quarter of an hour
   training-kills  100 kills of a training; half an hour
-  page            a page of 100 pictures of a megapixel: its size, how fast it opens
   hours           two hours of training on photographs of which 1% are damaged
 """
 
@@ -35,7 +34,7 @@ from PIL import Image  # noqa: E402
 
 import corpus  # noqa: E402
 from support import bilinear_network, small_network, smooth_picture  # noqa: E402
-from tools import trials_of_page, trials_of_training  # noqa: E402
+from tools import trials_of_training  # noqa: E402
 
 SECONDS_TO_HANG = 30
 
@@ -242,15 +241,6 @@ def try_large(side, weights, *options):
 # ---- all ----
 
 
-def report_page():
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, "report.html")
-        size = trials_of_page.try_page(path, 100, 1000)
-        seconds = trials_of_page.opening_seconds(path)
-    assert size < 90e6
-    print(f"a page of 100 pictures of 1 megapixel: {size / 1e6:.1f} MB, opens in {seconds:.1f} s")
-
-
 def report_mutants():
     done, refused = try_mutants(2000)
     print(f"2,000 mutants: {done} done, {refused} refused, no traceback, hang or wrong size")
@@ -296,7 +286,6 @@ TRIALS = {
     "kills": report_kills,
     "large": report_large,
     "training-kills": report_training_kills,
-    "page": report_page,
     "hours": report_hours,
 }
 

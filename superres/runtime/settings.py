@@ -91,7 +91,7 @@ def number(text):
         return float(text)
 
 
-def parse(scripts, arguments=None, positional=(), several=(), recipes=None, replaced=None):
+def parse(scripts, arguments=None, positional=(), several=(), recipes=None):
     """Reads the command line that the settings blocks of scripts define.
 
     Args:
@@ -103,7 +103,6 @@ def parse(scripts, arguments=None, positional=(), several=(), recipes=None, repl
             on the command line.
         recipes: dict of the name of a recipe -> dict of settings, in lower case, with their
             values: the setting RECIPE names one. What is on the command line goes before it.
-        replaced: dict of settings that are no more -> what replaces them, in words.
 
     Returns:
         `argparse.Namespace` with one attribute for each setting, in lower case.
@@ -131,11 +130,8 @@ def parse(scripts, arguments=None, positional=(), several=(), recipes=None, repl
                 metavar=setting.name,
                 help=f"same as --{setting.name.lower()}",
             )
-    for setting in found:
-        if instead := (replaced or {}).get(setting.name.lower()):
-            raise InputError(f"{setting.name} in the settings: {instead}")
     arguments = sys.argv[1:] if arguments is None else arguments
-    _check_words(parser, arguments, positional, several, replaced or {})
+    _check_words(parser, arguments, positional, several)
     _check_names(parser, arguments, [setting.name for setting in found])
     # Options may stand between the positionals; argparse does not allow it beside a --.
     parse_all = parser.parse_args if "--" in arguments else parser.parse_intermixed_args
@@ -168,12 +164,8 @@ def _add(parser, setting, is_several):
     parser.add_argument("--" + key.replace("_", "-"), **options)
 
 
-def _check_words(parser, arguments, positional, several, replaced):
-    """Ends the program where a word is a setting of before, or argparse would mistake it."""
-    for word in arguments:
-        name = word.split("=")[0].removeprefix("--").removeprefix("no-").replace("-", "_")
-        if word.startswith("--") and name in replaced:
-            parser.error(f"{word}: {replaced[name]}")
+def _check_words(parser, arguments, positional, several):
+    """Ends the program where argparse would mistake a word."""
     lists = {"--" + name.lower() for name in several}
     for word, first, second in zip(arguments, arguments[1:], arguments[2:], strict=False):
         if word in lists and not second.startswith("-"):

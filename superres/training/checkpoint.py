@@ -104,8 +104,6 @@ def load(path):
         with np.load(io.BytesIO(content[:-size]), allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
         about = json.loads(str(arrays.pop("about")))
-        if about.pop("first_row", 0):  # of states from before
-            raise InputError("its validation pictures had changed on the way")
     except Exception as error:  # NumPy raises many kinds
         raise InputError(f"{path}: no state of a training: {error}") from error
     shown = {n: arrays.pop(f"shown_{n}") for n in about.pop("shown")}

@@ -4,17 +4,6 @@ from superres.runtime import processes
 from superres.runtime.errors import InputError
 from superres.training import checkpoint
 
-# Settings that have another name by now, and values that were built in before they were settings.
-RENAMED = {"averaging": "ema_decay"}
-BUILT_IN = {
-    "optimizer": "adam",
-    "decay_epochs": 0,
-    "minutes": 0,
-    "recipe": "",
-    "degradation": "bicubic",
-    "told_quality": False,
-}
-
 
 def load(folder, name):
     """The newest state of a training, as `checkpoint.load_newest` returns it.
@@ -48,7 +37,6 @@ def compare(path, before, now, *, silently, aloud):
     Raises:
         InputError: others differ; all of them are named.
     """
-    before = BUILT_IN | {RENAMED.get(name, name): value for name, value in before.items()}
     changed = [
         name
         for name, value in now.items()

@@ -91,20 +91,6 @@ def test_recipe_replaces_settings_and_the_command_line_goes_before_it(tmp_path):
     assert parse("--recipe", "").count == before.count
 
 
-@pytest.mark.parametrize("word", ["--old-name", "--old-name=3", "--no-old-name"])
-def test_setting_that_is_no_more_is_refused_with_what_replaces_it(tmp_path, capsys, word):
-    path = script(tmp_path, BLOCK)
-    with pytest.raises(SystemExit):
-        settings.parse([path], [word, "3"], replaced={"old_name": "OLD_NAME is COUNT now"})
-    assert "OLD_NAME is COUNT now" in capsys.readouterr().err
-
-
-def test_setting_that_is_no_more_is_refused_in_the_file_too(tmp_path):
-    path = script(tmp_path, BLOCK)
-    with pytest.raises(ValueError, match="COUNT in the settings: COUNT is NUMBER now"):
-        settings.parse([path], [], replaced={"count": "COUNT is NUMBER now"})
-
-
 @pytest.mark.parametrize(("word", "meant"), [("--coutn", "--count"), ("--flags=1", "--flag")])
 def test_word_that_is_nearly_a_setting(tmp_path, capsys, word, meant):
     path = script(tmp_path, BLOCK)

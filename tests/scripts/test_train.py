@@ -4,7 +4,6 @@ import errno
 import io
 import json
 import os
-import re
 import signal
 import sys
 import threading
@@ -31,7 +30,7 @@ from superres.images.write import write_picture
 from superres.runtime import backend, files, settings
 from superres.runtime.backend import keras
 from superres.scoring import metrics
-from superres.training import checkpoint, log, minutes, plots, resume
+from superres.training import checkpoint, log, plots
 from superres.training.losses import LOSSES
 from superres.training.optimizers import OPTIMIZERS
 from superres.training.trainer import Trainer, _Hook
@@ -678,48 +677,6 @@ def test_out_of_memory_says_what_to_lower(photographs, monkeypatch, capsys):
 # ---- time, recipes, and training that goes on elsewhere ----
 
 
-@pytest.mark.slow
-def test_training_for_some_minutes_is_one_of_the_epochs_that_it_finds(
-    photographs, monkeypatch, capsys
-):
-    # On a machine that is busy it might find so few that their warm-up is shortened.
-    epochs = minutes.epochs_in
-    monkeypatch.setattr(
-        minutes, "epochs_in", lambda *where, **found: max(5, epochs(*where, **found))
-    )
-    assert run(minutes=0.1, warmup_steps=2) == 0
-    settings_now = json.loads((photographs / "weights/tiny.json").read_text())["settings"]
-    printed = capsys.readouterr().out
-    expected = rf"EPOCHS = {settings_now['epochs']} of 5 steps, about (\S+) minutes(; with fewer)?"
-    found, hint = re.search(expected, printed).groups()
-    assert bool(hint) == (abs(float(found) - 0.1) > 0.02)
-    by_minutes = newest_state()
-    assert by_minutes[1] == 5 * settings_now["epochs"]
-    with (photographs / "weights/tiny.csv").open() as file:
-        assert float(list(csv.DictReader(file))[-1]["seconds"]) < 60
-    run(epochs=settings_now["epochs"], warmup_steps=2, restart=True)
-    assert_equal_states(by_minutes, newest_state())
-
-
-@pytest.mark.slow
-def test_training_for_some_minutes_keeps_its_schedule_when_it_goes_on(
-    photographs, monkeypatch, capsys
-):
-    monkeypatch.setattr(minutes, "epochs_in", lambda *_, **__: 4)
-    with monkeypatch.context() as patched:
-        at_step(patched, 7, lambda: os.kill(os.getpid(), signal.SIGTERM))
-        assert run(minutes=1) == 130
-    monkeypatch.setattr(minutes, "epochs_in", lambda *_, **__: 6)
-    assert run(minutes=1) == 0
-    assert newest_state()[1] == 20
-    # Other minutes give another schedule.
-    assert run(minutes=2) == 0
-    assert "EPOCHS was 4 and is 6 from here on" in capsys.readouterr().out
-    assert newest_state()[1] == 30
-    assert run(minutes=2) == 0
-    assert "is finished, after 30 steps; to go on, raise MINUTES" in capsys.readouterr().out
-
-
 @pytest.mark.parametrize("is_fast", [True, False])
 def test_precision_that_is_faster_here_is_kept_elsewhere(photographs, monkeypatch, capsys, is_fast):
     precision = "mixed_bfloat16" if is_fast else "float32"
@@ -748,14 +705,9 @@ def test_recipe_makes_sense(recipe):
 def test_rehearsal_of_the_recipe_for_a_gpu(photographs, monkeypatch, capsys):
     """The whole way of the shipped weights: stopped, lost but for the weights, scored."""
     write_sharp_pictures()
-    epochs = minutes.epochs_in  # as they would be, but on a slow machine
-    monkeypatch.setattr(
-        minutes, "epochs_in", lambda *where, **found: max(4, min(6, epochs(*where, **found)))
-    )
-    options = LEARNING | {"name": "edsr_x2", "steps_per_epoch": 100, "minutes": 0.1}
+    options = LEARNING | {"name": "edsr_x2", "steps_per_epoch": 100, "epochs": 5}
     options |= {"start_from": "", "decay_epochs": 0, "precision": "mixed_bfloat16"}
-    line = [word for word in words(**options) if word not in ("--epochs", TINY["--epochs"])]
-    line = ["--recipe", "h100", *line]
+    line = ["--recipe", "h100", *words(**options)]
     with monkeypatch.context() as patched:
         at_step(patched, 143, lambda: os.kill(os.getpid(), signal.SIGTERM))
         assert train.main(line) == 130
@@ -763,7 +715,7 @@ def test_rehearsal_of_the_recipe_for_a_gpu(photographs, monkeypatch, capsys):
     output_text = capsys.readouterr().out
     assert "mixed_bfloat16" in output_text
     assert "going on after step 143" in output_text
-    assert train.main([*line, "--epochs", "8", "--minutes", "0"]) == 0
+    assert train.main([*line, "--epochs", "8"]) == 0
     weights = photographs / "weights" / "edsr_x2.keras"
     about = json.loads(weights.with_suffix(".json").read_text())
     assert about["settings"]["precision"] == "mixed_bfloat16"
@@ -910,19 +862,6 @@ def test_setting_that_a_state_lacks_is_not_taken_for_equal(photographs, capsys):
     assert "npz was saved before there was such a setting; take" in capsys.readouterr().err
 
 
-def test_every_setting_has_a_value_in_states_from_before_it():
-    """A setting that is added must be in `BUILT_IN`, or interrupted trainings could not go on."""
-    first = {"averaging", "from_best", "tensorboard", "scale", "num_filters", "residual_blocks"}
-    first |= {"residual_scaling", "global_skip", "data", "validation_data", "cache", "name"}
-    first |= {"start_from", "crop_size", "batch_size", "epochs", "steps_per_epoch", "loss", "seed"}
-    first |= {"learning_rate", "warmup_steps", "clip_norm", "validation_crop", "precision"}
-    first |= {"save_minutes", "restart"}
-    known = {resume.RENAMED.get(name, name) for name in first} | resume.BUILT_IN.keys()
-    for script in network, train:
-        for setting in settings.read_block(script.__file__):
-            assert setting.name.lower() in known, setting.name
-
-
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
@@ -948,9 +887,6 @@ def test_every_setting_has_a_value_in_states_from_before_it():
         ({"loss": "l2"}, "LOSS = 'l2': expected one of 'l1', 'l1_ycbcr', 'ssim_l1'"),
         ({"loss": "ssim_l1", "crop_size": 10}, "CROP_SIZE = 10: expected at least 11"),
         ({"save_minutes": 0}, "SAVE_MINUTES = 0: expected a number above 0"),
-        ({"minutes": -1}, "MINUTES = -1: expected a number above 0"),
-        ({"minutes": 1, "warmup_steps": 1}, "MINUTES = 1: expected WARMUP_STEPS of at least 2"),
-        ({"minutes": 1, "steps_per_epoch": 2}, "and STEPS_PER_EPOCH of at least 3"),
         ({"start_from": "nowhere.keras"}, "nowhere.keras: no such weights file"),
     ],
 )

@@ -4,9 +4,8 @@ import sys
 
 import pytest
 
-from superres.scoring import page
 from support import bilinear_network
-from tools import trials, trials_of_page, trials_of_training
+from tools import trials, trials_of_training
 
 pytestmark = pytest.mark.slow
 
@@ -15,11 +14,6 @@ def test_mutants():
     done, refused = trials.try_mutants(300, seed=1)
     assert done + refused == 300
     assert min(done, refused) > 30  # or the mutants would test one half only
-
-
-def test_page(tmp_path, monkeypatch):
-    monkeypatch.setattr(page, "BUDGET", 2_000_000)
-    assert trials_of_page.try_page(tmp_path / "report.html", 4, 500) < 4_000_000
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs SIGKILL")

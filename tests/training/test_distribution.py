@@ -2,7 +2,6 @@
 
 import csv
 import os
-import re
 import shutil
 import socket
 import subprocess
@@ -151,12 +150,3 @@ def test_processes_that_would_go_on_from_different_steps_are_refused(place, tmp_
     for run in runs:
         _, error = finish(run, code=2)
         assert "the processes would go on from steps [10, 0]: expected the same" in error
-
-
-def test_processes_agree_on_the_epochs_for_some_minutes(place):
-    options = ["--minutes=0.1", "--warmup-steps=8"]
-    runs = [start(place, options=options, **environment) for environment in two_processes()]
-    said = [finish(run)[0] for run in runs]
-    (epochs, others) = (re.findall(r"EPOCHS = (\d+) of 10 steps", text) for text in said)
-    assert epochs == others
-    assert len(numbers(place)) == int(epochs[0])

@@ -1,6 +1,6 @@
 import pytest
 
-from superres.training import minutes, schedule
+from superres.training import schedule
 
 
 def rates(steps, **options):
@@ -32,16 +32,3 @@ def test_warmup_is_at_most_a_tenth(decay_steps):
 def test_runs_of_a_few_steps_have_no_warmup(total_steps):
     options = {"total_steps": total_steps, "warmup_steps": 500, "decay_steps": 0}
     assert rates((0, total_steps), **options) == pytest.approx([2, 0], abs=1e-6)
-
-
-def test_epochs_follow_from_minutes():
-    def epochs(step, seconds, step_seconds):
-        found = {"step": step, "seconds": seconds, "step_seconds": step_seconds}
-        return minutes.epochs_in(10, 100, **found)
-
-    seconds = 600 * minutes.MINUTES_SHARE
-    assert epochs(0, 0, seconds / 2000) == 20
-    assert epochs(1000, seconds / 2, seconds / 2000) == 20
-    # Never fewer than are done.
-    assert epochs(1030, 9999, 1) == 11
-    assert epochs(0, 0, 9999) == 1
