@@ -378,23 +378,18 @@ def open_log(chosen, weights, scored, data, state):
 
 
 def build_networks(chosen, held):
-    """What is scored, a `KerasNetwork` in float32, and the network that is trained, on all devices.
-
-    Raises:
-        InputError: the network does not fit the settings, or could not be loaded again.
-    """
+    """A `KerasNetwork` in float32, to be scored, and the network to be trained, on all devices."""
     of_network = [setting.name.lower() for setting in settings.read_block(network.__file__)]
     shape = {name: getattr(chosen, name) for name in of_network}
     model = network.build(**shape)
     weight_files.check_config(json.loads(model.to_json()))
     scored = KerasNetwork(model)
-    traits = scored.traits
-    if traits.scale != chosen.scale:
-        raise InputError(f"SCALE = {chosen.scale}: the network enlarges by {traits.scale}")
-    if chosen.crop_size % (chosen.scale * traits.multiple_of):
+    scale, multiple = scored.traits.scale, chosen.scale * scored.traits.multiple_of
+    if scale != chosen.scale:
+        raise InputError(f"SCALE = {chosen.scale}: the network enlarges by {scale}")
+    if chosen.crop_size % multiple:
         raise InputError(
-            f"CROP_SIZE = {chosen.crop_size}: expected a multiple of "
-            f"{chosen.scale * traits.multiple_of}, SCALE times what the network takes"
+            f"CROP_SIZE = {chosen.crop_size}: expected a multiple of {multiple}, for this network"
         )
     held.enter_context(processes.over_all_devices(chosen.batch_size))
     keras.config.set_dtype_policy(chosen.precision)

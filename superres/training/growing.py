@@ -80,14 +80,10 @@ def _kind_of(layer):
 
 
 def start_from(model, path):
-    """Puts the weights of a file into a network; a larger EDSR computes the same then.
+    """Puts the weights of a file into a network that is about to be trained.
 
-    Where the scale is another, the convolutions before a pixel shuffle of another factor begin
-    anew.
-
-    Args:
-        model: network that is about to be trained.
-        path: `.keras` file of another one.
+    A larger EDSR computes the same then. Where the scale is another, the convolutions before a
+    pixel shuffle of another factor begin anew.
 
     Raises:
         InputError: it cannot be loaded, is a larger EDSR, or has no layer like those of `model`.

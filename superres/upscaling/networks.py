@@ -156,15 +156,10 @@ class FileNetwork:
 
 
 def in_precision(model, graph, precision):
-    """The same Keras model with its feature maps in `precision`.
+    """A Keras model, of that `Graph`, with its feature maps in `precision`.
 
     The last layer with weights and what follows it stay in float32, as do all weights: pixels
     emitted in bfloat16 cost 0.03 dB.
-
-    Args:
-        model: network as `network.edsr` builds it; not changed.
-        graph: its `Graph`.
-        precision: "float32" or "bfloat16".
 
     Returns:
         `keras.Model` with weights of its own; `model` itself if it is in float32 and to

@@ -151,11 +151,7 @@ def _is_own(name, registered):
 
 
 def _check_arrays(group, depth=0):
-    """Raises RefusedWeights where an HDF5 group holds more than plain arrays of numbers.
-
-    Returns:
-        Bytes of all arrays in it.
-    """
+    """Bytes of all arrays in an HDF5 group; RefusedWeights where it holds anything else."""
     if depth > MOST_NESTED:
         raise RefusedWeights(f"its weights are nested more than {MOST_NESTED} deep")
     total = 0
@@ -196,17 +192,11 @@ def _reading():
 
 
 def read_config(path, register=lambda: None):
-    """The configuration of the network in a `.keras` file, of which nothing is made.
-
-    Args:
-        path: `.keras` file.
-        register: as `check_config` takes it.
-
-    Returns:
-        dict, as `graph.Graph` takes it.
+    """The configuration of the network in a `.keras` file, as `Graph` takes it; nothing is made.
 
     Raises:
-        RefusedWeights: it is no `.keras` file, a damaged one, or as `check_config`.
+        RefusedWeights: it is no `.keras` file, a damaged one, or as `check_config`, whose
+            `register` it takes.
     """
     path = Path(path)
     if not path.is_file():
@@ -296,16 +286,13 @@ def read_arrays(path, graph):
 
 
 def read(path):
-    """Loads a network with Keras; code that is hidden in its file is not run, see `check`.
-
-    Args:
-        path: `.keras` file.
+    """Loads a network with Keras; code that is hidden in its file is not run.
 
     Returns:
         `keras.Model`, not compiled.
 
     Raises:
-        RefusedWeights: no such file, not a Keras file, or refused.
+        RefusedWeights: as `check`.
     """
     path = Path(path)
     # A fault in a layer of one's own is none of the file.

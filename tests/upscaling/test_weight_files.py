@@ -1,5 +1,8 @@
+import importlib
+import inspect
 import io
 import json
+import re
 import zipfile
 
 import h5py
@@ -86,6 +89,13 @@ def parts(tmp_path):
     return members(tmp_path / "harmless.keras")
 
 
+@keras.saving.register_keras_serializable()
+class Own(keras.layers.Layer):
+    """A layer of one's own, as network.py might register it."""
+
+    NAME = "Custom>Own"
+
+
 def lambda_layer(parts, mark):
     model = keras.Sequential([keras.Input((None, None, 3)), keras.layers.Lambda(lambda x: x)])
     buffer = mark.parent / "lambda.keras"
@@ -121,6 +131,19 @@ def function_as_class(parts, mark):
 
 def registered_class(parts, mark):
     change_layer(parts, "Conv2D", {}, registered="mine>Conv2D")
+
+
+def operation_that_calls(parts, mark):
+    change_layer(parts, "VectorizedMap", {"function": "os.system"}, module="keras.src.ops.core")
+
+
+def library_in_a_module_of_operations(parts, mark):
+    change_layer(parts, "np", {}, module="keras.src.ops.numpy")
+
+
+def function_by_the_name_of_an_own_layer(parts, mark):
+    """Keras would call what `config` names in the module, if the registered name alone counted."""
+    change_layer(parts, "function", {}, module="os", registered=Own.NAME)
 
 
 def keras_function(parts, mark):
@@ -244,6 +267,9 @@ HOSTILE = {
     foreign_class: "subprocess.Popen, which weights files may not hold",
     function_as_class: "keras.initializers.deserialize, which weights files may not hold",
     registered_class: "keras.layers.Conv2D, which weights files may not hold; layers of one's own",
+    operation_that_calls: "keras.src.ops.core.VectorizedMap, which weights files may not hold",
+    library_in_a_module_of_operations: "keras.src.ops.numpy.np, which weights files may not hold",
+    function_by_the_name_of_an_own_layer: "os.function, which weights files may not hold",
     keras_function: "keras.utils.function, which weights files may not hold",
     external_link: "its weights hold a link to another place, /layers/conv2d/vars/0",
     soft_link: "its weights hold a link to another place",
@@ -256,6 +282,29 @@ HOSTILE = {
     more_files: "expected metadata.json, config.json, model.weights.h5",
     text_config: "Expecting value",
 }
+
+
+def allowed_classes():
+    """Every layer and operation that files may have, as the installed Keras has them."""
+    for name in weight_files.HARMLESS["keras.layers"]:
+        yield getattr(keras.layers, name), keras.layers.Layer
+    for module in weight_files.OPERATION_MODULES:
+        for name, value in vars(importlib.import_module(module)).items():
+            if name[0].isupper() and name not in ("KerasTensor", "Operation"):
+                yield value, keras.Operation
+    core = importlib.import_module("keras.src.ops.core")
+    for name in weight_files.HARMLESS["keras.src.ops.core"]:
+        yield getattr(core, name), keras.Operation
+
+
+def test_what_files_may_hold_takes_neither_functions_nor_paths():
+    names = set()
+    for one, kind in allowed_classes():
+        assert issubclass(one, kind), one
+        names |= set(inspect.signature(one).parameters)
+    assert len(names) > 150
+    suspicious = r"fn|func|callable|path$|file|vocab|module|dir\b|url|lambda|layer$"
+    assert not [name for name in names if re.search(suspicious, name)]
 
 
 @pytest.mark.parametrize("make", HOSTILE)
