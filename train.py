@@ -382,8 +382,8 @@ def build_networks(chosen, held):
     of_network = [setting.name.lower() for setting in settings.read_block(network.__file__)]
     shape = {name: getattr(chosen, name) for name in of_network}
     model = network.build(**shape)
-    weight_files.check_config(json.loads(model.to_json()))
     scored = KerasNetwork(model)
+    weight_files.check_config(json.loads(model.to_json()))
     scale, multiple = scored.traits.scale, chosen.scale * scored.traits.multiple_of
     if scale != chosen.scale:
         raise InputError(f"SCALE = {chosen.scale}: the network enlarges by {scale}")
