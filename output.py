@@ -88,7 +88,7 @@ def load(chosen, size):
     """Loads the networks, or those that are needed at any rate; each is printed when it is."""
 
     def on_load(networks):
-        if chosen.quality and not networks.photo.upscaler.is_told_quality:
+        if chosen.quality and not networks.photo.upscaler.takes_quality:
             raise InputError(
                 f"QUALITY = {chosen.quality}: {networks.photo.path.name} cannot be told one; "
                 "it was trained without TOLD_QUALITY"
@@ -165,7 +165,7 @@ def computed(run, job, picture, scale, quality, needed):
         print_line(
             f"{name}: {width}x{height}, {len(tiles)} tiles of {right - left}x{bottom - top}, halo "
             f"{tiles.halo}, extra work {tiles.extra_work:.1%}, {network.path.name}"
-            + (f" told {in_words(quality)}" if upscaler.is_told_quality else "")
+            + (f" told {in_words(quality)}" if upscaler.takes_quality else "")
         )
     with progress(total=len(tiles), desc=name, unit="tile", leave=False, delay=1) as bar:
 

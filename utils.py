@@ -169,7 +169,7 @@ class Networks(NamedTuple):
     @property
     def heed_quality(self):
         """Whether a picture's quality makes any difference."""
-        is_told = self.photo is not self.clean or self.photo.upscaler.is_told_quality
+        is_told = self.photo is not self.clean or self.photo.upscaler.takes_quality
         return is_told and not self.is_clean
 
     def of(self, quality):

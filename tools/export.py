@@ -79,7 +79,7 @@ def export(chosen, stop):
             )
         scale = graph.scale
     quality = told(chosen.quality) if chosen.quality else None
-    if quality and not graph.is_told_quality:
+    if quality and not graph.takes_quality:
         raise InputError(f"QUALITY = {chosen.quality}: {weights.name} is not told any")
     if suffix == ".onnx":
         contents = {file: as_onnx(weights, graph, quality)}
@@ -92,7 +92,7 @@ def export(chosen, stop):
         with replacing(path) as part:
             part.write_bytes(content)
     shape = "3, H, W" if suffix == ".onnx" else "H, W, 3"
-    told_too = " and quality (N, 1, 1, 1)" if graph.is_told_quality and not quality else ""
+    told_too = " and quality (N, 1, 1, 1)" if graph.takes_quality and not quality else ""
     files = " and ".join(map(str, reversed(contents)))
     print(f"{files}: from lr (N, {shape}){told_too} to sr, {scale} times as large, in [0, 1]")
     return 0

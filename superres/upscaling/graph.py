@@ -137,7 +137,7 @@ class Graph:
         layers = config["config"]["layers"]
         self.layers = {layer["config"]["name"]: layer["class_name"] for layer in layers}
         self._check_inputs()
-        self.is_told_quality = len(self.inputs) > 1
+        self.takes_quality = len(self.inputs) > 1
         self.pixels_in = self._pixels_in()
         self.emitting = self._emitting()
         self.exact = self._exact()
@@ -158,7 +158,7 @@ class Graph:
         self.scale = self._checked_scale()
         self.radius = self._radius()
         self.parameters = sum(map(math.prod, itertools.chain(*self.weights.values())))
-        self.traits = Traits(self.scale, self.is_told_quality, self.parameters, self.radius)
+        self.traits = Traits(self.scale, self.takes_quality, self.parameters, self.radius)
 
     @classmethod
     def of_model(cls, model):

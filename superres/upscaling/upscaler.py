@@ -39,7 +39,7 @@ class Upscaler:
 
     Attributes:
         scale, radius, halo, precision, self_ensemble: as resolved.
-        is_told_quality: whether the network is told the quality of a picture.
+        takes_quality: whether the network is told the quality of a picture.
         network: as it was given.
 
     Raises:
@@ -51,7 +51,7 @@ class Upscaler:
         if self._is_auto:
             precision = "bfloat16" if network.has_fast_bfloat16() else "float32"
         self.network = network
-        self.scale, self.is_told_quality, _, self.radius, self._multiple = network.traits
+        self.scale, self.takes_quality, _, self.radius, self._multiple = network.traits
         self._measured_halo = halo
         self.precision = precision
         self.halo = self._halo_in(precision)
@@ -137,12 +137,12 @@ class Upscaler:
                 lambda lr: network(lr).copy(), self.radius, pictures, self._multiple
             )
 
-        halos = list(map(measured, HALO_QUALITIES if self.is_told_quality else (LOSSLESS,)))
+        halos = list(map(measured, HALO_QUALITIES if self.takes_quality else (LOSSLESS,)))
         return None if None in halos else max(halos)
 
     def _network(self, quality, dtype=np.uint8):
         """The network for pictures of a quality: float32 (H, W, 3) to float32."""
-        told = [np.full((1, 1, 1, 1), quality, np.float32)] if self.is_told_quality else []
+        told = [np.full((1, 1, 1, 1), quality, np.float32)] if self.takes_quality else []
         run = self._run(self._precision_for(dtype))
         return lambda lr: run(np.ascontiguousarray(lr)[None], *told)[0]
 

@@ -554,7 +554,7 @@ def test_each_picture_gets_the_network_of_its_kind_told_its_quality(
         upscaler = networks[clean if is_clean else photo]
         (line,) = (line for line in lines if line.startswith(f"in/{name}: "))
         expected = f", {clean if is_clean else photo}.keras"
-        if upscaler.is_told_quality:
+        if upscaler.takes_quality:
             expected += f" told {in_words(quality or told[name])}"
         assert line.endswith(expected)
         if name.endswith((".png", ".tif")) or name == "lossless.webp":  # as what is written

@@ -786,7 +786,7 @@ def test_name_follows_from_recipe_scale_and_degradation(photographs, changed, na
     assert run(name="", epochs=1, **changed) == 0
     trained = utils.load(photographs / f"weights/{name}.keras")
     assert f"_x{trained.scale}" in name
-    assert trained.is_told_quality == name.endswith("_photo")
+    assert trained.takes_quality == name.endswith("_photo")
 
 
 @pytest.mark.parametrize("name", train.USUAL_RATES)
@@ -836,19 +836,13 @@ def test_what_is_held_does_not_depend_on_the_end(photographs, capsys):
     assert_equal_states(newest_state(), went_on)
 
 
-def test_state_from_before_settings_had_these_names_goes_on(photographs, capsys):
+def test_state_with_a_setting_that_is_gone_goes_on(photographs, capsys):
     run(epochs=1, optimizer="adam")
     path, state = checkpoint.load_newest(train.WEIGHTS_FOLDER, "tiny")
-    old = dict(state.settings)
-    old["averaging"] = old.pop("ema_decay")
-    for name in ("optimizer", "decay_epochs"):
-        del old[name]
-    old |= {"tensorboard": False, "from_best": False}
+    old = state.settings | {"tensorboard": False}
     checkpoint.save(path.parent, "tiny", dataclasses.replace(state, settings=old))
     assert run(epochs=2) == 2
     assert "OPTIMIZER = 'muon': expected 'adam', as in the earlier" in capsys.readouterr().err
-    assert run(epochs=2, optimizer="adam", ema_decay=0.5) == 2
-    assert "EMA_DECAY = 0.5: expected 0.999" in capsys.readouterr().err
     assert run(epochs=2, optimizer="adam", decay_epochs=1) == 0
     assert "DECAY_EPOCHS was 0 and is 1 from here on" in capsys.readouterr().out
 

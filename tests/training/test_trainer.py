@@ -26,9 +26,7 @@ def test_state_of_another_network_is_wrong_input():
     """As where network.py was changed between two runs."""
     state = trainer_of(4, 1).arrays()
     trainer_of(4, 1).restore(state, 1)
-    with pytest.raises(
-        InputError, match=r"model_0 in it is \(3, 3, 3, 4\): expected \(3, 3, 3, 5\)"
-    ):
+    with pytest.raises(InputError, match=r"another one than in the earlier run \(head/kernel\)"):
         trainer_of(5, 1).restore(state, 1)
     with pytest.raises(InputError, match=r"model_\d+ .* it"):
         trainer_of(4, 2).restore(state, 1)

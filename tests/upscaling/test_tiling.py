@@ -43,7 +43,7 @@ def test_quality_changes_neither_radius_nor_memory():
     assert Graph.of_model(told).radius == Graph.of_model(plain).radius
     told, plain = Graph.of_model(told), Graph.of_model(plain)
     assert told.bytes_per_pixel("float32") == plain.bytes_per_pixel("float32")
-    assert (told.scale, told.is_told_quality, plain.is_told_quality) == (2, True, False)
+    assert (told.scale, told.takes_quality, plain.takes_quality) == (2, True, False)
 
 
 @pytest.mark.parametrize(("scale", "skip"), [(2, False), (2, True), (3, False), (4, True)])

@@ -78,7 +78,7 @@ def test_quality_reaches_every_tile_of_a_network_that_is_told_it(upscaler_of):
         for ensemble in False, True:
             tiled = upscaler_of(model, tile_size=16, self_ensemble=ensemble)
             whole = upscaler_of(model, tile_size=100, self_ensemble=ensemble)
-            assert tiled.is_told_quality
+            assert tiled.takes_quality
             bad, good = (tiled.enlarge(lr, quality=quality) for quality in (0.3, 1.0))
             assert np.abs(bad.astype(int) - good).max() > 100
             np.testing.assert_array_equal(tiled.enlarge(lr), good)
@@ -89,7 +89,7 @@ def test_quality_reaches_every_tile_of_a_network_that_is_told_it(upscaler_of):
 def test_network_that_is_not_told_the_quality_does_not_heed_it(upscaler_of):
     upscaler = upscaler_of(small_network())
     picture = smooth_picture(20, 20)
-    assert not upscaler.is_told_quality
+    assert not upscaler.takes_quality
     np.testing.assert_array_equal(upscaler.enlarge(picture, quality=0.3), upscaler.enlarge(picture))
 
 

@@ -36,7 +36,7 @@ def test_network_that_is_told_the_quality_is_exported_and_read(tmp_path):
     model = small_network(told_quality=True)
     weight_files.export(model, tmp_path / "told.keras", 8)
     upscaler = utils.load(tmp_path / "told.keras", "keras", precision="float32")
-    assert upscaler.is_told_quality
+    assert upscaler.takes_quality
     lr = smooth_picture(12, 10)
     for quality in 0.4, 1.0:
         ours = Upscaler(KerasNetwork(model), precision="float32").enlarge(lr, quality=quality)
