@@ -16,9 +16,9 @@ The protocol: HR cropped to a multiple of the scale; LR by MATLAB's bicubic `imr
 prediction rounded to uint8; scores on Y of YCbCr, not rounded; `scale` pixels shaved from
 each border; the mean of the pictures' scores.
 
-Exit code 0: every picture is scored. 1: some were refused, each named with its reason, of the
-originals or of those to compare. 2: it could not start, or not write its results. 130: stopped by
-Ctrl-C or SIGTERM; what was scored until then is written.
+Exit code 0: every picture is scored. 1: some were refused, or a fault of the program met them, each
+named with its reason, of the originals or of those to compare. 2: it could not start, or not write
+its results. 130: stopped by Ctrl-C or SIGTERM; what was scored until then is written.
 """
 
 import sys
@@ -27,7 +27,7 @@ from pathlib import Path
 import utils
 from superres.images.degradation import of_picture
 from superres.runtime import command, settings
-from superres.runtime.errors import InputError, Stopped
+from superres.runtime.errors import Failed, InputError, Stopped
 from superres.runtime.files import check_writable, make_folder, replacing
 from superres.runtime.terminal import printable, progress, reason_of, shown
 from superres.scoring import tables, testsets
@@ -129,6 +129,7 @@ def score(
         except Exception as error:  # such as a name, or sides, too long for a file
             reason = reason_of(error, seen)
             results.refused[pair.hr] = f"scored, but not all of its pictures were written: {reason}"
+    results.has_faults = bool(seen)
     return results
 
 
@@ -224,7 +225,8 @@ def evaluate(chosen, stop):
     if stop.is_set():
         raise Stopped(f"{len(results.rows)} of {count} were scored")
     if not results.rows:
-        raise InputError(f"FOLDER = {', '.join(folders)!r}: no picture in it could be scored")
+        kind = Failed if results.has_faults else InputError
+        raise kind(f"FOLDER = {', '.join(folders)!r}: no picture in it could be scored")
     return 1 if results.refused else 0
 
 

@@ -33,9 +33,9 @@ SHUFFLES = {2: (2,), 3: (3,), 4: (2, 2)}  # pixel-shuffle factors of each scale
 def build(**settings):
     """The network that `train.py` trains, of the settings above.
 
-    Any other may stand here: a `keras.Model` from RGB (N, H, W, 3) in [0, 1], and perhaps a
-    quality (N, 1, 1, 1), to (N, scale * H, scale * W, 3), for all H and W, or all multiples of a
-    number. Layers of your own need `@keras.saving.register_keras_serializable()`.
+    Any other may stand here: a Functional or Sequential `keras.Model` from RGB (N, H, W, 3) in
+    [0, 1], and perhaps a quality (N, 1, 1, 1), to (N, scale * H, scale * W, 3), for all H and W,
+    or all multiples of a number. docs/development.md says which layers it may have.
     """
     return edsr(**settings)
 

@@ -155,15 +155,16 @@ def computed(run, job, picture, scale, quality, needed):
     name = shown(job.source)
     if upscaler.halo is None and len(tiles) > 1:
         print_line(
-            f"note {name}: too large to be computed at once: {len(tiles)} tiles with {tiles.halo} "
-            "pixels around them, further than which the network looks",
+            f"note {name}: cut into {len(tiles)} tiles with {tiles.halo} pixels around them; the "
+            "network looks further than that, so seams are possible",
             sys.stderr,
         )
     if run.chosen.verbose:
         height, width = picture.shape[:2]
         (top, bottom), (left, right) = tiles.rows()[0], tiles.columns()[0]
+        count = f"{len(tiles)} tile{'s' * (len(tiles) > 1)}"
         print_line(
-            f"{name}: {width}x{height}, {len(tiles)} tiles of {right - left}x{bottom - top}, halo "
+            f"{name}: {width}x{height}, {count} of {right - left}x{bottom - top}, halo "
             f"{tiles.halo}, extra work {tiles.extra_work:.1%}, {network.path.name}"
             + (f" told {in_words(quality)}" if upscaler.takes_quality else "")
         )

@@ -382,8 +382,11 @@ def build_networks(chosen, held):
     of_network = [setting.name.lower() for setting in settings.read_block(network.__file__)]
     shape = {name: getattr(chosen, name) for name in of_network}
     model = network.build(**shape)
+    if not isinstance(model, keras.Model):
+        raise InputError(f"network.py: build returns {model!r}: expected a keras.Model")
     scored = KerasNetwork(model)
-    weight_files.check_config(json.loads(model.to_json()))
+    with weight_files.refusing("network.py"):
+        weight_files.check_config(json.loads(model.to_json()))
     scale, multiple = scored.traits.scale, chosen.scale * scored.traits.multiple_of
     if scale != chosen.scale:
         raise InputError(f"SCALE = {chosen.scale}: the network enlarges by {scale}")

@@ -78,6 +78,11 @@ def best_weights(folder, scale=0, size="auto", content="clean", engine="auto"):
     return max(fitting.values(), key=lambda path: path.stat().st_mtime), "the newest"
 
 
+def read_graph(path):
+    """The `Graph` of a weights file, in which there may be layers that network.py registers."""
+    return weight_files.read_graph(path, register=lambda: importlib.import_module("network"))
+
+
 def load(path, engine="auto", **options):
     """Loads a trained network.
 
@@ -93,7 +98,7 @@ def load(path, engine="auto", **options):
         InputError: no such file, not a Keras file, not a network that enlarges RGB, or of layers
             that the engine does not know.
     """
-    graph = weight_files.read_graph(path, register=lambda: importlib.import_module("network"))
+    graph = read_graph(path)
     if engine == "openvino" and graph.unknown:
         raise InputError(
             f"ENGINE = 'openvino': {path}: {graph.unknown} has no OpenVINO graph here: expected "

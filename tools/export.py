@@ -69,15 +69,15 @@ def export(chosen, stop):
     suffix = file.suffix.lower()
     if suffix == ".tflite":
         network = utils.load(weights, "keras", precision="float32").network
-        graph, scale = network.graph, network.traits.scale
+        graph, (scale, *_, multiple) = network.graph, network.traits
     else:
-        graph = weight_files.read_graph(weights)
+        graph = utils.read_graph(weights)
         if graph.unknown:
             raise InputError(
                 f"FILE = {chosen.file!r}: {weights.name}: {graph.unknown} has no ONNX graph here: "
                 "expected a name that ends in .tflite"
             )
-        scale = graph.scale
+        scale, multiple = graph.scale, 1
     quality = told(chosen.quality) if chosen.quality else None
     if quality and not graph.takes_quality:
         raise InputError(f"QUALITY = {chosen.quality}: {weights.name} is not told any")
@@ -94,7 +94,10 @@ def export(chosen, stop):
     shape = "3, H, W" if suffix == ".onnx" else "H, W, 3"
     told_too = " and quality (N, 1, 1, 1)" if graph.takes_quality and not quality else ""
     files = " and ".join(map(str, reversed(contents)))
-    print(f"{files}: from lr (N, {shape}){told_too} to sr, {scale} times as large, in [0, 1]")
+    sizes = f"; H and W must be multiples of {multiple}" * (multiple > 1)
+    print(
+        f"{files}: from lr (N, {shape}){told_too} to sr, {scale} times as large, in [0, 1]{sizes}"
+    )
     return 0
 
 

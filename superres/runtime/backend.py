@@ -129,12 +129,16 @@ def compiled(model):
 
         signature = [tf.TensorSpec((None, None, None, 3), tf.float32)]
         signature += [tf.TensorSpec(other.shape, tf.float32) for other in model.inputs[1:]]
-        run = tf.function(
-            lambda *inputs: model(as_model_takes(inputs), training=False),
-            input_signature=signature,
-            autograph=False,
-        )
-        return lambda *inputs: run(*inputs).numpy()
+
+        def call(*inputs):
+            return model(as_model_takes(inputs), training=False)
+
+        run = tf.function(call, input_signature=signature, autograph=False)
+        try:
+            run.get_concrete_function()
+        except Exception:  # some layers, as bilinear UpSampling2D, must know the size
+            run = tf.function(call, autograph=False)
+        return lambda *inputs: run(*map(tf.constant, inputs)).numpy()
     if name == "jax":
         import jax
         import numpy as np

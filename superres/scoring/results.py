@@ -61,12 +61,13 @@ class Results:
         rows: list of dicts with test_set, name, scores (nearest and methods -> what
             `metrics.score` returns), notes, and is_bicubic of `Restored`; one for each picture.
         refused: dict of path -> reason.
+        has_faults: whether a fault of the program was among the reasons.
     """
 
     def __init__(self, test_sets, methods, scale, degradation=""):
         self.test_sets, self.methods, self.scale = test_sets, methods, scale
         self.degradation = degradation
-        self.rows, self.refused = [], {}
+        self.rows, self.refused, self.has_faults = [], {}, False
         self._failed = Counter()
 
     def add(self, test_set, pair, restored):

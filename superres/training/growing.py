@@ -8,6 +8,7 @@ the same name and shape are copied.
 """
 
 import re
+from collections import Counter
 from math import isqrt
 from typing import NamedTuple
 
@@ -27,13 +28,7 @@ NEEDED = {"block1_conv1", "block1_conv2", "block1_scale", "block1_add", "long_sk
 
 
 class Shape(NamedTuple):
-    """How a network of `network.edsr` is built, read from its layers.
-
-    Attributes:
-        filters, blocks: as NUM_FILTERS and RESIDUAL_BLOCKS.
-        residual_scaling, global_skip, told_quality: likewise.
-        shuffles: factor of each pixel shuffle, such as (2, 2) for x4.
-    """
+    """How a network of `network.edsr` is built; `shuffles` are its pixel shuffles' factors."""
 
     filters: int
     blocks: int
@@ -94,7 +89,17 @@ def start_from(model, path):
     if is_edsr(model) and is_edsr(other):
         _grow(ours, theirs, path)
     else:
-        _copy(ours, theirs, path)
+        _copy(_in_order(model), _in_order(other), path)
+
+
+def _in_order(model):
+    """Layers by their names; those that Keras numbers, anew in each build, by their order."""
+    counts, found = Counter(), {}
+    for layer in model.layers:
+        name = re.sub(r"_\d+$", "", layer.name)
+        found[name, counts[name]] = layer
+        counts[name] += 1
+    return found
 
 
 def _copy(ours, theirs, path):
@@ -163,14 +168,10 @@ def _check(large, small, path):
 
 
 def _widened(large, small, factor):
-    """Weights `small` of a layer within those of a wider one.
+    """Weights `small` of a layer within those of a wider one, both lists of arrays.
 
-    Args:
-        large: list of arrays whose last axis are the channels: kernels (kh, kw, I, O) at random,
-            biases (O,) and others without input channels.
-        small: those of the narrower layer, (kh, kw, i, o) and (o,).
-        factor: of the pixel shuffle behind it, 1 without: channel c of phase p is number
-            p * channels + c.
+    Their last axis are the channels. Before a pixel shuffle by `factor`, channel c of phase p is
+    number p * channels + c.
     """
     phases = factor**2
     for wide, narrow in zip(large, small, strict=True):

@@ -107,12 +107,6 @@ class HoldAndDecay(keras.optimizers.schedules.LearningRateSchedule):
     """A learning rate that rises to its peak, is held, and falls to 0 in a straight line.
 
     While it is held, nothing depends on when the run will end.
-
-    Args:
-        peak: the learning rate that is held.
-        warmup_steps: in which it rises from 0.
-        decay_steps: at the end, in which it falls.
-        total_steps: of the run.
     """
 
     def __init__(self, peak, *, warmup_steps, decay_steps, total_steps):

@@ -110,15 +110,9 @@ def _work_as_one(graph, end):
 
 
 def folded(end, arrays):
-    """Kernel and bias of the one convolution.
+    """Kernel (n, n, in, out) and bias (out,) of the one convolution, n = 2 * radius + 1.
 
-    Args:
-        end: `End`.
-        arrays: dict of layer -> list of its weights.
-
-    Returns:
-        float32 (n, n, in, out) with n = 2 * radius + 1, and (out,); out is, as the pixel shuffle by
-        `end.factor` reads it, row by row what a LR pixel becomes.
+    out is, as the pixel shuffle by `end.factor` reads it, row by row what a LR pixel becomes.
     """
     channels = arrays[end.nodes[0].layer][0].shape[2]
     # Of each place (p, q) that a LR pixel becomes so far: what the input at (y, x) adds to it.

@@ -34,7 +34,10 @@ OPERATIONS = {
 POINTWISE = POINTWISE_LAYERS | set().union(*OPERATIONS.values()) - {"DepthToSpace", "Pad"}
 TRANSPARENT = POINTWISE | {"DepthToSpace", "InputLayer", "Pad"}
 ITEM_BYTES = {"float32": 4, "bfloat16": 2}
-EXPECTED = "expected a network that takes (N, H, W, 3), or that and a quality, (N, 1, 1, 1)"
+EXPECTED = (
+    "expected a network that takes (N, H, W, 3) of any H and W, or that and a quality, "
+    "(N, 1, 1, 1), and makes one output"
+)
 
 
 class Unknown(Exception):
@@ -389,12 +392,23 @@ def _shape(node, inputs):
         # All of one size, or some of one pixel, as the quality has: those are added everywhere.
         sizes = {(height, width)} | (set() if node.kind == "Concatenate" else {((0, 1), (0, 1))})
         if any(shape[:2] not in sizes for shape in inputs):
-            raise InputError(f"layer {node.name!r} of kind {node.kind}: its inputs differ in size")
+            found = " and ".join(dict.fromkeys(map(_in_words, inputs)))
+            raise InputError(
+                f"layer {node.name!r} ({node.kind}): its inputs differ in size, {found}"
+            )
         all_channels = [shape.channels for shape in inputs]
         channels = sum(all_channels) if node.kind == "Concatenate" else max(all_channels)
     if min(height) < 0 and height[0] == 0:
-        raise InputError(f"layer {node.name!r} of kind {node.kind}: nothing is left of its input")
+        raise InputError(f"layer {node.name!r} ({node.kind}): nothing is left of its input")
     return Shape(height, width, channels)
+
+
+def _in_words(shape):
+    """Height and width of a feature map, such as 2H-2 x 2W-2."""
+    sides = zip("HW", shape[:2], strict=True)
+    return " x ".join(
+        f"{a if a > 1 else ''}{name}{f'{b:+}' if b else ''}" for name, (a, b) in sides
+    )
 
 
 def _check_convolution(node):

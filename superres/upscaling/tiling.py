@@ -20,17 +20,7 @@ FAR, FAR_SIDE, FAR_PICTURES = 64, 16, 2
 
 
 def centre_with_halo(run, lr, halo, radius):
-    """The centre of a picture, computed with no more than `halo` pixels around it.
-
-    Args:
-        run: the network: float32 (H, W, 3) to float32 (scale * H, scale * W, 3).
-        lr: float32 (H, W, 3) in [0, 1], H and W above 2 * `radius`.
-        halo: LR pixels, at most `radius`.
-        radius: what is no centre, on each side, in LR pixels.
-
-    Returns:
-        float32 (scale * (H - 2 * radius), scale * (W - 2 * radius), 3).
-    """
+    """The centre of `lr`, all but `radius` pixels a side, computed with `halo` pixels around it."""
     cut = radius - halo
     window = lr[cut : lr.shape[0] - cut, cut : lr.shape[1] - cut]
     sr = run(window)
@@ -42,11 +32,10 @@ def measured_halo(run, radius, pictures, multiple_of=1):
     """The smallest halo that changes none of `pictures` by more than `HALO_TOLERANCE`.
 
     Args:
-        run: as for `centre_with_halo`, in float32.
+        run: the network in float32: (H, W, 3) to (scale * H, scale * W, 3).
         radius: `Traits.halo`: LR pixels beyond which nothing counts; `None`: not known.
-        pictures: list of float32 (H, W, 3) in [0, 1], photographs like those to be
-            enlarged, of which the middle is taken. Those not larger than 2 * `radius` are
-            left out; with none left the halo is `radius`.
+        pictures: list of float32 (H, W, 3) in [0, 1], photographs, of which the middle is taken.
+            Those not larger than 2 * `radius` are left out; with none left the halo is `radius`.
         multiple_of: the halo is a multiple of it, as height and width of pictures must be.
 
     Returns:
@@ -96,14 +85,10 @@ def _middle(lr, size):
 def window_length(length, tile_size, halo, step=1, most_split=math.inf):
     """How long all windows are by which a line of `length` pixels is computed.
 
-    Equally long ones: to an engine each other size costs time.
-
-    Args:
-        tile_size: the windows are as many as tiles of at most this size would be.
-        halo: pixels that a window has at each side beside the tile, as far as the line goes.
-        step: it is a multiple of it, or the whole line.
-        most_split: a line that is one window, and no multiple of `step`, becomes two that are where
-            these are at most so many times as long.
+    Equally long ones, for to an engine each other size costs time: as many as tiles of `tile_size`
+    would be, each with `halo` pixels at both sides, and a multiple of `step`, or the whole line. A
+    line that is one window, and no multiple of `step`, becomes two that are together at most
+    `most_split` times as long.
     """
     count = math.ceil(length / tile_size)
 
@@ -134,16 +119,7 @@ def cuts(length, tile_size, halo, step=1, most_split=math.inf):
 
 
 def window(tile, length, halo, size=0):
-    """The part of a line of `length` pixels that the network must see to make a tile.
-
-    Args:
-        tile: (first, last + 1).
-        halo: pixels on each side, as far as the line goes.
-        size: the window is widened to it.
-
-    Returns:
-        (first, last + 1) of the window.
-    """
+    """What the network must see of a line to make a tile, (first, last + 1), widened to `size`."""
     first, end = max(tile[0] - halo, 0), min(tile[1] + halo, length)
     size = min(max(end - first, size), length)
     first = min(first, length - size)

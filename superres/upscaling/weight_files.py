@@ -35,13 +35,14 @@ HARMLESS = {
     "keras.layers": {
         "Activation", "AdaptiveAveragePooling2D", "AdaptiveMaxPooling2D", "Add",
         "AdditiveAttention", "AlphaDropout", "Attention", "Average", "AveragePooling2D",
-        "BatchNormalization", "Concatenate", "Conv2D", "Conv2DTranspose", "Cropping2D", "Dense",
-        "DepthwiseConv2D", "Dot", "Dropout", "ELU", "EinsumDense", "Flatten", "GaussianDropout",
-        "GaussianNoise", "GlobalAveragePooling2D", "GlobalMaxPooling2D", "GroupNormalization",
-        "GroupQueryAttention", "Identity", "InputLayer", "LayerNormalization", "LeakyReLU",
-        "MaxPooling2D", "Maximum", "Minimum", "MultiHeadAttention", "Multiply", "Normalization",
-        "PReLU", "Permute", "RMSNormalization", "ReLU", "RepeatVector", "Rescaling", "Reshape",
-        "Resizing", "SeparableConv2D", "Softmax", "SpatialDropout2D", "Subtract",
+        "BatchNormalization", "Concatenate", "Conv1D", "Conv2D", "Conv2DTranspose", "Cropping2D",
+        "Dense", "DepthwiseConv2D", "Dot", "Dropout", "ELU", "EinsumDense", "Flatten",
+        "GaussianDropout", "GaussianNoise", "GlobalAveragePooling1D", "GlobalAveragePooling2D",
+        "GlobalMaxPooling1D", "GlobalMaxPooling2D", "GroupNormalization", "GroupQueryAttention",
+        "Identity", "InputLayer", "LayerNormalization", "LeakyReLU", "MaxPooling2D", "Maximum",
+        "Minimum", "MultiHeadAttention", "Multiply", "Normalization", "PReLU", "Permute",
+        "RMSNormalization", "ReLU", "RepeatVector", "Rescaling", "Reshape", "Resizing",
+        "SeparableConv2D", "Softmax", "SpatialDropout2D", "SpectralNormalization", "Subtract",
         "UnitNormalization", "UpSampling2D", "ZeroPadding2D",
     },
     "keras.models": MODELS,
@@ -133,7 +134,7 @@ def check_config(config, register=lambda: None):
         if not (_is_harmless(name, module) if own in (None, name) else _is_own(name, own)):
             raise RefusedWeights(
                 f"it holds {module}.{name}, which weights files may not hold"
-                + "; layers of one's own are registered in network.py" * (own is not None)
+                + "; layers of one's own are registered in network.py" * (own not in (None, name))
             )
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -20,7 +21,8 @@ from superres.training.trainer import _Hook
 from superres.upscaling import probe, weight_files
 from superres.upscaling.networks import KerasNetwork
 from superres.upscaling.upscaler import Upscaler
-from support import copy_program, small_network, smooth_picture
+from support import ROOT, copy_program, small_network, smooth_picture
+from tools import export
 
 layers, ops = keras.layers, keras.ops
 
@@ -61,6 +63,11 @@ def pooled(x):
     return layers.UpSampling2D(2)(conv(layers.AveragePooling2D(2)(x)))
 
 
+def bilinear(x):
+    """A layer that TensorFlow compiles only for pictures of a known size."""
+    return layers.UpSampling2D(2, interpolation="bilinear")(layers.MaxPooling2D(2)(conv(x)))
+
+
 def nested(x):
     block = [layers.SeparableConv2D(8, 3, padding="same"), layers.SpatialDropout2D(0.5)]
     return keras.Sequential([layers.Input((None, None, 8)), *block])(x)
@@ -97,6 +104,7 @@ def transposed_tail(scale, **settings):
 
 # Of each: what its sides must be multiples of, and whether it looks at the whole picture.
 NETWORKS = {
+    "bilinear": (with_block(bilinear), 2, False),
     "channel attention": (with_block(channel_attention), 1, True),
     "depthwise": (with_block(depthwise), 1, False),
     "strided": (with_block(strided), 2, False),
@@ -241,6 +249,12 @@ def half_as_large(scale, **settings):
     return keras.Model(lr, conv(lr, 3, strides=2))
 
 
+def without_padding(scale, **settings):
+    lr = keras.Input((None, None, 3))
+    head = conv(lr, 12)
+    return keras.Model(lr, ops.depth_to_space(head + layers.Conv2D(12, 3)(head), 2))
+
+
 def with_lambda(scale, **settings):
     lr = keras.Input((None, None, 3))
     y = layers.Lambda(lambda x: x)(conv(lr, 12))
@@ -252,7 +266,9 @@ def with_lambda(scale, **settings):
     [
         (three_times, [], "SCALE = 2: the network enlarges by 3"),
         (half_as_large, [], "expected a network that enlarges RGB pictures by a whole number"),
-        (with_lambda, [], "it holds keras.layers.Lambda, which weights files may not hold"),
+        (with_lambda, [], "network.py: refused: it holds keras.layers.Lambda, which weights files"),
+        (lambda **settings: None, [], "build returns None: expected a keras.Model"),
+        (without_padding, [], "(Add): its inputs differ in size, H x W and H-2 x W-2"),
         (NETWORKS["U-Net"][0], ["--crop-size", "36"], "CROP_SIZE = 36: expected a multiple of 8"),
     ],
 )
@@ -263,6 +279,15 @@ def test_network_that_does_not_fit_is_refused_before_photographs_are_decoded(
     monkeypatch.setattr(train, "open_data", lambda *given: pytest.fail("decoded"))
     assert run(*words) == 2
     assert message in capsys.readouterr().err
+
+
+def test_export_says_of_which_sizes_pictures_must_be(tmp_path, capsys):
+    path = saved("U-Net", tmp_path)
+    assert export.main([str(path), str(tmp_path / "any.onnx")]) == 2
+    assert "has no ONNX graph here: expected a name that ends in .tflite" in capsys.readouterr().err
+    if keras.backend.backend() == "tensorflow":
+        assert export.main([str(path), str(tmp_path / "any.tflite")]) == 0
+        assert "in [0, 1]; H and W must be multiples of 4" in capsys.readouterr().out
 
 
 def test_network_without_unknown_layers_stays_with_openvino(tmp_path):
@@ -292,6 +317,7 @@ def build(**settings):
 def test_own_layer_is_loaded_from_network_py_alone(photographs):
     """By the scripts as they are started; a file of it is refused where it is not registered."""
     copy_program(photographs)
+    shutil.copytree(ROOT / "tools", photographs / "tools")
     script = photographs / "network.py"
     plain = script.read_text()
     script.write_text(plain.replace("\n\ndef main(", OWN_LAYER + "\n\ndef main("))
@@ -307,6 +333,9 @@ def test_own_layer_is_loaded_from_network_py_alone(photographs):
     code, printed = python(*arguments)
     assert code == 0, printed
     assert "layer 'gain' (Gain) has no OpenVINO graph here, so Keras computes" in printed
+    code, printed = python("-m", "tools.export", "weights/tiny.keras", "tiny.onnx")
+    assert code == 2, printed
+    assert "layer 'gain' (Gain) has no ONNX graph here" in printed
     code, printed = python("network.py", *small)
     assert code == 0, printed
     assert "The diagrams in docs/ are EDSR's" in printed

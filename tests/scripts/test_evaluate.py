@@ -161,6 +161,12 @@ def test_fault_of_ours_is_shown_and_the_other_pictures_are_scored(
     assert scored == (["c.png"] if module is metrics else ["a.png", "b.png", "c.png"])
 
 
+def test_fault_in_all_pictures_is_not_said_to_be_of_the_folder(benchmark, monkeypatch, capsys):
+    monkeypatch.setattr(metrics, "ssim", lambda *arguments: {}["ours"])
+    assert evaluate.main(["Set", "--weights", "none", "--scale", "2"]) == 1
+    assert "KeyError: 'ours' (traceback above)" in capsys.readouterr().err
+
+
 def test_degraded_pictures_are_restored_and_it_is_said(tmp_path, benchmark, small_weights, capsys):
     (benchmark / "HR").rename(tmp_path / "Set5")
     words = ["Set5", "--weights", str(small_weights)]

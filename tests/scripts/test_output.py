@@ -592,7 +592,7 @@ def test_photo_network_alone_takes_all_pictures(tmp_path, shipped, capsys):
     assert run(tmp_path / "in", tmp_path / "out", "--verbose") == 0
     printed = capsys.readouterr().out
     assert printed.startswith("my_edsr_x2_photo.keras (the newest): x2")
-    assert "a.png: 15x12, 1 tiles of 15x12" in printed
+    assert "a.png: 15x12, 1 tile of 15x12" in printed
     assert printed.count("told lossless") == 5
 
 

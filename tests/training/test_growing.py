@@ -179,3 +179,21 @@ def test_edsr_is_known_from_other_networks(monkeypatch):
     assert not growing.is_edsr(network.edsr(2, 4, 2))
     monkeypatch.setattr(network, "residual_block", lambda x, *settings, name: x / 2)
     assert not growing.is_edsr(network.edsr(2, 4, 2))
+
+
+def numbered(blocks):
+    """A network whose layers Keras names and numbers, anew each time."""
+    x = pixels = keras.Input((None, None, 3))
+    for _ in range(blocks):
+        x = keras.layers.PReLU(shared_axes=[1, 2])(keras.layers.Conv2D(4, 3, padding="same")(x))
+    return keras.Model(pixels, keras.layers.Conv2D(12, 1, name="last")(x))
+
+
+def test_layers_without_a_name_are_copied_by_their_order(saved, capsys):
+    old, new = numbered(3), numbered(2)
+    assert old.layers[1].name != new.layers[1].name
+    growing.start_from(new, saved(old))
+    for number in 3, 4:  # convolutions of the second block; the first one is of another shape
+        for ours, theirs in zip(*(m.layers[number].get_weights() for m in (new, old)), strict=True):
+            np.testing.assert_array_equal(ours, theirs)
+    assert "5 layers have its weights, 0 begin at random" in capsys.readouterr().out
