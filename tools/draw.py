@@ -149,9 +149,9 @@ def draw_photo_figure(path):
     Image.fromarray(figure).save(path, quality=92, subsampling="4:4:4")
 
 
-def draw_degradations(path):
+def draw_degradations(path, mix):
     """The same crop after ten random degradations, with what each went through."""
-    from superres.images.degradation import Degradation, degrade, draw
+    from superres.images.degradation import DRAWS, Degradation, degrade
     from superres.images.drawing import side_by_side
     from superres.images.read import read_rgb
     from superres.images.resize import downscale, upscale_nearest
@@ -163,14 +163,15 @@ def draw_degradations(path):
         lambda one: one.kernel != "bicubic",
         lambda one: one.blur,
         lambda one: one.noise,
-        lambda one: len(one.savings) == 2,
-        *[lambda one: len(one.savings) == 1] * 5,
+        lambda one: one.earlier or len(one.savings) == 2,
+        lambda one: one.amount or one.savings,
+        *[lambda one: one.savings] * 4,
     ]
     panels, seed = [], 0
     for is_wanted in kinds:  # the next draw of each kind
         while True:
             random = np.random.default_rng(seed)
-            degradation, seed = draw(random), seed + 1
+            degradation, seed = DRAWS[mix](random), seed + 1
             if is_wanted(degradation):
                 break
         shown = degrade(degradation, lr, hr, 2, random)
@@ -190,7 +191,8 @@ if __name__ == "__main__":
         draw_figures(ROOT / "docs")
         draw_jpeg_figure(ROOT / "docs/figure_jpeg.jpg")
         draw_photo_figure(ROOT / "docs/figure_photo.jpg")
-        draw_degradations(ROOT / "docs/degradations.jpg")
+        draw_degradations(ROOT / "docs/degradations.jpg", "photo")
+        draw_degradations(ROOT / "docs/wild.jpg", "wild")
     else:
         draw_chart(ROOT / "evaluation/original/chart.png")
         draw_badge(ROOT / "inference/original/badge.png")

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from superres.images.degradation import BLOCK, Degradation, degrade, draw
+from superres.images.degradation import BLOCK, DRAWS, Degradation, degrade
 from superres.images.quality import LOSSLESS
 
 
@@ -60,14 +60,14 @@ class CropSampler:
         rows = [p.lr.shape[0] - self.lr_size + 1 for p in photographs]
         self.ends = np.cumsum([r * c for r, c in zip(rows, self.columns, strict=True)])
 
-    def cut(self, place, way, lr, hr, random=None):
+    def cut(self, place, way, lr, hr, degradation=None, random=None):
         """Cuts one crop.
 
         Args:
             place: its number among all positions, below `ends[-1]`.
             way: how it is flipped and turned, 0 to 7.
             lr, hr: where it is written to.
-            random: NumPy generator by which the LR crop is degraded; `None`: it is not.
+            degradation, random: what the LR crop goes through, as `degrade` takes it; or `None`.
 
         Returns:
             What networks are told of the LR crop's quality.
@@ -78,7 +78,7 @@ class CropSampler:
         side, scale = self.lr_size, self.scale
         lr_crop = photograph.lr[top : top + side, left : left + side]
         hr_crop = photograph.hr[scale * top :, scale * left :][: scale * side, : scale * side]
-        degradation = draw(random) if random else Degradation()
+        degradation = degradation or Degradation()
         if degradation != Degradation():
             lr_crop = self._degraded(photograph, top, left, degradation, random)
         WAYS[way](lr_crop, lr)
@@ -106,7 +106,7 @@ def cut_batch(pool, step, *, batch_size, seed, part=slice(None), degradation="bi
         step: number of the training step.
         batch_size: crops a step.
         part: which of them to cut: one process of several cuts its own.
-        degradation: bicubic, or photo: what people's pictures have been through, at random.
+        degradation: bicubic, or one of `DRAWS`: what people's pictures have been through.
 
     Returns:
         What networks take, and what they are to make of it: uint8
@@ -121,6 +121,7 @@ def cut_batch(pool, step, *, batch_size, seed, part=slice(None), degradation="bi
     quality = np.empty((len(places), 1, 1, 1), np.float32)
     numbers = range(batch_size)[part]
     for n, (place, way, number) in enumerate(zip(places, ways, numbers, strict=True)):
-        own = np.random.default_rng((seed, step, number)) if degradation == "photo" else None
-        quality[n] = pool.cut(place, way, lr[n], hr[n], own)
+        own = np.random.default_rng((seed, step, number)) if degradation in DRAWS else None
+        drawn = DRAWS[degradation](own) if own else None
+        quality[n] = pool.cut(place, way, lr[n], hr[n], drawn, own)
     return (lr, quality), hr

@@ -34,22 +34,43 @@ SUBSAMPLED_SHARE = 0.75  # 4:2:0, which most programs write; the rest 4:4:4
 # Of the JPEGs: saved again, at another quality and perhaps cut before. Few, since a network that
 # sees many of these must expect more loss than the table tells; how few was not tried by itself.
 TWICE_SHARE = 0.1
+# Of pictures from the wild, which were resized, sharpened and saved on their way.
+WILD_CLEAN_SHARE = 0.15
+# Once they were larger, and saved so: sites and messengers reduce what others have saved.
+EARLIER_SHARE, EARLIER_FACTOR, EARLIER_QUALITY = 0.4, (1.1, 2.0), (50, 95)
+WILD_KERNEL_SHARE = 0.5
+WILD_BLUR_SHARE, WILD_BLUR_SIGMA = 0.4, (0.2, 1.2)
+# Phones in the evening and scanned film; half of it is the same in all channels, as grain is.
+# Cameras smooth a third, which leaves blotches.
+WILD_NOISE_SHARE, WILD_NOISE_SIGMA = 0.4, (1.0, 11.0)
+GREY_SHARE, SMOOTHED_SHARE, SMOOTHING_SIGMA = 0.5, 1 / 3, (0.3, 0.6)
+# Sites sharpen what they have reduced: an unsharp mask.
+SHARPENED_SHARE, SHARPENED_AMOUNT, SHARPENED_RADIUS = 0.25, (0.3, 1.5), (0.5, 1.2)
+WILD_JPEG_SHARE, WILD_JPEG_QUALITY = 0.85, (30, 98)
+WEBP_SHARE = 0.05  # of the savings
 BLOCK = 16  # pixels a side of what JPEG codes together, with 4:2:0
 
 
 @dataclass(frozen=True)
 class Saving:
-    """One saving as JPEG.
+    """One saving as JPEG, or as WebP.
 
     Attributes:
-        quality: 1 to 100, as libjpeg has it.
-        is_subsampled: 4:2:0, or 4:4:4.
+        quality: 1 to 100, as libjpeg or libwebp has it.
+        is_subsampled: 4:2:0, or 4:4:4; WebP always is.
         shift: rows and columns by which its blocks are shifted.
+        is_webp: whether it is WebP.
     """
 
     quality: int
     is_subsampled: bool = True
     shift: tuple = (0, 0)
+    is_webp: bool = False
+
+    def __str__(self):
+        if self.is_webp:
+            return f"WebP {self.quality}"
+        return f"JPEG {self.quality} {'4:2:0' if self.is_subsampled else '4:4:4'}"
 
 
 @dataclass(frozen=True)
@@ -61,12 +82,22 @@ class Degradation:
         blur: standard deviation in LR pixels; 0: none.
         noise: standard deviation in levels; 0: none.
         savings: tuple of `Saving`.
+        factor, earlier: how many times as large it was before, and the `Saving` of that time.
+        is_grey: whether the noise is the same in all channels.
+        smoothing: standard deviation of the blur behind the noise, in LR pixels; 0: none.
+        amount, radius: of an unsharp mask; 0: none.
     """
 
     kernel: str = "bicubic"
     blur: float = 0.0
     noise: float = 0.0
     savings: tuple = ()
+    factor: float = 1.0
+    earlier: Saving | None = None
+    is_grey: bool = False
+    smoothing: float = 0.0
+    amount: float = 0.0
+    radius: float = 0.0
 
     @property
     def quality(self):
@@ -74,13 +105,13 @@ class Degradation:
         return told(self.savings[-1].quality) if self.savings else LOSSLESS
 
     def __str__(self):
-        words = [self.kernel] if self.kernel != "bicubic" else []
+        words = [f"{self.factor:.1f} times as large, {self.earlier}"] if self.earlier else []
+        words += [self.kernel] if self.kernel != "bicubic" else []
         words += [f"blur {self.blur:.1f}"] if self.blur else []
-        words += [f"noise {self.noise:.1f}"] if self.noise else []
-        for saving in self.savings:
-            chroma = "4:2:0" if saving.is_subsampled else "4:4:4"
-            words.append(f"JPEG {saving.quality} {chroma}")
-        return ", ".join(words) or "clean"
+        words += [f"{'grey ' if self.is_grey else ''}noise {self.noise:.1f}"] if self.noise else []
+        words += ["smoothed"] if self.smoothing else []
+        words += [f"sharpened {self.amount:.1f}"] if self.amount else []
+        return ", ".join([*words, *map(str, self.savings)]) or "clean"
 
 
 def draw(random):
@@ -105,6 +136,42 @@ def draw(random):
     return Degradation(kernel, blur, noise, tuple(savings))
 
 
+def draw_wild(random):
+    """A random `Degradation` of pictures from the wild, by a NumPy generator."""
+
+    def happens(share):
+        return random.random() < share
+
+    def number(limits):
+        return float(random.uniform(*limits))
+
+    def saving(limits):
+        quality, shift = int(random.integers(*limits, endpoint=True)), random.integers(0, BLOCK, 2)
+        is_subsampled = happens(SUBSAMPLED_SHARE)
+        return Saving(quality, is_subsampled, tuple(shift.tolist()), happens(WEBP_SHARE))
+
+    found = {}
+    if happens(WILD_CLEAN_SHARE):
+        return Degradation()
+    if happens(EARLIER_SHARE):
+        found |= {"factor": number(EARLIER_FACTOR), "earlier": saving(EARLIER_QUALITY)}
+    if happens(WILD_KERNEL_SHARE):
+        found["kernel"] = str(random.choice(list(KERNELS)))
+    if happens(WILD_BLUR_SHARE):
+        found["blur"] = number(WILD_BLUR_SIGMA)
+    if happens(WILD_NOISE_SHARE):
+        found |= {"noise": number(WILD_NOISE_SIGMA), "is_grey": happens(GREY_SHARE)}
+        found["smoothing"] = number(SMOOTHING_SIGMA) if happens(SMOOTHED_SHARE) else 0.0
+    if happens(SHARPENED_SHARE):
+        found |= {"amount": number(SHARPENED_AMOUNT), "radius": number(SHARPENED_RADIUS)}
+    if happens(WILD_JPEG_SHARE):
+        found["savings"] = (saving(WILD_JPEG_QUALITY),)
+    return Degradation(**found)
+
+
+DRAWS = {"photo": draw, "wild": draw_wild}  # by the names that settings have
+
+
 def named(name):
     """A `Degradation` by its name: `jpeg75` for one of quality 75; 4:2:0.
 
@@ -114,8 +181,8 @@ def named(name):
     quality = name.removeprefix("jpeg")
     if not name.startswith("jpeg") or not quality.isdecimal() or not 1 <= int(quality) <= 100:
         raise InputError(
-            f"DEGRADATION = {name!r}: expected photo, or jpeg and a quality from 1 to 100, such as "
-            "jpeg75"
+            f"DEGRADATION = {name!r}: expected photo, wild, or jpeg and a quality from 1 to 100, "
+            "such as jpeg75"
         )
     return Degradation(savings=(Saving(int(quality)),))
 
@@ -124,18 +191,18 @@ def of_picture(name, number):
     """The `Degradation` of a picture of a test set, and the generator of its noise.
 
     Args:
-        name: as for `named`; or `photo` for a random one, which is the same in every run.
+        name: as for `named`; or one of `DRAWS` for a random one, which is the same in every run.
         number: of the picture.
 
     Raises:
         InputError: as `named`.
     """
     random = np.random.default_rng(number)
-    return (draw(random) if name == "photo" else named(name)), random
+    return (DRAWS[name](random) if name in DRAWS else named(name)), random
 
 
-def save_as_jpeg(picture, saving):
-    """A picture, coded as JPEG and decoded: uint8 (H, W) or (H, W, 3), as it was."""
+def save(picture, saving):
+    """A picture, coded and decoded again: uint8 (H, W) or (H, W, 3), as it was."""
     top, left = saving.shift
     # In front of the picture are rows and columns that the blocks begin with.
     padded = cv2.copyMakeBorder(picture, top, 0, left, 0, cv2.BORDER_REFLECT_101)
@@ -145,9 +212,10 @@ def save_as_jpeg(picture, saving):
         else cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444
     )
     options = [cv2.IMWRITE_JPEG_QUALITY, saving.quality, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, sampling]
+    options = [cv2.IMWRITE_WEBP_QUALITY, saving.quality] if saving.is_webp else options
     is_grey = picture.ndim == 2
     bgr = padded if is_grey else cv2.cvtColor(padded, cv2.COLOR_RGB2BGR)
-    _, coded = cv2.imencode(".jpg", bgr, options)
+    _, coded = cv2.imencode(".webp" if saving.is_webp else ".jpg", bgr, options)
     decoded = cv2.imdecode(coded, cv2.IMREAD_GRAYSCALE if is_grey else cv2.IMREAD_COLOR)
     decoded = decoded if is_grey else cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB)
     return decoded[top:, left:]
@@ -168,14 +236,25 @@ def degrade(degradation, lr, hr, scale, random=None):
         uint8 of the shape of `lr`.
     """
     height, width = lr.shape[:2]
-    if degradation.kernel != "bicubic" and hr is not None:
-        image = Image.fromarray(hr).resize((width, height), KERNELS[degradation.kernel])
-        lr = np.asarray(image)
+    kernel = KERNELS.get(degradation.kernel, Image.Resampling.BICUBIC)
+    if degradation.earlier and hr is not None:
+        sides = [round(degradation.factor * length) for length in (width, height)]
+        before = np.asarray(Image.fromarray(hr).resize(sides, Image.Resampling.LANCZOS))
+        before = save(before, degradation.earlier)
+        lr = np.asarray(Image.fromarray(before).resize((width, height), kernel))
+    elif degradation.kernel != "bicubic" and hr is not None:
+        lr = np.asarray(Image.fromarray(hr).resize((width, height), kernel))
     if degradation.blur:
         lr = cv2.GaussianBlur(lr, (0, 0), degradation.blur)
     if degradation.noise:
-        noisy = lr + random.normal(0, degradation.noise, lr.shape)
+        shape = (*lr.shape[:2], 1)[: lr.ndim] if degradation.is_grey else lr.shape
+        noisy = lr + random.normal(0, degradation.noise, shape)
         lr = np.floor(np.clip(noisy, 0, 255) + 0.5).astype(np.uint8)
+    if degradation.smoothing:
+        lr = cv2.GaussianBlur(lr, (0, 0), degradation.smoothing)
+    if degradation.amount:
+        blurred = cv2.GaussianBlur(lr, (0, 0), degradation.radius)
+        lr = cv2.addWeighted(lr, 1 + degradation.amount, blurred, -degradation.amount, 0)
     for saving in degradation.savings:
-        lr = save_as_jpeg(lr, saving)
+        lr = save(lr, saving)
     return lr

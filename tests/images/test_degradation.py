@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from superres.images import degradation
-from superres.images.degradation import Degradation, Saving, degrade, draw, named
+from superres.images.degradation import Degradation, Saving, degrade, draw, draw_wild, named
 from superres.images.resize import downscale
 from support import smooth_picture
 
@@ -24,18 +24,18 @@ def test_jpeg_is_that_of_libjpeg(quality, channels, is_subsampled):
     picture = smooth_picture(40, 50, channels)
     picture = picture[..., 0] if channels == 1 else picture
     options = {} if channels == 1 else {"subsampling": "4:2:0" if is_subsampled else "4:4:4"}
-    saved = degradation.save_as_jpeg(picture, Saving(quality, is_subsampled))
+    saved = degradation.save(picture, Saving(quality, is_subsampled))
     np.testing.assert_array_equal(saved, by_pillow(picture, quality=quality, **options))
 
 
 def test_shift_moves_the_blocks():
     picture = smooth_picture(64, 64)
-    shifted = degradation.save_as_jpeg(picture, Saving(30, shift=(3, 5)))
+    shifted = degradation.save(picture, Saving(30, shift=(3, 5)))
     assert shifted.shape == picture.shape
     # The same as if the picture began 3 rows and 5 columns further inside of another.
     larger = np.pad(picture, ((3, 0), (5, 0), (0, 0)), mode="reflect")
     np.testing.assert_array_equal(shifted, by_pillow(larger, quality=30)[3:, 5:])
-    assert (shifted != degradation.save_as_jpeg(picture, Saving(30))).any()
+    assert (shifted != degradation.save(picture, Saving(30))).any()
 
 
 def test_quality_is_that_of_the_last_saving():
@@ -107,7 +107,9 @@ def test_blur_and_noise_are_as_strong_as_they_say():
 def test_named():
     assert named("jpeg75") == Degradation(savings=(Saving(75),))
     for name in ("jpeg", "jpeg0", "jpeg101", "png", "jpeg7.5", "75"):
-        with pytest.raises(ValueError, match=f"DEGRADATION = '{name}': expected photo, or jpeg"):
+        with pytest.raises(
+            ValueError, match=f"DEGRADATION = '{name}': expected photo, wild, or jp"
+        ):
             named(name)
 
 
@@ -117,3 +119,77 @@ def test_words():
         "area, blur 0.5, noise 1.0, JPEG 30 4:4:4, JPEG 50 4:2:0"
     )
     assert str(Degradation()) == "clean"
+
+
+def test_wild_pictures_have_been_through_everything():
+    draws = [draw_wild(np.random.default_rng(seed)) for seed in range(3000)]
+    assert draws[:9] == [draw_wild(np.random.default_rng(seed)) for seed in range(9)]
+    clean = degradation.WILD_CLEAN_SHARE
+    for share, happened in (
+        (degradation.EARLIER_SHARE, [one.earlier is not None for one in draws]),
+        (degradation.WILD_KERNEL_SHARE, [one.kernel != "bicubic" for one in draws]),
+        (degradation.WILD_BLUR_SHARE, [one.blur > 0 for one in draws]),
+        (degradation.WILD_NOISE_SHARE, [one.noise > 0 for one in draws]),
+        (degradation.SHARPENED_SHARE, [one.amount > 0 for one in draws]),
+        (degradation.WILD_JPEG_SHARE, [bool(one.savings) for one in draws]),
+    ):
+        assert np.mean(happened) == pytest.approx(share * (1 - clean), abs=0.03)
+    webp = [one.savings[0].is_webp for one in draws if one.savings]
+    assert np.mean(webp) == pytest.approx(degradation.WEBP_SHARE, abs=0.02)
+
+
+def test_earlier_life_loses_what_its_saving_lost():
+    hr = smooth_picture(80, 96)
+    lr = downscale(hr, 2)
+    spared, lost = (
+        degrade(Degradation(factor=1.5, earlier=Saving(quality)), lr, hr, 2) for quality in (98, 10)
+    )
+    assert spared.shape == lost.shape == lr.shape
+    errors = [np.abs(picture.astype(int) - lr).mean() for picture in (spared, lost)]
+    assert 1.5 * errors[0] < errors[1]
+    # Without an original there was no earlier life.
+    earlier = Degradation(factor=1.5, earlier=Saving(10))
+    np.testing.assert_array_equal(degrade(earlier, lr, None, 2), lr)
+
+
+def test_grey_noise_is_the_same_in_all_channels():
+    flat = np.full((100, 100, 3), 120, np.uint8)
+    grey = degrade(Degradation(noise=5.0, is_grey=True), flat, None, 2, np.random.default_rng(0))
+    assert np.ptp(grey, axis=2).max() == 0
+    assert grey.astype(float).std() == pytest.approx(5.0, abs=0.2)
+    only = degrade(
+        Degradation(noise=5.0, is_grey=True), flat[..., 0], None, 2, np.random.default_rng(0)
+    )
+    np.testing.assert_array_equal(only, grey[..., 0])
+
+
+def test_smoothing_and_sharpening():
+    flat = np.full((100, 100, 3), 120, np.uint8)
+    noisy = Degradation(noise=8.0, smoothing=0.6)
+    smooth = degrade(noisy, flat, None, 2, np.random.default_rng(0)).astype(float)
+    assert 2 < smooth.std() < 6
+    edge = np.repeat(np.uint8([[90] * 8 + [150] * 8]), 16, axis=0)
+    sharp = degrade(Degradation(amount=1.0, radius=0.8), edge, None, 2)
+    assert sharp.min() < 80
+    assert sharp.max() > 160
+    assert (sharp[:, :4] == 90).all()
+
+
+def test_webp_is_another_coding():
+    picture = smooth_picture(40, 50)
+    webp = degradation.save(picture, Saving(60, shift=(3, 5), is_webp=True))
+    assert webp.shape == picture.shape
+    assert 0 < np.abs(webp.astype(int) - picture).mean() < 8
+    assert (webp != degradation.save(picture, Saving(60, shift=(3, 5)))).any()
+    grey = degradation.save(picture[..., 0], Saving(60, is_webp=True))
+    assert grey.shape == (40, 50)
+
+
+def test_words_of_a_wild_picture():
+    one = Degradation(
+        "lanczos", 0.5, 3.0, (Saving(80, is_webp=True),), 1.5, Saving(70), True, 0.4, 0.8, 0.7
+    )
+    assert str(one) == (
+        "1.5 times as large, JPEG 70 4:2:0, lanczos, blur 0.5, grey noise 3.0, smoothed, "
+        "sharpened 0.8, WebP 80"
+    )

@@ -539,7 +539,7 @@ def test_nobody_reads_what_is_printed(tmp_path, benchmark):
         ),
         (["HR", "--compare", "nowhere"], "COMPARE = 'nowhere': no such folder"),
         (["HR", "--compare", "empty"], "COMPARE = 'empty': expected pictures of x2, named as"),
-        (["HR", "--degradation", "jpeg0"], "DEGRADATION = 'jpeg0': expected photo, or jpeg"),
+        (["HR", "--degradation", "jpeg0"], "DEGRADATION = 'jpeg0': expected photo, wild, or jpeg"),
         (["bad"], "FOLDER = 'bad': no picture in it could be scored"),
     ],
 )
