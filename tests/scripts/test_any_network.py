@@ -136,7 +136,13 @@ def run(*more):
     return train.main([*WORDS.split(), "", *more])
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+SLOW = {"group normalization", "operations", "pooled", "transposed tail"}  # or minutes would add up
+
+
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=pytest.mark.slow if name in SLOW else ()) for name in NETWORKS],
+)
 def test_network_trains_resumes_enlarges_and_is_scored(name, photographs, monkeypatch, capsys):
     build, multiple_of, is_whole = NETWORKS[name]
     monkeypatch.setattr(network, "build", build)
