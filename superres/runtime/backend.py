@@ -138,7 +138,7 @@ def compiled(model):
             run.get_concrete_function()
         except Exception:  # some layers, as bilinear UpSampling2D, must know the size
             run = tf.function(call, autograph=False)
-        return lambda *inputs: run(*map(tf.constant, inputs)).numpy()
+        return lambda *inputs: run(*inputs).numpy()
     if name == "jax":
         import jax
         import numpy as np
