@@ -1,5 +1,6 @@
 """What tests share: synthetic pictures, tiny networks, folders outside the repository."""
 
+import copy
 import hashlib
 import os
 import shutil
@@ -19,6 +20,19 @@ FAULTS = [
     FileNotFoundError(2, "No such file or directory", "ours"),
     ZeroDivisionError("ours"),
 ]
+
+
+def failing_twice(function, error):
+    """A function that raises `error` at its first two calls, and then does what `function` does."""
+    calls = []
+
+    def fail_twice(*arguments):
+        calls.append(arguments)
+        if len(calls) <= 2:
+            raise copy.copy(error)
+        return function(*arguments)
+
+    return fail_twice
 
 
 def outside_folder(variable):

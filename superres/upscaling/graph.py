@@ -289,6 +289,8 @@ def _parsed(config):
     nodes = {}
     for layer in config["layers"]:
         kind, name = layer["class_name"], layer["config"]["name"]
+        if (own := layer.get("registered_name")) not in (None, kind):
+            kind = own  # a layer of one's own, perhaps of a name that Keras has as well
         calls = layer.get("inbound_nodes")
         if calls is None:  # a Sequential model's layer takes what the one before it makes
             calls = [list(nodes)[-1:]]

@@ -230,6 +230,20 @@ def test_picture_that_is_too_large_for_memory_is_cut_all_the_same(tmp_path, monk
     assert short.enlarge(smooth_picture(300, 270)).shape == (600, 540, 3)
 
 
+def test_own_layer_by_the_name_of_a_layer_of_keras_is_not_taken_for_it(tmp_path):
+    @keras.saving.register_keras_serializable()
+    class ReLU(layers.Layer):
+        def call(self, x):
+            return 0.5 * x
+
+    lr = keras.Input((None, None, 3))
+    model = keras.Model(lr, ops.depth_to_space(conv(ReLU()(conv(lr)), 12), 2))
+    model.save(tmp_path / "own.keras")
+    upscaler = utils.load(tmp_path / "own.keras", precision="float32")
+    assert isinstance(upscaler.network, KerasNetwork)
+    assert upscaler.network.graph.unknown.endswith("(Custom>ReLU)")
+
+
 def test_openvino_is_refused_with_the_layer_that_it_lacks(tmp_path):
     path = saved("strided", tmp_path)
     with pytest.raises(ValueError, match=r"ENGINE = 'openvino': .*Conv2D with strides \[2, 2\]"):
@@ -338,10 +352,10 @@ def test_own_layer_is_loaded_from_network_py_alone(photographs):
     arguments = ["output.py", "data", "out", "--weights", "weights/tiny.keras"]
     code, printed = python(*arguments)
     assert code == 0, printed
-    assert "layer 'gain' (Gain) has no OpenVINO graph here, so Keras computes" in printed
+    assert "layer 'gain' (Custom>Gain) has no OpenVINO graph here, so Keras computes" in printed
     code, printed = python("-m", "tools.export", "weights/tiny.keras", "tiny.onnx")
     assert code == 2, printed
-    assert "layer 'gain' (Gain) has no ONNX graph here" in printed
+    assert "layer 'gain' (Custom>Gain) has no ONNX graph here" in printed
     code, printed = python("network.py", *small)
     assert code == 0, printed
     assert "The diagrams in docs/ are EDSR's" in printed

@@ -5,7 +5,6 @@ import shutil
 import signal
 import subprocess
 import sys
-from copy import copy
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +18,7 @@ from superres.images.write import write_picture
 from superres.runtime import backend
 from superres.scoring import figures, metrics, testsets
 from superres.scoring.restore import places_of, restore, write_pictures
-from support import FAULTS, ROOT, small_network, smooth_picture
+from support import FAULTS, ROOT, failing_twice, small_network, smooth_picture
 
 
 @functools.cache
@@ -142,15 +141,7 @@ def test_fault_of_ours_is_shown_and_the_other_pictures_are_scored(
 ):
     shutil.copy(benchmark / "HR/b.png", benchmark / "HR/c.png")
     shutil.copy(benchmark / "LR/x2/b.png", benchmark / "LR/x2/c.png")
-    calls, sound = [], getattr(module, function)
-
-    def fail_twice(*arguments):
-        calls.append(arguments)
-        if len(calls) <= 2:
-            raise copy(error)
-        return sound(*arguments)
-
-    monkeypatch.setattr(module, function, fail_twice)
+    monkeypatch.setattr(module, function, failing_twice(getattr(module, function), error))
     assert evaluate.main(["Set", "--weights", "none", "--scale", "2"]) == 1
     printed = capsys.readouterr().err
     assert printed.count("Traceback") == printed.count("in fail_twice") == 1

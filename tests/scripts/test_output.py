@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import time
-from copy import copy
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,7 +24,15 @@ from superres.runtime import backend, hardware, memory, settings
 from superres.runtime.backend import keras
 from superres.runtime.files import PART
 from superres.upscaling import batch, channels
-from support import FAULTS, ROOT, contents, copy_program, small_network, smooth_picture
+from support import (
+    FAULTS,
+    ROOT,
+    contents,
+    copy_program,
+    failing_twice,
+    small_network,
+    smooth_picture,
+)
 
 SHIPPED = ROOT / "weights" / "edsr_small_x2.keras"
 
@@ -276,15 +283,7 @@ def test_a_fault_of_ours_is_shown_and_does_not_end_the_batch(
     tmp_path, pictures, small_weights, monkeypatch, capsys, module, function, error
 ):
     shutil.copy(pictures / "a.png", pictures / "b.png")
-    calls, sound = [], getattr(module, function)
-
-    def fail_twice(*arguments):
-        calls.append(arguments)
-        if len(calls) <= 2:
-            raise copy(error)
-        return sound(*arguments)
-
-    monkeypatch.setattr(module, function, fail_twice)
+    monkeypatch.setattr(module, function, failing_twice(getattr(module, function), error))
     assert run(pictures, tmp_path / "out", "--weights", small_weights) == 1
     captured = capsys.readouterr()
     assert "1 done, 0 already there, 1 refused, 2 failed, in " in captured.out
