@@ -203,10 +203,10 @@ def evaluate(chosen, stop):
 
     used = {}
 
-    def enlarge(lr, quality):
-        network, quality = networks.of(quality)
-        used[networks.kind_of(quality)] = network
-        return network.upscaler.enlarge(lr, on_tile=stop.check, quality=quality)
+    def enlarge(lr, condition):
+        network, condition = networks.of(condition)
+        used[networks.kind_of(condition)] = network
+        return network.upscaler.enlarge(lr, on_tile=stop.check, condition=condition)
 
     with stop.gently():
         results = score(

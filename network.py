@@ -14,6 +14,7 @@ import numpy as np
 
 from superres.runtime import command, settings
 from superres.runtime.backend import keras
+from superres.upscaling.graph import CONDITION_INPUTS
 
 # ------------------------------------------------------------------- settings ----
 # model
@@ -22,7 +23,7 @@ NUM_FILTERS = 128  # channels of every feature map; 64 on weak hardware
 RESIDUAL_BLOCKS = 24  # depth, two convolutions a block; 9 on weak hardware
 RESIDUAL_SCALING = 0.1  # factor of a block's branch; keeps deep networks stable early on
 GLOBAL_SKIP = False  # add the bilinearly enlarged input: learns faster in short trainings
-TOLD_QUALITY = False  # a second input: how good a JPEG the picture was; for DEGRADATION = "photo"
+CONDITIONS = 0  # a second input: 1: JPEG quality, 3: quality, noise and blur; for DEGRADATION
 # ---------------------------------------------------------------------------------
 
 SCALES = (2, 3, 4)
@@ -34,8 +35,8 @@ def build(**settings):
     """The network that `train.py` trains, of the settings above.
 
     Any other may stand here: a Functional or Sequential `keras.Model` from RGB (N, H, W, 3) in
-    [0, 1], and perhaps a quality (N, 1, 1, 1), to (N, scale * H, scale * W, 3), for all H and W,
-    or all multiples of a number. docs/development.md says which layers it may have.
+    [0, 1], and perhaps a condition (N, 1, 1, 1 or 3), to (N, scale * H, scale * W, 3), for all H
+    and W, or all multiples of a number. docs/development.md says which layers it may have.
     """
     return edsr(**settings)
 
@@ -83,7 +84,7 @@ def edsr(
     residual_blocks=24,
     residual_scaling=0.1,
     global_skip=False,
-    told_quality=False,
+    conditions=0,
 ):
     """Builds the network, untrained.
 
@@ -98,14 +99,15 @@ def edsr(
         residual_scaling: factor of each block's branch, above 0 and at most 1.
         global_skip: whether the bilinearly enlarged input is added to the output, so
             that the network learns the difference only.
-        told_quality: whether there is a second input, float32 (N, 1, 1, 1): how good a JPEG the
-            picture was, see `images.quality`. A multiple of it, learnt and 0 at first, is added
-            to each feature map of the first convolution: what a fourth channel of the picture
-            that holds nothing else would add. DRUNet (Zhang et al., 2021,
-            https://arxiv.org/abs/2008.13751) is told the strength of noise by such a channel.
+        conditions: numbers of the second input, float32 (N, 1, 1, conditions): 0 for no such
+            input, 1 for the JPEG quality of the picture, 3 for its quality, noise and blur, see
+            `images.quality.Condition`. A multiple of each, learnt and 0 at first, is added to each
+            feature map of the first convolution: what a further channel of the picture that holds
+            nothing else would add. DRUNet (Zhang et al., 2021, https://arxiv.org/abs/2008.13751)
+            takes the strength of noise as such a channel.
 
     Returns:
-        `keras.Model` from float32 RGB (N, H, W, 3) in [0, 1], or a list of it and the quality,
+        `keras.Model` from float32 RGB (N, H, W, 3) in [0, 1], or a list of it and the condition,
         to float32 (N, scale * H, scale * W, 3); not clipped, so values may lie a little outside
         [0, 1]. H and W are free.
 
@@ -117,13 +119,14 @@ def edsr(
     settings.check_whole("residual_blocks", residual_blocks, 1)
     settings.check_number("residual_scaling", residual_scaling, above=0, at_most=1)
     settings.check_flag("global_skip", global_skip)
-    settings.check_flag("told_quality", told_quality)
+    settings.check_choice("conditions", conditions, tuple(CONDITION_INPUTS))
 
     lr = keras.Input((None, None, 3), dtype="float32", name="lr")
     head = keras.layers.Conv2D(num_filters, 3, padding="same", name="head")(lr)
     inputs = [lr]
-    if told_quality:
-        inputs.append(keras.Input((1, 1, 1), dtype="float32", name="quality"))
+    if conditions:
+        name = CONDITION_INPUTS[conditions]
+        inputs.append(keras.Input((1, 1, conditions), dtype="float32", name=name))
         shift = keras.layers.Conv2D(
             num_filters, 1, use_bias=False, kernel_initializer="zeros", name="quality_head"
         )(inputs[1])  # (N, 1, 1, num_filters)
@@ -143,7 +146,7 @@ def edsr(
 
     if global_skip:
         sr = keras.layers.Add(dtype="float32", name="global_skip")([bilinear(lr, scale), sr])
-    return keras.Model(inputs if told_quality else lr, sr, name=f"edsr_x{scale}")
+    return keras.Model(inputs if conditions else lr, sr, name=f"edsr_x{scale}")
 
 
 def draw(chosen, stop):
@@ -167,7 +170,7 @@ def draw(chosen, stop):
         chosen.num_filters,
         chosen.residual_blocks,
         chosen.global_skip,
-        chosen.told_quality,
+        chosen.conditions,
     )
     print(f"Diagrams: {block} and {whole}")
     return 0

@@ -17,7 +17,15 @@ from typing import NamedTuple
 import utils
 from superres.images.formats import check_storable
 from superres.images.pixels import assembled
-from superres.images.quality import LOSSLESS, TRAINED, in_words, told, told_of_file
+from superres.images.quality import (
+    CLEAN,
+    MOST,
+    TRAINED,
+    Condition,
+    condition_of_file,
+    describe,
+    network_quality,
+)
 from superres.images.resize import resized_bands
 from superres.runtime import command, settings
 from superres.runtime.errors import InputError
@@ -44,10 +52,14 @@ WEIGHTS = ""  # .keras file, which also says the scale; empty: the one in weight
 SELF_ENSEMBLE = False  # average over eight flips and turns: a little better, 8 times slower
 CONTENT = "auto"  # clean, photo (JPEGs and the like), or auto: by what each file lost
 QUALITY = 0  # of all pictures as JPEGs, 25 to 98: less cleans up more; 0: what each file says
+NOISE = -1.0  # of all pictures, in levels, 0 to 11: more smooths more; -1: as estimated
+BLUR = -1.0  # of all pictures, in pixels, 0 to 1.2: more sharpens more; -1: as estimated
 ENGINE = "auto"  # openvino, keras, or auto: OpenVINO, but Keras where there is an NVIDIA GPU
 PRECISION = "auto"  # float32, bfloat16, or auto: bfloat16 where the hardware has it
 TILE_SIZE = 0  # LR pixels a side computed at once; 0: by the memory that is free
 # ---------------------------------------------------------------------------------
+
+UNSET = {"quality": 0, "noise": -1, "blur": -1}
 
 
 def check_settings(chosen):
@@ -55,15 +67,26 @@ def check_settings(chosen):
     for name in ("source", "target"):
         settings.check_text(name, getattr(chosen, name))
     utils.check_network(chosen)
-    if chosen.quality:
-        settings.check_whole("quality", chosen.quality, *TRAINED)
-    if chosen.quality and chosen.content == "clean":
-        raise InputError(f"QUALITY = {chosen.quality}: expected 0, since CONTENT = 'clean'")
+    for name, value in known_condition(chosen).items():
+        if name == "quality":
+            settings.check_whole(name, value, *TRAINED)
+        else:
+            settings.check_within(name, value, 0, MOST[name])
+        if chosen.content == "clean":
+            raise InputError(
+                f"{name.upper()} = {value}: expected {UNSET[name]}, since CONTENT = 'clean'"
+            )
     for name in ("size", "part"):
         settings.check_text(name, getattr(chosen, name), may_be_empty=True)
     settings.check_number("max_megapixels", chosen.max_megapixels, above=0)
     for name in ("overwrite", "verbose"):
         settings.check_flag(name, getattr(chosen, name))
+
+
+def known_condition(chosen):
+    """Those of QUALITY, NOISE and BLUR that are set: dict by name."""
+    values = {name: getattr(chosen, name) for name in UNSET}
+    return {name: value for name, value in values.items() if value != UNSET[name]}
 
 
 def prepare(plan, target):
@@ -86,17 +109,20 @@ class Run(NamedTuple):
 
 def load(chosen, size):
     """Loads the networks, or those that are needed at any rate; each is printed when it is."""
+    known = known_condition(chosen)
 
     def on_load(networks):
-        if chosen.quality and not networks.photo.upscaler.takes_quality:
-            raise InputError(
-                f"QUALITY = {chosen.quality}: {networks.photo.path.name} cannot be told one; "
-                "it was trained without TOLD_QUALITY"
-            )
-        of_all = f", all pictures are told quality {chosen.quality}" if chosen.quality else ""
-        print_line(f"{networks}{of_all}")
+        path, count = networks.photo.path, networks.photo.upscaler.conditions
+        for name, value in known.items():
+            if name not in Condition._fields[:count]:
+                raise InputError(
+                    f"{name.upper()} = {value}: {path.name} takes no {name}; it was trained with "
+                    f"CONDITIONS = {count}"
+                )
+        of_all = ", ".join(f"{name} {value}" for name, value in known.items())
+        print_line(f"{networks}{of_all and f', {of_all} for all pictures'}")
 
-    content = "photo" if chosen.quality else chosen.content
+    content = "photo" if known else chosen.content
     networks = utils.AnyScale(chosen, content, on_load, is_one=size == Size())
     try:
         needed = passes(size.factor, networks.scales) if size.factor else ()
@@ -115,19 +141,20 @@ def enlarge_picture(run, job, picture, metadata):
     shape = (*way.shape, *picture.shape[2:])
     check_storable(job.target, shape, picture.dtype)
     print_notes(run, job, picture, metadata, way)
-    quality = LOSSLESS
-    if run.chosen.quality:
-        quality = told(run.chosen.quality)
-    elif way.scales and run.networks[way.scales[0]].heed_quality:
-        quality = told_of_file(job.source, picture)
+    condition, known = CLEAN, known_condition(run.chosen)
+    if way.scales and len(known) < run.networks[way.scales[0]].conditions:
+        condition = condition_of_file(job.source, picture)
+    if "quality" in known:
+        known["quality"] = network_quality(known["quality"])
+    condition = condition._replace(**known)
     needed = output_memory(job.target, shape, picture.dtype)
     bands, made = [picture], picture.shape
     for number, scale in enumerate(way.scales, 1):
         if number > 1:
-            picture, quality = assembled(bands, made, picture.dtype), LOSSLESS
+            picture, condition = assembled(bands, made, picture.dtype), CLEAN
         made = enlarged_shape(picture.shape, scale)
         between = math.prod(made) * picture.itemsize if number < len(way.scales) else 0
-        bands = computed(run, job, picture, scale, quality, needed + between)
+        bands = computed(run, job, picture, scale, condition, needed + between)
     if made != shape:
         bands = resized_bands(bands, made, *way.shape)
     run.writer.write(job, bands, shape, picture.dtype, metadata)
@@ -147,9 +174,9 @@ def print_notes(run, job, picture, metadata, way):
         print_line(f"note {shown(job.source)}: {note}", sys.stderr)
 
 
-def computed(run, job, picture, scale, quality, needed):
+def computed(run, job, picture, scale, condition, needed):
     """Yields the bands of a picture that is enlarged by one network."""
-    network, quality = run.networks[scale].of(quality)
+    network, condition = run.networks[scale].of(condition)
     upscaler = network.upscaler
     tiles = tiles_in_memory(upscaler, picture, needed, run.writer.wait)
     name = shown(job.source)
@@ -166,7 +193,7 @@ def computed(run, job, picture, scale, quality, needed):
         print_line(
             f"{name}: {width}x{height}, {count} of {right - left}x{bottom - top}, halo "
             f"{tiles.halo}, extra work {tiles.extra_work:.1%}, {network.path.name}"
-            + (f" told {in_words(quality)}" if upscaler.takes_quality else "")
+            + (f" ({describe(condition)})" if upscaler.conditions else "")
         )
     with progress(total=len(tiles), desc=name, unit="tile", leave=False, delay=1) as bar:
 
@@ -174,7 +201,7 @@ def computed(run, job, picture, scale, quality, needed):
             bar.update()
             run.tally.stop.check()
 
-        yield from upscaler.bands(picture, tiles, on_tile, quality)
+        yield from upscaler.bands(picture, tiles, on_tile, condition)
 
 
 def enlarge(chosen, stop):

@@ -80,8 +80,8 @@ _FROM_X2 = _SMALL | {
     "decay_epochs": 6,
 }
 _PHOTO = _SMALL | {
-    "told_quality": True,
-    "degradation": "photo",
+    "conditions": 3,
+    "degradation": "wild",
     "learning_rate": 1e-3,
     "warmup_steps": 100,
     "crop_size": 96,
@@ -166,10 +166,10 @@ def validate(chosen):
     settings.check_choice("precision", chosen.precision, PRECISIONS)
     settings.check_choice("scale", chosen.scale, network.SCALES)
     settings.check_choice("degradation", chosen.degradation, ("bicubic", "photo", "wild"))
-    if chosen.told_quality and chosen.degradation == "bicubic":
+    if chosen.conditions and chosen.degradation == "bicubic":
         raise InputError(
-            "TOLD_QUALITY = True: expected DEGRADATION = 'photo' or 'wild' with it, not 'bicubic', "
-            "of which all pictures are lossless"
+            f"CONDITIONS = {chosen.conditions}: expected DEGRADATION = 'photo' or 'wild' with it, "
+            "not 'bicubic', of which all pictures are lossless"
         )
     settings.check_choice("loss", chosen.loss, LOSSES)
     settings.check_choice("optimizer", chosen.optimizer, tuple(USUAL_RATES))

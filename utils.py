@@ -5,7 +5,7 @@ import importlib
 from pathlib import Path
 from typing import NamedTuple
 
-from superres.images.quality import LOSSLESS
+from superres.images.quality import CLEAN, Condition
 from superres.runtime import backend, engines, settings
 from superres.runtime.engines import ENGINES
 from superres.runtime.errors import InputError
@@ -172,22 +172,22 @@ class Networks(NamedTuple):
         return self.clean.upscaler.scale
 
     @property
-    def heed_quality(self):
-        """Whether a picture's quality makes any difference."""
-        is_told = self.photo is not self.clean or self.photo.upscaler.takes_quality
-        return is_told and not self.is_clean
+    def conditions(self):
+        """How many numbers of a picture's condition make a difference."""
+        # The quality decides between two networks even where neither takes it.
+        count = max(self.photo.upscaler.conditions, int(self.photo is not self.clean))
+        return 0 if self.is_clean else count
 
-    def of(self, quality):
-        """The `Network` for a picture of this quality, and the quality that it is told."""
-        if self.is_clean or quality == LOSSLESS:
-            return self.clean, LOSSLESS
-        return self.photo, quality
+    def of(self, condition):
+        """The `Network` for a picture of this condition, and what of the condition it knows."""
+        known = Condition(*condition[: self.conditions])
+        return (self.clean if known == CLEAN else self.photo), known
 
-    def kind_of(self, quality):
-        """Which pictures are enlarged by the same network as one of this quality, in words."""
+    def kind_of(self, condition):
+        """Which pictures are enlarged by the same network as one of this condition, in words."""
         if self.photo is self.clean:
             return "all pictures"
-        return f"{'lossless' if quality == LOSSLESS else 'lossy'} pictures"
+        return f"{'lossless' if condition == CLEAN else 'lossy'} pictures"
 
     def __str__(self):
         if self.photo is self.clean:

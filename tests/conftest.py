@@ -38,7 +38,7 @@ def shipped(tmp_path, monkeypatch):
             path = tmp_path / "shipped" / f"{name}.keras"
             scale = next((scale for scale in (2, 3, 4) if f"_x{scale}" in name), 2)
             is_photo = name.endswith("_photo")
-            small_network(scale, seed, global_skip=True, told_quality=is_photo).save(path)
+            small_network(scale, seed, global_skip=True, conditions=int(is_photo)).save(path)
             made[name] = utils.load(path, precision="float32")
         return made
 

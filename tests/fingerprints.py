@@ -43,7 +43,7 @@ LR, HR = ROOT / "inference/original", ROOT / "evaluation/original"
 SMALL = "--network small --precision float32 --tile-size 192"  # in several tiles
 TINY = "--num-filters 8 --residual-blocks 2 --data photos --crop-size 48 --batch-size 4 --epochs 1"
 TINY += " --steps-per-epoch 5 --validation-crop 64 --learning-rate 1e-3 --name tiny --optimizer "
-KINDS = "muon", "adam", *(f"{o} --degradation photo --told-quality" for o in ("muon", "adam"))
+KINDS = "muon", "adam", *(f"{o} --degradation photo --conditions 1" for o in ("muon", "adam"))
 
 
 def run(main, *paths, words, code=0):
@@ -57,8 +57,8 @@ def crops():
         options = DataOptions("photos", "", "cache", scale, 96, 8, 512, 1, kind)
         with open_dataset(options) as data:
             for step in 0, 1, 999:
-                (lr, quality), hr = next(data.batches(step, step + 1))
-                parts = {"lr": lr, "hr": hr} | ({"quality": quality} if kind == "photo" else {})
+                (lr, condition), hr = next(data.batches(step, step + 1))
+                parts = {"lr": lr, "hr": hr} | ({"condition": condition} if kind == "photo" else {})
                 yield from ((f"x{scale} {kind} {step} {name}", a) for name, a in parts.items())
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import network
+from superres.images.quality import CLEAN
 from superres.runtime.backend import keras
 
 ROOT = Path(__file__).parent.parent
@@ -77,9 +78,9 @@ def bilinear_network():
     return model
 
 
-def batch_of(lr, hr, quality=1.0):
+def batch_of(lr, hr, condition=CLEAN):
     """A generator of one batch, as `Trainer.fit` takes it."""
-    yield (lr, np.full((len(lr), 1, 1, 1), quality, np.float32)), hr
+    yield (lr, np.tile(condition.values(3), (len(lr), 1, 1, 1))), hr
 
 
 def copy_program(place):

@@ -85,7 +85,7 @@ def draw_figures(folder):
     with tempfile.TemporaryDirectory() as results:
         for path in originals:
             pair = Pair(path, None, Path(path.name))
-            restored = restore(pair, upscaler.scale, lambda lr, quality: upscaler.enlarge(lr))
+            restored = restore(pair, upscaler.scale, lambda lr, condition: upscaler.enlarge(lr))
             write_pictures(Path(results), f"{path.stem}.png", path.name, restored)
             with Image.open(Path(results, "figures", f"{path.stem}.png")) as picture:
                 name = f"figure_{path.stem}.jpg"
@@ -102,7 +102,7 @@ def draw_jpeg_figure(path):
 
     def by(content):
         best, _ = utils.best_weights(utils.WEIGHTS_FOLDER, 2, content=content)
-        return utils.load(best).enlarge(lr, quality=degradation.quality)
+        return utils.load(best).enlarge(lr, condition=degradation.condition)
 
     degradation = named(f"jpeg{FIGURE_QUALITY}")
     hr = read_rgb(ROOT / "evaluation/original/astronaut.png")

@@ -11,16 +11,19 @@ import sys
 from pathlib import Path
 
 import utils
-from superres.images.quality import TRAINED, told
+from superres.images.quality import MOST, TRAINED, Condition, network_quality
 from superres.runtime import command, engines, settings
 from superres.runtime.errors import InputError
 from superres.runtime.files import replacing
 from superres.upscaling import weight_files
+from superres.upscaling.graph import CONDITION_INPUTS
 
 # ------------------------------------------------------------------- settings ----
 WEIGHTS = ""  # .keras file
 FILE = ""  # what is written: .onnx, .xml or .tflite
-QUALITY = 0  # of JPEGs, 25 to 98, built into a network that is told one; 0: it stays an input
+QUALITY = 0  # of JPEGs, 25 to 98, built into a network that takes one; 0: it stays an input
+NOISE = 0.0  # in levels, 0 to 11, built in together with QUALITY into a network that takes three
+BLUR = 0.0  # in pixels, 0 to 1.2, likewise
 # ---------------------------------------------------------------------------------
 
 NEEDED = {".onnx": ["onnx"], ".xml": ["onnx", "openvino"], ".tflite": ["tensorflow"]}  # packages
@@ -43,23 +46,32 @@ def check_settings(chosen):
         raise InputError(f"FILE = {chosen.file!r}: {beside} is there, and would be replaced")
     if chosen.quality:
         settings.check_whole("quality", chosen.quality, *TRAINED)
+    for name, most in MOST.items():
+        value = getattr(chosen, name)
+        settings.check_within(name, value, 0, most)
+        if value and not chosen.quality:
+            raise InputError(
+                f"{name.upper()} = {value}: expected QUALITY too; they are built in together"
+            )
 
 
-def as_onnx(path, graph, quality):
+def as_onnx(path, graph, condition):
     """A weights file as bytes of an ONNX file, channels first."""
-    from superres.upscaling.onnx_graph import onnx_graph, with_quality  # they load onnx
+    from superres.upscaling.onnx_graph import onnx_graph, with_condition  # they load onnx
 
     arrays = weight_files.read_arrays(path, graph)
     model = onnx_graph(graph, arrays)
-    return (with_quality(model, quality) if quality else model).SerializeToString()
+    model = model if condition is None else with_condition(model, condition)
+    return model.SerializeToString()
 
 
-def as_tflite(network, quality):
+def as_tflite(network, condition):
     """A `KerasNetwork` as bytes of a .tflite file."""
     from superres.runtime import tflite  # it loads Keras
     from superres.upscaling.networks import in_precision
 
-    return tflite.as_tflite(in_precision(network.model, network.graph, "float32"), quality)
+    model, name = network.model, CONDITION_INPUTS[network.graph.conditions]
+    return tflite.as_tflite(in_precision(model, network.graph, "float32"), name, condition)
 
 
 def export(chosen, stop):
@@ -78,26 +90,30 @@ def export(chosen, stop):
                 "expected a name that ends in .tflite"
             )
         scale, multiple = graph.scale, 1
-    quality = told(chosen.quality) if chosen.quality else None
-    if quality and not graph.takes_quality:
-        raise InputError(f"QUALITY = {chosen.quality}: {weights.name} is not told any")
+    condition, count = None, graph.conditions
+    if chosen.quality:
+        found = Condition(network_quality(chosen.quality), chosen.noise, chosen.blur)
+        condition = found.values(count)
+    for name in Condition._fields[count:]:
+        if value := getattr(chosen, name):
+            raise InputError(f"{name.upper()} = {value}: {weights.name} takes no {name}")
     if suffix == ".onnx":
-        contents = {file: as_onnx(weights, graph, quality)}
+        contents = {file: as_onnx(weights, graph, condition)}
     elif suffix == ".tflite":
-        contents = {file: as_tflite(network, quality)}
+        contents = {file: as_tflite(network, condition)}
     else:
-        xml, weights_of_it = engines.ir(as_onnx(weights, graph, quality), graph.exact)
+        xml, weights_of_it = engines.ir(as_onnx(weights, graph, condition), graph.exact)
         contents = {file.with_suffix(".bin"): weights_of_it, file: xml}
     for path, content in contents.items():
         with replacing(path) as part:
             part.write_bytes(content)
-    shape = "3, H, W" if suffix == ".onnx" else "H, W, 3"
-    told_too = " and quality (N, 1, 1, 1)" if graph.takes_quality and not quality else ""
+    is_first = suffix == ".onnx"  # channels before height and width
+    shape = "3, H, W" if is_first else "H, W, 3"
+    second = f"{count}, 1, 1" if is_first else f"1, 1, {count}"
+    second = f" and {CONDITION_INPUTS[count]} (N, {second})" if count and not chosen.quality else ""
     files = " and ".join(map(str, reversed(contents)))
     sizes = f"; H and W must be multiples of {multiple}" * (multiple > 1)
-    print(
-        f"{files}: from lr (N, {shape}){told_too} to sr, {scale} times as large, in [0, 1]{sizes}"
-    )
+    print(f"{files}: from lr (N, {shape}){second} to sr, {scale} times as large, in [0, 1]{sizes}")
     return 0
 
 

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 from superres.images.degradation import BLOCK, DRAWS, Degradation, degrade
-from superres.images.quality import LOSSLESS
+from superres.images.quality import CLEAN, Condition
 
 
 class Photograph(NamedTuple):
@@ -19,12 +19,12 @@ class Photograph(NamedTuple):
     Attributes:
         lr: uint8 (H, W, 3).
         hr: uint8 (scale * H, scale * W, 3).
-        quality: what networks are told of `lr`, see `images.quality`.
+        condition: the `Condition` of `lr`.
     """
 
     lr: np.ndarray
     hr: np.ndarray
-    quality: float = LOSSLESS
+    condition: Condition = CLEAN
 
 
 # The eight ways to flip and turn a crop. OpenCV does it ten times as fast as NumPy.
@@ -70,7 +70,7 @@ class CropSampler:
             degradation, random: what the LR crop goes through, as `degrade` takes it; or `None`.
 
         Returns:
-            What networks are told of the LR crop's quality.
+            The LR crop's `Condition`.
         """
         index = int(np.searchsorted(self.ends, place, side="right"))
         photograph = self.photographs[index]
@@ -83,7 +83,7 @@ class CropSampler:
             lr_crop = self._degraded(photograph, top, left, degradation, random)
         WAYS[way](lr_crop, lr)
         WAYS[way](hr_crop, hr)
-        return degradation.quality
+        return degradation.condition
 
     def _degraded(self, photograph, top, left, degradation, random):
         """A LR crop that is degraded together with what is around it, as in a whole picture."""
@@ -110,18 +110,18 @@ def cut_batch(pool, step, *, batch_size, seed, part=slice(None), degradation="bi
 
     Returns:
         What networks take, and what they are to make of it: uint8
-        (N, crop_size / scale, crop_size / scale, 3) LR crops with their qualities, float32
-        (N, 1, 1, 1), and uint8 (N, crop_size, crop_size, 3) HR crops.
+        (N, crop_size / scale, crop_size / scale, 3) LR crops with their conditions, float32
+        (N, 1, 1, 3), and uint8 (N, crop_size, crop_size, 3) HR crops.
     """
     random = np.random.default_rng((seed, step))
     places = random.integers(pool.ends[-1], size=batch_size)[part].tolist()
     ways = random.integers(len(WAYS), size=batch_size)[part].tolist()
     lr = np.empty((len(places), pool.lr_size, pool.lr_size, 3), np.uint8)
     hr = np.empty((len(places), pool.crop_size, pool.crop_size, 3), np.uint8)
-    quality = np.empty((len(places), 1, 1, 1), np.float32)
+    condition = np.empty((len(places), 1, 1, 3), np.float32)
     numbers = range(batch_size)[part]
     for n, (place, way, number) in enumerate(zip(places, ways, numbers, strict=True)):
         own = np.random.default_rng((seed, step, number)) if degradation in DRAWS else None
         drawn = DRAWS[degradation](own) if own else None
-        quality[n] = pool.cut(place, way, lr[n], hr[n], drawn, own)
-    return (lr, quality), hr
+        condition[n] = pool.cut(place, way, lr[n], hr[n], drawn, own).values(3)
+    return (lr, condition), hr

@@ -78,7 +78,7 @@ class Skips:
 
 
 def report_others(folder):
-    """Says which files of a folder are no pictures by their names; hidden ones are not told of."""
+    """Says which files of a folder are no pictures by their names; hidden ones are not named."""
     files = find_files(folder, lambda error: None)
     others = [f for f in files if not is_picture(f) and not f.name.startswith(".")]
     others = [f for f in others if f.suffix != ".py"]  # such as that which fetches DIV2K
@@ -241,7 +241,7 @@ def _degraded(validation, options):
     for number, (path, photograph) in enumerate(validation.items()):
         degradation, random = of_picture(options.degradation, number)
         lr = degrade(degradation, photograph.lr, photograph.hr, options.scale, random)
-        found[path] = Photograph(lr, photograph.hr, degradation.quality)
+        found[path] = Photograph(lr, photograph.hr, degradation.condition)
     return found
 
 

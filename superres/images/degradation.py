@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from superres.images.quality import LOSSLESS, TRAINED, told
+from superres.images.quality import LOSSLESS, TRAINED, Condition, network_quality
 from superres.runtime.errors import InputError
 
 CLEAN_SHARE = 1 / 5  # of the pictures that are left as they are: what is clean must stay sharp
@@ -100,9 +100,10 @@ class Degradation:
     radius: float = 0.0
 
     @property
-    def quality(self):
-        """What networks are told: of the last saving, which is that which the file tells of."""
-        return told(self.savings[-1].quality) if self.savings else LOSSLESS
+    def condition(self):
+        """The true `Condition`; its quality is that of the last saving, which a file shows."""
+        quality = network_quality(self.savings[-1].quality) if self.savings else LOSSLESS
+        return Condition(quality, self.noise, self.blur)
 
     def __str__(self):
         words = [f"{self.factor:.1f} times as large, {self.earlier}"] if self.earlier else []

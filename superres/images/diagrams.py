@@ -71,18 +71,19 @@ def draw_residual_block(path, num_filters, residual_scaling):
     draw_chain(steps, [(0, 5, "the block's input, unchanged", 0.95)], path)
 
 
-def draw_network(path, shuffles, num_filters, residual_blocks, global_skip, told_quality=False):
+def draw_network(path, shuffles, num_filters, residual_blocks, global_skip, conditions=0):
     """Draws the whole network as a PNG picture at `path`.
 
     Args:
         shuffles: factors of the pixel shuffles, one after the other.
         global_skip: whether the enlarged input is added at the end.
-        told_quality: whether the first feature maps depend on a quality.
+        conditions: numbers on which the first feature maps depend: 1 for the quality, or 3.
     """
     noun = "block" if residual_blocks == 1 else "blocks"
+    condition = {0: "", 1: "\n+ quality", 3: "\n+ condition"}[conditions]
     steps = [
         ("LR picture\nH × W × 3", GREY),
-        (f"conv 3×3\n3 → {num_filters}" + ("\n+ quality" if told_quality else ""), BLUE),
+        (f"conv 3×3\n3 → {num_filters}{condition}", BLUE),
         (
             f"{residual_blocks} residual\n{noun}\n{num_filters} → {num_filters}",
             ORANGE,

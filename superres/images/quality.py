@@ -1,10 +1,8 @@
-"""How much a picture lost in its file.
-
-What networks are told of it is a number from 0 to 1: a JPEG's quality / 100, or `LOSSLESS`.
-"""
+"""A picture's condition: how much it lost in its file, and how noisy and blurred it is."""
 
 import io
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -15,29 +13,53 @@ from superres.images.pixels import to_8bit
 from superres.images.read import opened, webp_coding
 
 LOSSLESS = 1.0
-# Networks are trained on qualities of this range; what is outside of it is told as its end.
-TRAINED = (25, 98)
-# WebP and AVIF: bytes of the file by those of the picture as JPEG of quality 75, and what networks
-# are best told then. Over 20 pictures, 9 settings and both formats this costs at most 0.05 dB
-# beside what would be best for each; the best number for all costs up to 0.33 dB.
-TOLD_OF_ANY = 0.9
+TRAINED = (25, 98)  # qualities that networks are trained on; others are clipped
+MOST = {"noise": 11, "blur": 1.2}  # that networks are trained on
+# WebP and AVIF: bytes of the file by those of the picture as JPEG of quality 75, and the quality
+# that is best for networks then. Over 20 pictures, 9 settings and both formats this costs at most
+# 0.05 dB beside what would be best for each; the best number for all costs up to 0.33 dB.
+UNKNOWN_LOSSY = 0.9
 AVIF_HEADER = 300  # bytes of the smallest file
 BYTES = (0.25, 0.35, 0.45, 0.6, 0.8, 1.1, 1.4)
-TOLD = (0.6, 0.72, 0.8, 0.86, 0.91, 0.95, 0.98)
+QUALITIES = (0.6, 0.72, 0.8, 0.86, 0.91, 0.95, 0.98)
 
 
-def told(quality):
-    """What networks are told of a JPEG of a quality from 1 to 100; never `LOSSLESS`."""
+class Condition(NamedTuple):
+    """What a network may know of a picture: how good its JPEG was, and what is wrong besides.
+
+    Attributes:
+        quality: 0 to 1: that of the JPEG / 100, or `LOSSLESS`.
+        noise: standard deviation in levels of 255.
+        blur: standard deviation in pixels.
+    """
+
+    quality: float = LOSSLESS
+    noise: float = 0.0
+    blur: float = 0.0
+
+    def values(self, count):
+        """What a network of 1 or 3 numbers takes: float32 (count,)."""
+        # Noise / 10: so that all three are about as large.
+        return np.array([self.quality, self.noise / 10, self.blur][:count], np.float32)
+
+
+CLEAN = Condition()
+
+
+def network_quality(quality):
+    """The `Condition.quality` of a JPEG of a quality from 1 to 100; never `LOSSLESS`."""
     return min(max(quality, TRAINED[0]), TRAINED[1]) / 100
 
 
-def in_words(quality):
-    """What networks are told, for people."""
-    return "lossless" if quality == LOSSLESS else f"quality {100 * quality:.0f}"
+def describe(condition):
+    """A `Condition` in words."""
+    quality, noise, blur = condition
+    words = "lossless" if quality == LOSSLESS else f"quality {100 * quality:.0f}"
+    return words + (f", noise {noise:.1f}, blur {blur:.2f}" if noise or blur else "")
 
 
-def told_of_file(path, picture):
-    """What networks are told of a picture file.
+def condition_of_file(path, picture):
+    """The `Condition` of a picture file.
 
     Args:
         path: the file.
@@ -46,24 +68,28 @@ def told_of_file(path, picture):
     Raises:
         UnreadablePicture: with the reason.
     """
+    return Condition(_quality_of_file(path, picture))
+
+
+def _quality_of_file(path, picture):
     with opened(path) as file:
         if file.format in ("JPEG", "MPO"):
-            return told(quality_of(tables_in(file))[0])
+            return network_quality(quality_of(tables_in(file))[0])
         if file.format == "AVIF":
             if file.n_frames > 1:  # how many of the bytes are the first one's is not known
-                return TOLD_OF_ANY
+                return UNKNOWN_LOSSY
             beside = sum(len(file.info.get(kind) or b"") for kind in ("exif", "icc_profile", "xmp"))
-            return _told_of_size(Path(path).stat().st_size - beside - AVIF_HEADER, picture)
+            return _quality_of_size(Path(path).stat().st_size - beside - AVIF_HEADER, picture)
         if file.format == "WEBP":
             coding, size = webp_coding(path)
             if coding == "VP8":
-                return _told_of_size(size, picture)
+                return _quality_of_size(size, picture)
     quality = found_quality(picture)
-    return told(quality) if quality else LOSSLESS
+    return network_quality(quality) if quality else LOSSLESS
 
 
-def _told_of_size(size, picture):
-    """What networks are told of a picture that takes so many bytes as WebP or AVIF."""
+def _quality_of_size(size, picture):
+    """The `Condition.quality` of a picture that takes so many bytes as WebP or AVIF."""
 
     def as_jpeg(pixels):
         coded = io.BytesIO()
@@ -72,4 +98,4 @@ def _told_of_size(size, picture):
 
     pixels = to_8bit(picture)
     in_jpeg = as_jpeg(pixels) - as_jpeg(np.zeros_like(pixels[:1, :1]))  # without the header
-    return float(np.interp(size / max(in_jpeg, 1), BYTES, TOLD))
+    return float(np.interp(size / max(in_jpeg, 1), BYTES, QUALITIES))

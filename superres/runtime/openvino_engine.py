@@ -111,7 +111,7 @@ def ir(graph, exact):
         exact: as `compiled` takes it.
 
     Returns:
-        Bytes of its two files, .xml and .bin; its pictures have their channels last.
+        Bytes of its two files, .xml and .bin; inputs and output have their channels last.
     """
     model = _channels_last(_core().read_model(graph))
     with tempfile.TemporaryDirectory() as folder:
@@ -121,9 +121,10 @@ def ir(graph, exact):
 
 
 def _channels_last(model):
-    """The model with pictures that have their channels last, as files have them."""
+    """The model with inputs and output that have their channels last, as files have them."""
     changed = PrePostProcessor(model)
-    for place in changed.input(0), changed.output(0):
+    inputs = [changed.input(n) for n in range(len(model.inputs))]
+    for place in (*inputs, changed.output(0)):
         place.tensor().set_layout(Layout("NHWC"))
         place.model().set_layout(Layout("NCHW"))
     return changed.build()

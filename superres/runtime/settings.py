@@ -202,6 +202,13 @@ def check_number(name, value, above, at_most=math.inf):
         raise InputError(f"{name.upper()} = {value!r}: expected a number above {above}{limit}")
 
 
+def check_within(name, value, least, most):
+    """Raises InputError unless `value` of `name` is a number in [least, most]."""
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not is_number or not least <= value <= most:
+        raise InputError(f"{name.upper()} = {value!r}: expected a number from {least} to {most}")
+
+
 def check_text(name, value, may_be_empty=False):
     """Raises InputError unless `value` of `name` is text, such as a path."""
     if not isinstance(value, str) or not (value or may_be_empty):

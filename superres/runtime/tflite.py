@@ -6,13 +6,14 @@ from superres.runtime.backend import keras
 from superres.runtime.errors import InputError
 
 
-def as_tflite(model, quality=None):
+def as_tflite(model, name, condition=None):
     """Converts a model.
 
     Args:
-        model: network from `lr` (N, H, W, 3), and perhaps `quality` (N, 1, 1, 1), to the enlarged
-            pictures, all float32 in [0, 1].
-        quality: built in instead of that input; `None`: not.
+        model: network from `lr` (N, H, W, 3), and perhaps a condition (N, 1, 1, 1 or 3), to the
+            enlarged pictures, all float32.
+        name: of that second input.
+        condition: float32 (1,) or (3,), built in instead of it; `None`: not.
 
     Returns:
         Bytes of a .tflite file. Sizes are free; `enlarge` is its signature, from the inputs by
@@ -25,17 +26,17 @@ def as_tflite(model, quality=None):
         raise InputError("TensorFlow makes .tflite files: expected KERAS_BACKEND=tensorflow")
     import tensorflow as tf
 
-    sizes = {"lr": (None, None, None, 3), "quality": (None, 1, 1, 1)}
-    names = [name for name in list(sizes)[: len(model.inputs)] if name == "lr" or quality is None]
+    specs = [tf.TensorSpec((None, None, None, 3), tf.float32, "lr")]
+    if condition is None:
+        specs += [tf.TensorSpec(one.shape, tf.float32, name) for one in model.inputs[1:]]
 
     def enlarge(*inputs):
-        told = [] if quality is None else [tf.fill((1, 1, 1, 1), quality)]
-        inputs = [*inputs, *told]
+        built_in = [] if condition is None else [tf.reshape(condition, (1, 1, 1, -1))]
+        inputs = [*inputs, *built_in]
         return {"sr": model(inputs[0] if len(inputs) == 1 else inputs, training=False)}
 
     archive = keras.export.ExportArchive()
     archive.track(model)
-    specs = [tf.TensorSpec(sizes[name], tf.float32, name) for name in names]
     archive.add_endpoint("enlarge", enlarge, specs)
     with tempfile.TemporaryDirectory() as folder:
         archive.write_out(folder, verbose=False)

@@ -7,7 +7,7 @@ import numpy as np
 
 from superres.images.degradation import degrade
 from superres.images.drawing import side_by_side
-from superres.images.quality import LOSSLESS, told_of_file
+from superres.images.quality import CLEAN, condition_of_file
 from superres.images.resize import downscale, upscale_bicubic, upscale_nearest
 from superres.images.write import write_picture
 from superres.runtime.errors import InputError
@@ -48,8 +48,8 @@ def restore(pair, scale, enlarge=None, others=None, degradation=None, random=Non
     Args:
         pair: `testsets.Pair`.
         scale: 2, 3 or 4.
-        enlarge: function of the LR picture, uint8 (H, W[, 3]), and of what networks are told of
-            its quality, that predicts the HR picture; or `None`.
+        enlarge: function of the LR picture, uint8 (H, W[, 3]), and of its `Condition`, that
+            predicts the HR picture; or `None`.
         others: dict of another program's name -> path of what it made of the picture.
         degradation, random: what the LR picture goes through, as `degrade` takes it; or `None`.
 
@@ -61,15 +61,15 @@ def restore(pair, scale, enlarge=None, others=None, degradation=None, random=Non
     """
     hr, lr, notes = reading.read_pair(pair, scale)
     is_bicubic = np.array_equal(lr, downscale(hr, scale)) if pair.lr else None
-    quality = LOSSLESS
+    condition = CLEAN
     if degradation:
         lr, is_bicubic = degrade(degradation, lr, hr, scale, random), False
-        quality = degradation.quality
+        condition = degradation.condition
     elif pair.lr and enlarge:
-        quality = told_of_file(pair.lr, lr)
+        condition = condition_of_file(pair.lr, lr)
     views = {NEAREST: upscale_nearest(lr, scale), BICUBIC: upscale_bicubic(lr, scale)}
     if enlarge:
-        views[PREDICTION] = enlarge(lr, quality)
+        views[PREDICTION] = enlarge(lr, condition)
     left_out = {}
     for name, path in (others or {}).items():
         try:

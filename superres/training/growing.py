@@ -21,7 +21,7 @@ from superres.upscaling import weight_files
 # What `network.edsr` is made of, by names and classes, and what it must have.
 NAMES = re.compile(
     r"lr|head|block\d+_(conv[12]|scale|add)|body|long_skip|upscale\d+|tail|bilinear|global_skip"
-    r"|quality(_head)?|told_quality|(depth_to_space|pad)(_\d+)?"
+    r"|quality(_head)?|condition|told_quality|(depth_to_space|pad)(_\d+)?"
 )
 CLASSES = {"InputLayer", "Conv2D", "Rescaling", "Add", "DepthToSpace", "Pad"}
 NEEDED = {"block1_conv1", "block1_conv2", "block1_scale", "block1_add", "long_skip", "upscale1"}
@@ -34,7 +34,7 @@ class Shape(NamedTuple):
     blocks: int
     residual_scaling: float
     global_skip: bool
-    told_quality: bool
+    conditions: int
     shuffles: tuple
 
 
@@ -63,7 +63,7 @@ def shape_of(layers):
         sum(re.fullmatch(r"block\d+_conv1", name) is not None for name in layers),
         layers["block1_scale"].scale,
         "global_skip" in layers,
-        "told_quality" in layers,
+        layers["quality_head"].kernel.shape[2] if "quality_head" in layers else 0,
         tuple(isqrt(layers[name].filters // filters) for name in upscaling),
     )
 
@@ -150,6 +150,7 @@ def _check(large, small, path):
     for setting, value, least in (
         ("NUM_FILTERS", large.filters, small.filters),
         ("RESIDUAL_BLOCKS", large.blocks, small.blocks),
+        ("CONDITIONS", large.conditions, small.conditions),
     ):
         if value < least:
             raise InputError(
@@ -160,10 +161,6 @@ def _check(large, small, path):
         raise InputError(
             f"START_FROM = {str(path)!r}: GLOBAL_SKIP = {large.global_skip}: expected "
             f"{small.global_skip}, as it was trained"
-        )
-    if small.told_quality and not large.told_quality:
-        raise InputError(
-            f"START_FROM = {str(path)!r}: TOLD_QUALITY = False: expected True, as it was trained"
         )
 
 

@@ -137,7 +137,7 @@ class TrainingLog:
             for variable, array in zip(self.network.weights, weights, strict=True)
         ]
         self.network.set_weights(weights)
-        pictures = [self.upscaler.enlarge(p.lr, quality=p.quality) for p in self.validation]
+        pictures = [self.upscaler.enlarge(p.lr, condition=p.condition) for p in self.validation]
         psnr = validation_psnr(self.validation, pictures, self.scale)
         is_best = all(psnr > row["psnr"] for row in self.rows)
         if is_best:

@@ -47,17 +47,17 @@ class Trainer:
 
     Attributes:
         step: steps that are done.
-        model: `network` with uint8 pixels in, and the quality if it is told one, compiled.
+        model: `network` with uint8 pixels in, and the condition if it takes one, compiled.
     """
 
     def __init__(self, network, *, loss, optimizer, learning_rate, clip_norm, ema_decay):
         # The crops travel to the device as uint8, a quarter of the bytes of float32.
         pixels = keras.Input((None, None, 3), dtype="uint8")
         scaled = keras.layers.Rescaling(1 / 255, dtype="float32")(pixels)
-        self._is_told = len(network.inputs) > 1
-        if self._is_told:
-            quality = keras.Input((1, 1, 1), dtype="float32")
-            self.model = keras.Model((pixels, quality), network([scaled, quality]))
+        self._conditions = sum(one.shape[-1] for one in network.inputs[1:])
+        if self._conditions:
+            condition = keras.Input((1, 1, self._conditions), dtype="float32")
+            self.model = keras.Model((pixels, condition), network([scaled, condition]))
         else:
             self.model = keras.Model(pixels, network(scaled))
         self.model.compile(
@@ -93,7 +93,7 @@ class Trainer:
             FloatingPointError: the loss is not finite.
         """
         hook = _Hook(self, stop, seconds, on_steps)
-        batches = _Batches(batches, steps, self._is_told)
+        batches = _Batches(batches, steps, self._conditions)
         try:
             self.model.fit(batches, callbacks=hook, shuffle=False, verbose=0)
         finally:
@@ -169,9 +169,10 @@ class _Batches(keras.utils.PyDataset):
 
     LOOKED_AT = 2  # Keras may ask for the first ones twice, to see their shapes
 
-    def __init__(self, batches, count, is_told):
+    def __init__(self, batches, count, conditions):
         super().__init__()
-        self._batches, self._count, self._is_told, self._first = batches, count, is_told, []
+        self._batches, self._count, self._conditions = batches, count, conditions
+        self._first = []
 
     @property
     def num_batches(self):
@@ -180,8 +181,8 @@ class _Batches(keras.utils.PyDataset):
     def __getitem__(self, index):
         if index < len(self._first):
             return self._first[index]
-        (lr, quality), hr = next(self._batches)
-        batch = ((lr, quality) if self._is_told else lr), hr
+        (lr, condition), hr = next(self._batches)
+        batch = ((lr, condition[..., : self._conditions]) if self._conditions else lr), hr
         if index < self.LOOKED_AT:
             self._first.append(batch)
         else:

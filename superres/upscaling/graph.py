@@ -34,9 +34,10 @@ OPERATIONS = {
 POINTWISE = POINTWISE_LAYERS | set().union(*OPERATIONS.values()) - {"DepthToSpace", "Pad"}
 TRANSPARENT = POINTWISE | {"DepthToSpace", "InputLayer", "Pad"}
 ITEM_BYTES = {"float32": 4, "bfloat16": 2}
+CONDITION_INPUTS = {0: "", 1: "quality", 3: "condition"}  # name of the second input, by its numbers
 EXPECTED = (
-    "expected a network that takes (N, H, W, 3) of any H and W, or that and a quality, "
-    "(N, 1, 1, 1), and makes one output"
+    "expected a network that takes (N, H, W, 3) of any H and W, or that and a condition, "
+    "(N, 1, 1, 1) or (N, 1, 1, 3), and makes one output"
 )
 
 
@@ -52,7 +53,7 @@ class Traits(NamedTuple):
 
     Attributes:
         scale: by how much height and width are enlarged.
-        takes_quality: whether there is a second input, the quality.
+        conditions: numbers of the second input, see `images.quality.Condition`; 0: there is none.
         parameters: number of all weights.
         halo: LR pixels beyond which no input pixel can change an output pixel; `None`: it looks
             at the whole picture, or nobody knows how far.
@@ -60,7 +61,7 @@ class Traits(NamedTuple):
     """
 
     scale: int
-    takes_quality: bool
+    conditions: int
     parameters: int
     halo: int | None
     multiple_of: int = 1
@@ -100,7 +101,7 @@ class Shape(NamedTuple):
     """A feature map's shape, as it depends on the LR picture's.
 
     Attributes:
-        height, width: (a, b) for a * LR pixels + b; a is 0 for the quality, of one pixel.
+        height, width: (a, b) for a * LR pixels + b; a is 0 for the condition, of one pixel.
         channels: how many.
     """
 
@@ -118,7 +119,7 @@ class Graph:
     Attributes:
         nodes: dict of name -> `Node`, in an order in which they can be computed.
         layers: dict of the name of each layer -> its kind, in their order in files.
-        inputs: names of the nodes that are given: the picture, and perhaps the quality.
+        inputs: names of the nodes that are given: the picture, and perhaps the condition.
         output: name of the node that is the enlarged picture.
         emitting: names of the nodes that make pixels: the last convolutions and what follows them.
             Results in bfloat16 would cost 0.03 dB there.
@@ -128,7 +129,7 @@ class Graph:
         traits: `Traits`; else `None`.
         shapes: dict of name -> `Shape`.
         weights: dict of layer -> list of the shapes of its weights, in their order in files.
-        scale, radius, parameters: as in `Traits`, where the radius is called halo.
+        scale, conditions, radius, parameters: as in `Traits`, where the radius is called halo.
 
     Raises:
         InputError: it does not enlarge RGB pictures by a whole number.
@@ -139,8 +140,7 @@ class Graph:
         self.nodes = _in_order(nodes, self.output)
         layers = config["config"]["layers"]
         self.layers = {layer["config"]["name"]: layer["class_name"] for layer in layers}
-        self._check_inputs()
-        self.takes_quality = len(self.inputs) > 1
+        self.conditions = self._checked_conditions()
         self.pixels_in = self._pixels_in()
         self.emitting = self._emitting()
         self.exact = self._exact()
@@ -161,20 +161,22 @@ class Graph:
         self.scale = self._checked_scale()
         self.radius = self._radius()
         self.parameters = sum(map(math.prod, itertools.chain(*self.weights.values())))
-        self.traits = Traits(self.scale, self.takes_quality, self.parameters, self.radius)
+        self.traits = Traits(self.scale, self.conditions, self.parameters, self.radius)
 
     @classmethod
     def of_model(cls, model):
         """The graph of a `keras.Model`."""
         return cls(json.loads(model.to_json()))
 
-    def _check_inputs(self):
-        """Raises InputError unless the inputs are a picture and perhaps a quality."""
+    def _checked_conditions(self):
+        """Raises InputError unless the inputs are a picture and perhaps a condition."""
         picture = Shape((1, 0), (1, 0), 3)
         nodes = [self.nodes.get(name) for name in self.inputs]  # None: it is not used
         shapes = [node and node.kind == "InputLayer" and _shape(node, []) for node in nodes]
-        if shapes not in ([picture], [picture, Shape((0, 1), (0, 1), 1)]):
-            raise InputError(EXPECTED)
+        for count, name in CONDITION_INPUTS.items():
+            if shapes == [picture, *([Shape((0, 1), (0, 1), count)] if name else [])]:
+                return count
+        raise InputError(EXPECTED)
 
     def _checked_scale(self):
         height, width, channels = self.shapes[self.output]
@@ -391,7 +393,7 @@ def _shape(node, inputs):
         _check_pointwise(node)
         for other in others:
             height, width = max(height, other.height), max(width, other.width)
-        # All of one size, or some of one pixel, as the quality has: those are added everywhere.
+        # All of one size, or some of one pixel, as the condition has: those are added everywhere.
         sizes = {(height, width)} | (set() if node.kind == "Concatenate" else {((0, 1), (0, 1))})
         if any(shape[:2] not in sizes for shape in inputs):
             found = " and ".join(dict.fromkeys(map(_in_words, inputs)))

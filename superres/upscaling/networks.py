@@ -23,8 +23,8 @@ class KerasNetwork:
     """A Keras model.
 
     Args:
-        model: network from RGB (N, H, W, 3) in [0, 1], and perhaps a quality (N, 1, 1, 1), to
-            (N, scale * H, scale * W, 3), see `network.edsr`. When its weights are changed, what
+        model: network from RGB (N, H, W, 3) in [0, 1], and perhaps a condition (N, 1, 1, 1 or 3),
+            to (N, scale * H, scale * W, 3), see `network.edsr`. When its weights are changed, what
             is compiled in float32 follows.
 
     Attributes:
@@ -69,7 +69,7 @@ class KerasNetwork:
         """Compiles it for float32 or bfloat16.
 
         Returns:
-            Function from float32 (N, H, W, 3), and the quality if it is told one, to float32
+            Function from float32 (N, H, W, 3), and the condition if it takes one, to float32
             (N, scale * H, scale * W, 3), all NumPy arrays.
         """
         return backend.compiled(in_precision(self.model, self.graph, precision))
@@ -126,9 +126,9 @@ class FileNetwork:
         as_it_is = functools.cache(lambda: self._compiled(precision, None))
         least = smallest_side(self._end)
 
-        def call(lr, *told):
+        def call(lr, *condition):
             is_large = min(lr.shape[1:3]) >= least
-            return (run if is_large else as_it_is())(lr, *told)
+            return (run if is_large else as_it_is())(lr, *condition)
 
         return call
 

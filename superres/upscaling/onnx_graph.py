@@ -14,10 +14,10 @@ from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
 from superres.upscaling.folding import PIXELS, folded
-from superres.upscaling.graph import reach
+from superres.upscaling.graph import CONDITION_INPUTS, reach
 
 OPSET = 17  # of 2022: the engines that read it are old enough to be everywhere
-INPUTS, OUTPUT = ("lr", "quality"), "sr"
+INPUT, OUTPUT = "lr", "sr"
 
 
 def onnx_graph(graph, arrays, end=None):
@@ -30,16 +30,17 @@ def onnx_graph(graph, arrays, end=None):
             `folding.smallest_side(end)`.
 
     Returns:
-        `onnx.ModelProto` from float32 RGB `lr` (N, 3, H, W) in [0, 1], and `quality`
-        (N, 1, 1, 1) if the network is told one, to `sr` (N, 3, scale * H, scale * W). Sizes
-        are free.
+        `onnx.ModelProto` from float32 RGB `lr` (N, 3, H, W) in [0, 1], and `quality` (N, 1, 1, 1)
+        or `condition` (N, 3, 1, 1) if the network takes one, to `sr` (N, 3, scale * H, scale * W).
+        Sizes are free.
     """
     writer = _Writer(graph, arrays, end)
     for node in graph.nodes.values():
         writer.add(node)
-    names = INPUTS[: len(graph.inputs)]
-    shapes = {"lr": ["n", 3, "height", "width"], "quality": ["n", 1, 1, 1]}
-    inputs = [helper.make_tensor_value_info(n, TensorProto.FLOAT, shapes[n]) for n in names]
+    shapes = {INPUT: ["n", 3, "height", "width"]}
+    if graph.conditions:
+        shapes[CONDITION_INPUTS[graph.conditions]] = ["n", graph.conditions, 1, 1]
+    inputs = [helper.make_tensor_value_info(n, TensorProto.FLOAT, s) for n, s in shapes.items()]
     enlarged = ["n", 3, f"{graph.scale}*height", f"{graph.scale}*width"]
     output = helper.make_tensor_value_info(OUTPUT, TensorProto.FLOAT, enlarged)
     model = helper.make_model(
@@ -52,23 +53,24 @@ def onnx_graph(graph, arrays, end=None):
     return model
 
 
-def with_quality(model, quality):
-    """The same for pictures of one quality, which is no input any more.
+def with_condition(model, condition):
+    """The same for pictures of one condition, which is no input any more.
 
     What depends on nothing else is computed here: not all programs do that, or can.
 
     Args:
-        model: as `onnx_graph` returns it, of a network that is told the quality.
-        quality: from 0 to 1.
+        model: as `onnx_graph` returns it, of a network that takes a condition.
+        condition: float32 (1,) or (3,), as `Condition.values` returns it.
 
     Returns:
         `onnx.ModelProto`.
     """
-    told = onnx.ModelProto()
-    told.CopyFrom(model)
-    graph = told.graph
+    fixed = onnx.ModelProto()
+    fixed.CopyFrom(model)
+    graph = fixed.graph
+    picture, given = graph.input
     known = {one.name: numpy_helper.to_array(one) for one in graph.initializer}
-    found = {INPUTS[1]: np.full((1, 1, 1, 1), quality, np.float32)}
+    found = {given.name: condition.reshape(1, -1, 1, 1)}
     nodes = []
     for node in graph.node:
         inputs = {name: (known | found).get(name) for name in node.input}
@@ -81,13 +83,13 @@ def with_quality(model, quality):
     constants = {name: value for name, value in (known | found).items() if name in used}
     for field, kept in (
         (graph.node, nodes),
-        (graph.input, [one for one in graph.input if one.name != INPUTS[1]]),
+        (graph.input, [picture]),
         (graph.initializer, [numpy_helper.from_array(v, name) for name, v in constants.items()]),
     ):
         del field[:]
         field.extend(kept)
-    onnx.checker.check_model(told)
-    return told
+    onnx.checker.check_model(fixed)
+    return fixed
 
 
 class _Writer:
@@ -97,7 +99,8 @@ class _Writer:
         self.graph, self.arrays, self.end = graph, arrays, end
         self.nodes, self.constants = [], []
         self._names = {}  # of constants, by the array that they are
-        self._tensors = dict(zip(graph.inputs, INPUTS, strict=False))
+        names = INPUT, CONDITION_INPUTS[graph.conditions]
+        self._tensors = dict(zip(graph.inputs, names, strict=False))
 
     def add(self, node):
         """Adds what a node of the graph is in ONNX."""

@@ -31,7 +31,8 @@ def traits(model):
             continue
         scale = made[0][1][0] // made[0][0]
         if scale and all(shape == (scale * side, scale * side, 3) for side, shape in made):
-            return Traits(scale, len(model.inputs) > 1, model.count_params(), None, stride)
+            conditions = sum(one.shape[-1] for one in model.inputs[1:])
+            return Traits(scale, conditions, model.count_params(), None, stride)
     if not made:
         raise failed
     raise InputError(
@@ -41,18 +42,19 @@ def traits(model):
 
 
 def _output_shape(model, side):
-    inputs = [np.zeros((1, side, side, 3), np.float32), np.ones((1, 1, 1, 1), np.float32)]
-    return tuple(model(inputs if len(model.inputs) > 1 else inputs[0], training=False).shape[1:])
+    inputs = [np.zeros((1, side, side, 3), np.float32)]
+    inputs += [np.ones((1, *one.shape[1:]), np.float32) for one in model.inputs[1:]]
+    return tuple(model(inputs if len(inputs) > 1 else inputs[0], training=False).shape[1:])
 
 
 def bytes_per_pixel(model):
     """Memory for one LR pixel in float32: that of the largest feature maps."""
     side = 64
     operations = keras.Model(model.inputs, model.outputs).operations
-    specs = [keras.KerasTensor((1, side, side, 3)), keras.KerasTensor((1, 1, 1, 1))]
+    shapes = [(1, side, side, 3), *((1, *one.shape[1:]) for one in model.inputs[1:])]
     made = keras.Function(
         model.inputs, [keras.tree.flatten(one.output)[0] for one in operations]
-    ).compute_output_spec(specs[: len(model.inputs)])
+    ).compute_output_spec([keras.KerasTensor(shape) for shape in shapes])
     sizes = [
         math.prod(spec.shape[1:-1]) * _widest(one)
         for one, spec in zip(operations, made, strict=True)

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 
 from superres.images.pixels import assembled, to_network, to_pixels
-from superres.images.quality import LOSSLESS, TRAINED
+from superres.images.quality import CLEAN, TRAINED, Condition
 from superres.runtime import memory
 from superres.upscaling import channels, tiling
 from superres.upscaling.tiling import TilePlan
@@ -19,7 +19,9 @@ MEMORY_SHARE = 0.5  # of the free memory, for one tile's feature maps
 # LR pixels a side, where the tile is chosen here: below 256 the network is slower, above
 # 1024 nothing is gained, and some GPU kernels can no longer count in 32 bits.
 SMALLEST_TILE, USUAL_TILE, LARGEST_TILE = 64, 256, 1024
-HALO_QUALITIES = (LOSSLESS, TRAINED[0] / 100)  # at which the halo is measured
+# At which the halo is measured: at the first one of a network that takes no condition, at two of
+# one that takes the quality.
+HALO_CONDITIONS = (CLEAN, Condition(TRAINED[0] / 100), Condition(0.5, 8.0, 1.0))
 
 
 class Upscaler:
@@ -39,7 +41,7 @@ class Upscaler:
 
     Attributes:
         scale, radius, halo, precision, self_ensemble: as resolved.
-        takes_quality: whether the network is told the quality of a picture.
+        conditions: numbers of a picture's condition that the network takes: 0, 1 or 3.
         network: as it was given.
 
     Raises:
@@ -51,7 +53,7 @@ class Upscaler:
         if self._is_auto:
             precision = "bfloat16" if network.has_fast_bfloat16() else "float32"
         self.network = network
-        self.scale, self.takes_quality, _, self.radius, self._multiple = network.traits
+        self.scale, self.conditions, _, self.radius, self._multiple = network.traits
         self._measured_halo = halo
         self.precision = precision
         self.halo = self._halo_in(precision)
@@ -131,24 +133,25 @@ class Upscaler:
     def measured_halo(self, pictures):
         """`tiling.measured_halo` of this network, which must be in float32."""
 
-        def measured(quality):
-            network = self._network(quality)
+        def measured(condition):
+            network = self._network(condition)
             return tiling.measured_halo(
                 lambda lr: network(lr).copy(), self.radius, pictures, self._multiple
             )
 
-        halos = list(map(measured, HALO_QUALITIES if self.takes_quality else (LOSSLESS,)))
+        halos = list(map(measured, HALO_CONDITIONS[: 1 + self.conditions]))
         return None if None in halos else max(halos)
 
-    def _network(self, quality, dtype=np.uint8):
-        """The network for pictures of a quality: float32 (H, W, 3) to float32."""
-        told = [np.full((1, 1, 1, 1), quality, np.float32)] if self.takes_quality else []
+    def _network(self, condition, dtype=np.uint8):
+        """The network for pictures of a condition: float32 (H, W, 3) to float32."""
+        values = condition.values(self.conditions).reshape(1, 1, 1, -1)
+        inputs = [values] if self.conditions else []
         run = self._run(self._precision_for(dtype))
-        return lambda lr: run(np.ascontiguousarray(lr)[None], *told)[0]
+        return lambda lr: run(np.ascontiguousarray(lr)[None], *inputs)[0]
 
-    def _tile(self, picture, tiles, rows, columns, most_alpha, quality):
+    def _tile(self, picture, tiles, rows, columns, most_alpha, condition):
         """One tile, in the picture's dtype, from its window: the tile with the halo."""
-        network = self._network(quality, picture.dtype)
+        network = self._network(condition, picture.dtype)
         network = channels.self_ensemble(network) if self.self_ensemble else network
         (top, bottom), (left, right) = tiles.window(rows, columns)
         lr = to_network(picture[top:bottom, left:right])
@@ -159,7 +162,7 @@ class Upscaler:
         ]
         return to_pixels(sr[*inner], picture.dtype)
 
-    def bands(self, picture, tiles=None, on_tile=lambda: None, quality=LOSSLESS):
+    def bands(self, picture, tiles=None, on_tile=lambda: None, condition=CLEAN):
         """Enlarges a picture tile by tile, without seams, in bands from top to bottom.
 
         In float32 the bands are those of the picture computed at once, to 0.01 grey levels
@@ -172,7 +175,7 @@ class Upscaler:
                 returns it.
             tiles: as `plan` returns it; `None` for that of this picture.
             on_tile: called after each tile.
-            quality: what the network is told, if it is told one, see `images.quality`.
+            condition: the picture's `Condition`; a network that takes none does without.
 
         Yields:
             Arrays of the same dtype and channels, (rows, scale * W[, C]), which make up
@@ -193,7 +196,7 @@ class Upscaler:
             rows, band = remaining[0], []
             try:
                 for columns in tiles.columns():
-                    band.append(self._tile(lr, tiles, rows, columns, most_alpha, quality))
+                    band.append(self._tile(lr, tiles, rows, columns, most_alpha, condition))
                     on_tile()
             except Exception as error:  # each backend has its own kind for this
                 if not memory.is_out_of_memory(error):
@@ -208,8 +211,8 @@ class Upscaler:
             yield band[..., 0] if picture.ndim == 2 else band
             remaining = remaining[1:]
 
-    def enlarge(self, picture, tiles=None, on_tile=lambda: None, quality=LOSSLESS):
+    def enlarge(self, picture, tiles=None, on_tile=lambda: None, condition=CLEAN):
         """As `bands`, but returns the enlarged picture whole: (scale * H, scale * W[, C])."""
         height, width, *colours = picture.shape
         shape = (self.scale * height, self.scale * width, *colours)
-        return assembled(self.bands(picture, tiles, on_tile, quality), shape, picture.dtype)
+        return assembled(self.bands(picture, tiles, on_tile, condition), shape, picture.dtype)

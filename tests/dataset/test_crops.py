@@ -5,6 +5,7 @@ import pytest
 
 from superres.dataset.crops import WAYS, CropSampler, Photograph, cut_batch
 from superres.images.degradation import Degradation, Saving, degrade
+from superres.images.quality import Condition
 from superres.images.resize import downscale
 from superres.runtime.prefetch import Prefetcher
 from support import smooth_picture
@@ -26,10 +27,10 @@ def labelled_pool(scale=2):
 
 @pytest.mark.parametrize("scale", [2, 3, 4])
 def test_crops_of_lr_and_hr_show_the_same_place(scale):
-    (lr, quality), hr = cut_batch(labelled_pool(scale), 0, batch_size=64, seed=1)
+    (lr, condition), hr = cut_batch(labelled_pool(scale), 0, batch_size=64, seed=1)
     assert lr.shape == (64, 8, 8, 3)
     assert hr.shape == (64, 8 * scale, 8 * scale, 3)
-    np.testing.assert_array_equal(quality, np.ones((64, 1, 1, 1), np.float32))
+    np.testing.assert_array_equal(condition, np.tile(np.float32([1, 0, 0]), (64, 1, 1, 1)))
     assert lr.dtype == hr.dtype == np.uint8
     np.testing.assert_array_equal(lr.repeat(scale, 1).repeat(scale, 2), hr)
 
@@ -103,8 +104,9 @@ def test_degraded_crops_show_the_same_place_and_follow_from_seed_and_step():
     pool = CropSampler([photograph(70, 90), photograph(32, 40)], 64)
 
     def cut(step, **options):
-        (lr, quality), hr = cut_batch(pool, step, batch_size=60, seed=1, **options)
-        return lr, hr, quality.ravel()
+        (lr, condition), hr = cut_batch(pool, step, batch_size=60, seed=1, **options)
+        assert condition.shape == (60, 1, 1, 3)
+        return lr, hr, condition[:, 0, 0, 0]
 
     clean, degraded = cut(3), cut(3, degradation="photo")
     np.testing.assert_array_equal(degraded[1], clean[1])
@@ -112,13 +114,26 @@ def test_degraded_crops_show_the_same_place_and_follow_from_seed_and_step():
     assert 8 < (change == 0).sum() < 26  # a quarter is clean
     assert 0.5 < np.median(change[change > 0]) < 30
     assert (clean[2] == 1).all()
-    told = degraded[2][change > 0]
-    assert 0.25 <= told.min() < 0.5
-    assert 0.85 < told[told < 1].max() <= 0.98
+    qualities = degraded[2][change > 0]
+    assert 0.25 <= qualities.min() < 0.5
+    assert 0.85 < qualities[qualities < 1].max() <= 0.98
     assert (degraded[2][change == 0] == 1).all()
     for ours, theirs in zip(cut(3, degradation="photo"), degraded, strict=True):
         np.testing.assert_array_equal(ours, theirs)
     assert (cut(4, degradation="photo")[0] != degraded[0]).any()
+
+
+def test_condition_of_a_crop_is_true():
+    pool, random = CropSampler([photograph(40, 40)], 64), np.random.default_rng(0)
+    lr, hr = np.empty((32, 32, 3), np.uint8), np.empty((64, 64, 3), np.uint8)
+    drawn = Degradation(blur=0.5, noise=8.0, savings=(Saving(75),))
+    assert pool.cut(0, 0, lr, hr, drawn, random) == Condition(0.75, 8.0, 0.5)
+    assert pool.cut(0, 0, lr, hr) == Condition()
+    (_, condition), _ = cut_batch(pool, 3, batch_size=60, seed=1, degradation="wild")
+    quality, noise, blur = condition.reshape(-1, 3).T
+    assert 0.3 <= quality.min() < quality.max() == 1
+    assert 0 == noise.min() < 1 < noise.max() <= 1.1  # of ten levels
+    assert 0 == blur.min() < 1 < blur.max() <= 1.2
 
 
 def test_parts_of_a_degraded_batch_are_those_of_the_whole():

@@ -6,6 +6,7 @@ from PIL import Image
 
 from superres.images import degradation
 from superres.images.degradation import Degradation, Saving, degrade, draw, draw_wild, named
+from superres.images.quality import Condition
 from superres.images.resize import downscale
 from support import smooth_picture
 
@@ -39,8 +40,9 @@ def test_shift_moves_the_blocks():
 
 
 def test_quality_is_that_of_the_last_saving():
-    assert Degradation().quality == 1
-    assert Degradation(blur=0.5, savings=(Saving(30), Saving(82))).quality == 0.82
+    assert Degradation().condition == Condition(1, 0, 0)
+    twice = Degradation(blur=0.5, noise=3, savings=(Saving(30), Saving(82)))
+    assert twice.condition == Condition(0.82, 3, 0.5)
 
 
 def test_draws_are_those_of_the_generator_and_as_often_as_they_should():

@@ -5,7 +5,14 @@ import pytest
 from PIL import Image, ImageDraw
 
 from superres.images.jpeg_traces import found_quality
-from superres.images.quality import LOSSLESS, TOLD, TOLD_OF_ANY, told_of_file
+from superres.images.quality import (
+    LOSSLESS,
+    QUALITIES,
+    UNKNOWN_LOSSY,
+    Condition,
+    condition_of_file,
+    describe,
+)
 from superres.images.read import read_picture, read_rgb
 from superres.images.resize import downscale
 from superres.images.write import write_picture
@@ -19,28 +26,56 @@ def photograph():
     return downscale(read_rgb(ROOT / "inference/original/astronaut.png"), 2)
 
 
-def test_networks_are_told_the_quality_of_a_file(tmp_path):
+def quality_of_file(path, picture):
+    quality, *others = condition_of_file(path, picture)
+    assert others == [0, 0]
+    return quality
+
+
+@pytest.mark.parametrize(
+    ("condition", "words"),
+    [
+        (Condition(), "lossless"),
+        (Condition(0.75), "quality 75"),
+        (Condition(0.75, 3.2, 0.4), "quality 75, noise 3.2, blur 0.40"),
+        (Condition(noise=3), "lossless, noise 3.0, blur 0.00"),
+        (Condition(0.5, blur=1), "quality 50, noise 0.0, blur 1.00"),
+    ],
+)
+def test_condition_in_words(condition, words):
+    assert describe(condition) == words
+
+
+def test_condition_as_networks_take_it():
+    """All three about as large."""
+    values = Condition(0.75, 8, 1.2).values(3)
+    assert values.dtype == np.float32
+    np.testing.assert_allclose(values, [0.75, 0.8, 1.2])
+    assert Condition(0.75, 8, 1.2).values(1).tolist() == [0.75]
+
+
+def test_quality_of_a_file(tmp_path):
     picture = smooth_picture(24, 24)
 
-    def told(ending, **options):
+    def quality_of(ending, **options):
         path = tmp_path / f"x.{ending}"
         Image.fromarray(picture).save(path, **options)
-        return told_of_file(path, picture)
+        return quality_of_file(path, picture)
 
-    assert told("jpg", quality=75) == 0.75
-    assert told("jpg", quality=98) == told("jpg", quality=100) == 0.98 < LOSSLESS
-    assert told("jpg", quality=25) == told("jpg", quality=3) == 0.25
+    assert quality_of("jpg", quality=75) == 0.75
+    assert quality_of("jpg", quality=98) == quality_of("jpg", quality=100) == 0.98 < LOSSLESS
+    assert quality_of("jpg", quality=25) == quality_of("jpg", quality=3) == 0.25
     for ending in "png", "bmp", "tif", "gif":
-        assert told(ending) == LOSSLESS
-    assert told("webp", lossless=True) == LOSSLESS
+        assert quality_of(ending) == LOSSLESS
+    assert quality_of("webp", lossless=True) == LOSSLESS
 
 
 def test_quality_is_that_of_the_content_not_of_the_name(tmp_path):
     Image.fromarray(smooth_picture(24, 24)).save(tmp_path / "x.png", format="JPEG", quality=60)
-    assert told_of_file(tmp_path / "x.png", smooth_picture(24, 24)) == 0.6
+    assert quality_of_file(tmp_path / "x.png", smooth_picture(24, 24)) == 0.6
     (tmp_path / "x.jpg").write_bytes(b"no picture")
     with pytest.raises(UnreadablePicture):
-        told_of_file(tmp_path / "x.jpg", smooth_picture(24, 24))
+        quality_of_file(tmp_path / "x.jpg", smooth_picture(24, 24))
 
 
 # ---- WebP and AVIF ----
@@ -48,26 +83,26 @@ def test_quality_is_that_of_the_content_not_of_the_name(tmp_path):
 
 @pytest.mark.parametrize("ending", ["webp", "avif"])
 def test_networks_are_told_more_of_a_larger_file(tmp_path, photograph, ending):
-    told = []
+    found = []
     for quality in 20, 50, 70, 80, 90, 97:
         path = tmp_path / f"{quality}.{ending}"
         Image.fromarray(photograph).save(path, quality=quality)
-        told.append(told_of_file(path, read_picture(path)[0]))
-    assert told == sorted(told)
-    assert len(set(told)) > 4
-    assert TOLD[0] <= told[0] < 0.85
-    assert 0.95 < told[-1] < LOSSLESS
+        found.append(quality_of_file(path, read_picture(path)[0]))
+    assert found == sorted(found)
+    assert len(set(found)) > 4
+    assert QUALITIES[0] <= found[0] < 0.85
+    assert 0.95 < found[-1] < LOSSLESS
 
 
 @pytest.mark.parametrize("ending", ["webp", "avif"])
 def test_what_is_beside_the_picture_in_its_file_does_not_count(tmp_path, photograph, ending):
-    image, told, exif = Image.fromarray(photograph), [], Image.Exif()
+    image, found, exif = Image.fromarray(photograph), [], Image.Exif()
     exif[270] = "x" * 30_000
     for options in {}, {"exif": exif.tobytes(), "icc_profile": b"y" * 30_000}:
         path = tmp_path / f"x.{ending}"
         image.save(path, quality=60, **options)
-        told.append(told_of_file(path, photograph))
-    assert told[1] == pytest.approx(told[0], abs=0.01)
+        found.append(quality_of_file(path, photograph))
+    assert found[1] == pytest.approx(found[0], abs=0.01)
 
 
 @pytest.mark.parametrize("turned", [1, -1])
@@ -75,26 +110,26 @@ def test_animation_is_told_of_as_its_first_picture(tmp_path, photograph, turned)
     """Whether the others are new pictures or little changed."""
     image, path = Image.fromarray(photograph), tmp_path / "x.webp"
     image.save(path, quality=60)
-    still = told_of_file(path, photograph)
+    still = quality_of_file(path, photograph)
     others = [photograph[::turned].copy() for _ in range(3)]
     others[-1][:8, :8] = 0
     more = {"save_all": True, "append_images": [Image.fromarray(one) for one in others]}
     image.save(path, quality=60, **more)  # a little larger: Pillow codes them in a hurry
-    assert told_of_file(path, photograph) == pytest.approx(still, abs=0.06)
+    assert quality_of_file(path, photograph) == pytest.approx(still, abs=0.06)
     image.save(path, lossless=True, **more)
-    assert told_of_file(path, photograph) == LOSSLESS
+    assert quality_of_file(path, photograph) == LOSSLESS
     image.save(tmp_path / "x.avif", quality=60, **more)
-    assert told_of_file(tmp_path / "x.avif", photograph) == TOLD_OF_ANY
+    assert quality_of_file(tmp_path / "x.avif", photograph) == UNKNOWN_LOSSY
 
 
 def test_transparency_of_a_webp_does_not_count(tmp_path, photograph):
     noise = np.random.default_rng(0).integers(0, 256, photograph.shape[:2], np.uint8)
-    told = []
+    found = []
     for alpha in np.full_like(noise, 255), noise:
         path, picture = tmp_path / "x.webp", np.dstack([photograph, alpha])
         Image.fromarray(picture).save(path, quality=60, exact=True)
-        told.append(told_of_file(path, picture))
-    assert told[1] == pytest.approx(told[0], abs=0.01)
+        found.append(quality_of_file(path, picture))
+    assert found[1] == pytest.approx(found[0], abs=0.01)
 
 
 # ---- traces of JPEG in lossless files ----
@@ -114,7 +149,7 @@ def test_jpeg_in_a_lossless_file_is_found(tmp_path, photograph, quality, subsamp
     alpha = np.dstack([decoded, decoded[..., 0]])
     for name, picture in ("x.png", decoded), ("alpha.png", alpha), ("x.tif", decoded):
         write_picture(tmp_path / name, picture, {})
-        assert told_of_file(tmp_path / name, picture) == quality / 100
+        assert quality_of_file(tmp_path / name, picture) == quality / 100
 
 
 def test_grey_jpeg_in_a_lossless_file_is_found(photograph):

@@ -30,7 +30,7 @@ def shipped_score(folder, scale, precision, kind="", degradation="", size="_smal
     scored = evaluate.score(
         test_sets,
         upscaler.scale,
-        lambda lr, quality: upscaler.enlarge(lr, quality=quality),
+        lambda lr, condition: upscaler.enlarge(lr, condition=condition),
         degradation=degradation,
     )
     assert not scored.refused
@@ -181,8 +181,7 @@ def test_degraded_pictures_are_predicted_by_the_photo_network(tmp_path, benchmar
     monkeypatch.setattr(utils, "WEIGHTS_FOLDER", folder)
     folder.mkdir()
     small_network(global_skip=True).save(folder / "edsr_small_x2.keras")
-    told = small_network(seed=1, global_skip=True, told_quality=True)
-    told.save(folder / "edsr_small_x2_photo.keras")
+    small_network(seed=1, global_skip=True, conditions=1).save(folder / "edsr_small_x2_photo.keras")
 
     def used(*options):
         assert evaluate.main(["Set", "--no-pictures", *options]) == 0
@@ -195,26 +194,26 @@ def test_degraded_pictures_are_predicted_by_the_photo_network(tmp_path, benchmar
     assert used()[0] == {"lossless pictures": clean}
     assert used(*jpeg) == ({"lossy pictures": photo}, used(*jpeg, "--content", "photo")[1])
     assert used(*jpeg, "--content", "clean")[0] == {"all pictures": clean}
-    # Told of no loss it predicts something else.
-    untold = used(*jpeg, "--content", "clean", "--weights", str(folder / photo))
-    assert untold[0] == {"all pictures": photo}
-    assert untold[1] != used(*jpeg)[1]
+    # As if nothing were lost it predicts something else.
+    as_clean = used(*jpeg, "--content", "clean", "--weights", str(folder / photo))
+    assert as_clean[0] == {"all pictures": photo}
+    assert as_clean[1] != used(*jpeg)[1]
 
 
-def test_given_lr_pictures_are_told_of_as_their_files_are(tmp_path, benchmark, small_weights):
-    path = tmp_path / "told.keras"
-    small_network(global_skip=True, told_quality=True).save(path)
+def test_quality_of_given_lr_pictures_is_that_of_their_files(tmp_path, benchmark, small_weights):
+    path = tmp_path / "photo.keras"
+    small_network(global_skip=True, conditions=1).save(path)
     words = ["Set", "--no-pictures", "--weights", str(path)]
     assert evaluate.main(words) == 0
     before = {row["name"]: row["psnr"] for row in results(tmp_path)["images"]}
     given = benchmark / "LR/x2/a.png"
     Image.open(given).save(given, format="JPEG", quality=30)
     assert evaluate.main(words) == 0
-    told = {row["name"]: row["psnr"] for row in results(tmp_path)["images"]}
+    used = {row["name"]: row["psnr"] for row in results(tmp_path)["images"]}
     assert evaluate.main([*words, "--content", "clean"]) == 0
-    untold = {row["name"]: row["psnr"] for row in results(tmp_path)["images"]}
-    assert before["b.png"] == told["b.png"] == untold["b.png"]
-    assert told["a.png"] != untold["a.png"]
+    unused = {row["name"]: row["psnr"] for row in results(tmp_path)["images"]}
+    assert before["b.png"] == used["b.png"] == unused["b.png"]
+    assert used["a.png"] != unused["a.png"]
 
 
 def test_photo_degrades_each_picture_in_its_own_way_the_same_in_every_run(tmp_path, benchmark):

@@ -3,6 +3,7 @@ import pytest
 
 import network
 from superres.runtime.backend import keras
+from superres.runtime.errors import InputError
 from support import small_network
 
 
@@ -28,23 +29,33 @@ def test_float32_in_and_out_whatever_the_policy(policy):
     assert {weight.dtype for weight in model.weights} == {"float32"}
 
 
-def test_quality_shifts_the_first_feature_maps():
-    model = small_network(told_quality=True)
-    assert [tuple(one.shape) for one in model.inputs] == [(None, None, None, 3), (None, 1, 1, 1)]
+@pytest.mark.parametrize(("count", "name"), [(1, "quality"), (3, "condition")])
+def test_condition_shifts_the_first_feature_maps(count, name):
+    model = small_network(conditions=count)
+    shapes = [(None, None, None, 3), (None, 1, 1, count)]
+    assert [tuple(one.shape) for one in model.inputs] == shapes
+    assert [one.name for one in model.inputs] == ["lr", name]
     lr = np.random.default_rng(0).random((2, 5, 7, 3), np.float32)
-    quality = np.array([0.5, 1.0], np.float32).reshape(2, 1, 1, 1)
+    condition = np.float32([[0.5, 0.8, 1.0], [1.0, 0.1, 0.0]])[:, None, None, :count]
     first = keras.Model(model.inputs, model.get_layer("told_quality").output)
     head = keras.Model(model.inputs[0], model.get_layer("head").output)
     shift = model.get_layer("quality_head").get_weights()[0]
-    expected = head.predict_on_batch(lr) + quality * shift
-    np.testing.assert_allclose(first.predict_on_batch([lr, quality]), expected, atol=1e-6)
+    expected = head.predict_on_batch(lr) + condition @ shift[0, 0]
+    np.testing.assert_allclose(first.predict_on_batch([lr, condition]), expected, atol=1e-6)
 
 
-def test_untrained_network_does_not_heed_the_quality():
-    model = network.edsr(2, 4, 1, told_quality=True)
+@pytest.mark.parametrize("count", [1, 3])
+def test_untrained_network_does_not_heed_the_condition(count):
+    model = network.edsr(2, 4, 1, conditions=count)
     lr = np.ones((1, 5, 5, 3), np.float32)
-    bad, good = (model.predict_on_batch([lr, np.full((1, 1, 1, 1), q)]) for q in (0.3, 1.0))
+    bad, good = (model.predict_on_batch([lr, np.full((1, 1, 1, count), q)]) for q in (0.3, 1.0))
     np.testing.assert_array_equal(bad, good)
+
+
+@pytest.mark.parametrize("count", [2, 4, True, -1])
+def test_condition_of_other_numbers_is_refused(count):
+    with pytest.raises(InputError, match=f"CONDITIONS = {count}: expected one of 0, 1, 3"):
+        network.edsr(2, 4, 1, conditions=count)
 
 
 def test_parameters_of_both_sizes():

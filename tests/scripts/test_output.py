@@ -17,7 +17,7 @@ import network
 import output
 import utils
 from superres.images import read, write
-from superres.images.quality import in_words, told_of_file
+from superres.images.quality import Condition, condition_of_file, describe
 from superres.images.read import read_picture, read_rgb
 from superres.images.write import write_picture
 from superres.runtime import backend, hardware, memory, settings
@@ -35,6 +35,7 @@ from support import (
 )
 
 SHIPPED = ROOT / "weights" / "edsr_small_x2.keras"
+PHOTO = ROOT / "weights" / "edsr_small_x2_photo.keras"
 
 
 def run(*words):
@@ -496,15 +497,15 @@ def test_first_command_of_the_readme(tmp_path):
 
 
 def rows(folder):
-    """Files of all kinds, of one picture each; and what networks are to be told of them."""
+    """Files of all kinds, of one picture each; and the quality of each."""
     folder.mkdir()
-    told = {}
+    qualities = {}
 
     def save(name, expected, mode="RGB", /, **options):
-        picture = smooth_picture(12, 15, seed=len(told))
+        picture = smooth_picture(12, 15, seed=len(qualities))
         image = Image.fromarray(picture).convert(mode)
         image.save(folder / name, **options)
-        told[name] = expected
+        qualities[name] = expected
 
     save("a.png", 1.0)
     save("alpha.png", 1.0, "RGBA")
@@ -515,14 +516,14 @@ def rows(folder):
     save("named.png", 0.6, format="JPEG", quality=60)
     for name in "lossy.webp", "photo.avif":
         save(name, None)
-        told[name] = told_of_file(folder / name, read_picture(folder / name)[0])
-        assert told[name] < 1
+        qualities[name] = condition_of_file(folder / name, read_picture(folder / name)[0]).quality
+        assert qualities[name] < 1
     write_picture(folder / "deep.png", smooth_picture(9, 9, dtype=np.uint16), {})
     astronaut = Image.open(ROOT / "inference/original/astronaut.png")
     astronaut.resize((128, 128)).save(folder / "saved from a JPEG.png", format="JPEG", quality=50)
     decoded, _ = read_picture(folder / "saved from a JPEG.png")
     write_picture(folder / "saved from a JPEG.png", decoded, {})
-    return told | {"deep.png": 1.0, "saved from a JPEG.png": 0.5}
+    return qualities | {"deep.png": 1.0, "saved from a JPEG.png": 0.5}
 
 
 @pytest.mark.parametrize(
@@ -537,42 +538,118 @@ def rows(folder):
         (["--weights", "shipped/edsr_small_x2.keras"], *["edsr_small_x2"] * 2, None),
     ],
 )
-def test_each_picture_gets_the_network_of_its_kind_told_its_quality(
+def test_each_picture_gets_the_network_of_its_kind_with_its_quality(
     tmp_path, monkeypatch, shipped, capsys, options, clean, photo, quality
 ):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(backend, "has_gpu", lambda: False)
-    networks, told = shipped("edsr_small_x2", "edsr_small_x2_photo"), rows(tmp_path / "in")
+    networks, qualities = shipped("edsr_small_x2", "edsr_small_x2_photo"), rows(tmp_path / "in")
     assert run("in", "out", *options, "--verbose", "--precision", "float32") == 0
     first, *lines = capsys.readouterr().out.splitlines()
     assert first.startswith(f"{clean or photo}.keras")
     assert ("; JPEGs and the like: edsr_small_x2_photo.keras, halo " in first) == (not options)
-    assert ("all pictures are told quality" in first) == ("--quality" in options)
-    for name in told:
-        is_clean = told[name] == 1.0 and not quality
+    assert ("for all pictures" in first) == ("--quality" in options)
+    assert not quality or first.endswith(f", quality {options[1]} for all pictures")
+    for name in qualities:
+        is_clean = qualities[name] == 1.0 and not quality
         upscaler = networks[clean if is_clean else photo]
         (line,) = (line for line in lines if line.startswith(f"in/{name}: "))
         expected = f", {clean if is_clean else photo}.keras"
-        if upscaler.takes_quality:
-            expected += f" told {in_words(quality or told[name])}"
+        condition = Condition(quality or qualities[name])
+        if upscaler.conditions:
+            expected += f" ({describe(condition)})"
         assert line.endswith(expected)
         if name.endswith((".png", ".tif")) or name == "lossless.webp":  # as what is written
-            sr = upscaler.enlarge(read_picture(f"in/{name}")[0], quality=quality or told[name])
+            sr = upscaler.enlarge(read_picture(f"in/{name}")[0], condition=condition)
             found = read_picture(f"out/{name}")[0]
             assert np.abs(found.astype(int) - sr).max() <= 1
+
+
+@pytest.fixture
+def of_three(tmp_path):
+    """A weights file of a network that takes quality, noise and blur."""
+    path = tmp_path / "three.keras"
+    small_network(global_skip=True, conditions=3).save(path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("options", "said", "condition"),
+    [
+        (["--noise", "8"], "noise 8", Condition(noise=8)),
+        (["--blur", "0.7"], "blur 0.7", Condition(blur=0.7)),
+        (["--noise", "0", "--blur", "0"], "noise 0, blur 0", Condition()),
+        (
+            ["--blur", "1.2", "--noise", "11", "--quality", "40"],
+            "quality 40, noise 11, blur 1.2",
+            Condition(0.4, 11, 1.2),
+        ),
+    ],
+)
+def test_noise_and_blur_of_all_pictures(tmp_path, of_three, capsys, options, said, condition):
+    upscaler, picture = utils.load(of_three, precision="float32"), smooth_picture(14, 18)
+    write_picture(tmp_path / "a.png", picture, {})
+    Image.fromarray(picture).save(tmp_path / "b.png", format="JPEG", quality=60)
+    words = ["--weights", of_three, "--precision", "float32", "--verbose"]
+    for name, quality in ("a.png", 1.0), ("b.png", 0.6):
+        assert run(tmp_path / name, tmp_path / "out", *words, *options) == 0
+        first, line, *_ = capsys.readouterr().out.splitlines()
+        assert first.endswith(f", {said} for all pictures")
+        expected = condition if "--quality" in options else condition._replace(quality=quality)
+        assert line.endswith(f", three.keras ({describe(expected)})")
+        sr = upscaler.enlarge(read_picture(tmp_path / name)[0], condition=expected)
+        assert np.abs(read_rgb(tmp_path / "out" / name).astype(int) - sr).max() <= 1
+        others = upscaler.enlarge(read_picture(tmp_path / name)[0], condition=Condition(quality))
+        assert (np.abs(others.astype(int) - sr).max() > 3) == (expected != Condition(quality))
+
+
+def test_noise_takes_the_photo_network_for_all_pictures(tmp_path, shipped, capsys):
+    shipped("edsr_small_x2")
+    photo = tmp_path / "shipped" / "edsr_small_x2_photo.keras"
+    small_network(conditions=3).save(photo)
+    write_picture(tmp_path / "a.png", smooth_picture(14, 18), {})
+    for noise in "-1", "0", "5":
+        assert run(tmp_path / "a.png", tmp_path / noise, "--noise", noise, "--verbose") == 0
+        first, line, *_ = capsys.readouterr().out.splitlines()
+        assert first.startswith("edsr_small_x2.keras" if noise == "-1" else photo.name)
+        words = {"-1": "edsr_small_x2.keras", "0": "photo.keras (lossless)"}
+        assert line.endswith(words.get(noise, "photo.keras (lossless, noise 5.0, blur 0.00)"))
+
+
+def test_file_overrules_nothing_that_is_set(tmp_path, of_three, shipped, capsys, monkeypatch):
+    """And it is not looked at where nothing is left to know."""
+    of_file, looked = Condition(0.6, 4.0, 0.3), []
+    monkeypatch.setattr(output, "condition_of_file", lambda *_: looked.append(1) or of_file)
+    shipped("edsr_small_x2_photo")
+    write_picture(tmp_path / "a.png", smooth_picture(14, 18), {})
+
+    def known(*options, weights=of_three):
+        words = ["--weights", weights, "--verbose", "--overwrite", *options]
+        assert run(tmp_path / "a.png", tmp_path / "out", *words) == 0
+        return re.search(r"\.keras \((.*)\)", capsys.readouterr().out.splitlines()[1])[1]
+
+    assert known() == "quality 60, noise 4.0, blur 0.30"
+    assert known("--noise", "0") == "quality 60, noise 0.0, blur 0.30"
+    assert known("--quality", "80", "--blur", "1") == "quality 80, noise 4.0, blur 1.00"
+    assert len(looked) == 3
+    assert known("--quality", "80", "--blur", "1", "--noise", "2").endswith("noise 2.0, blur 1.00")
+    photo = tmp_path / "shipped" / "edsr_small_x2_photo.keras"
+    assert known("--quality", "80", weights=photo) == "quality 80"
+    assert len(looked) == 3
+    assert known(weights=photo) == "quality 60"  # which is all that it takes
 
 
 def test_without_a_photo_network_jpegs_get_the_clean_one(tmp_path, shipped, capsys):
     """One of another scale, or of one's own, does not stand in."""
     shipped("edsr_small_x2")
-    told = rows(tmp_path / "in")
-    small_network(3, told_quality=True).save(tmp_path / "shipped" / "edsr_small_x3_photo.keras")
-    small_network(2, told_quality=True).save(tmp_path / "shipped" / "my_edsr_x2.keras")
+    qualities = rows(tmp_path / "in")
+    small_network(3, conditions=1).save(tmp_path / "shipped" / "edsr_small_x3_photo.keras")
+    small_network(2, conditions=1).save(tmp_path / "shipped" / "my_edsr_x2.keras")
     assert run(tmp_path / "in", tmp_path / "out", "--verbose", "--precision", "float32") == 0
     first, *lines = capsys.readouterr().out.splitlines()
     assert first.startswith("edsr_small_x2.keras (")
     assert "photo" not in first
-    assert sum(line.endswith(", edsr_small_x2.keras") for line in lines) == len(told)
+    assert sum(line.endswith(", edsr_small_x2.keras") for line in lines) == len(qualities)
 
 
 def test_photo_network_of_ones_own_is_not_for_clean_pictures(tmp_path, shipped, capsys):
@@ -592,7 +669,7 @@ def test_photo_network_alone_takes_all_pictures(tmp_path, shipped, capsys):
     printed = capsys.readouterr().out
     assert printed.startswith("my_edsr_x2_photo.keras (the newest): x2")
     assert "a.png: 15x12, 1 tile of 15x12" in printed
-    assert printed.count("told lossless") == 5
+    assert printed.count(".keras (lossless)") == 5
 
 
 @pytest.mark.parametrize(
@@ -605,11 +682,27 @@ def test_photo_network_alone_takes_all_pictures(tmp_path, shipped, capsys):
         (["--quality", "40"], "no weights for JPEGs in it (*_photo.keras), only edsr_small_x2"),
         (
             ["--quality", "40", "--weights", str(SHIPPED)],
-            "QUALITY = 40: edsr_small_x2.keras cannot be told one; it was trained without TOLD",
+            "QUALITY = 40: edsr_small_x2.keras takes no quality; it was trained with CONDITIONS =",
         ),
         (
             ["--quality", "40", "--content", "clean"],
             "QUALITY = 40: expected 0, since CONTENT = 'clean'",
+        ),
+        (["--noise", "0", "--content", "clean"], "NOISE = 0: expected -1, since CONTENT = 'clean'"),
+        (["--blur", "1", "--content", "clean"], "BLUR = 1: expected -1, since CONTENT = 'clean'"),
+        (["--noise", "12"], "NOISE = 12: expected a number from 0 to 11"),
+        (["--noise", "-0.5"], "NOISE = -0.5: expected a number from 0 to 11"),
+        (["--blur", "1.3"], "BLUR = 1.3: expected a number from 0 to 1.2"),
+        (["--blur", "nan"], "BLUR = nan: expected a number from 0 to 1.2"),
+        (["--noise", "5"], "no weights for JPEGs in it (*_photo.keras), only edsr_small_x2"),
+        (
+            ["--noise", "5", "--weights", str(PHOTO)],
+            "NOISE = 5: edsr_small_x2_photo.keras takes no noise; it was trained with CONDITIONS = "
+            "1",
+        ),
+        (
+            ["--quality", "40", "--blur", "0", "--weights", str(PHOTO)],
+            "BLUR = 0: edsr_small_x2_photo.keras takes no blur; it was trained with CONDITIONS = 1",
         ),
     ],
 )

@@ -158,7 +158,7 @@ def test_the_first_pass_is_for_jpegs_and_the_second_one_for_clean_pictures(
     assert "a.jpg: enlarged in two passes, by 4 and by 2\n" in notes
     lines = [line for line in printed.splitlines() if "a.jpg: " in line]
     assert [line.split(", ")[-1] for line in lines] == [
-        "edsr_small_x4_photo.keras told quality 50",
+        "edsr_small_x4_photo.keras (quality 50)",
         "edsr_small_x2.keras",
     ]
     # Networks are named when they are loaded, and no others are.

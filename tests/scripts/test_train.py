@@ -269,7 +269,7 @@ def at_step(monkeypatch, step, do):
     [
         (signal.SIGINT, 1, {"optimizer": "adam"}),
         (signal.SIGTERM, 7, {"decay_epochs": 2}),
-        (signal.SIGHUP, 10, {"told_quality": True, "degradation": "photo", "crop_size": 24}),
+        (signal.SIGHUP, 10, {"conditions": 1, "degradation": "photo", "crop_size": 24}),
     ],
 )
 def test_stopped_training_ends_as_an_undisturbed_one(
@@ -527,7 +527,7 @@ def test_fault_in_a_loss_is_shown_with_its_line(photographs, monkeypatch, error)
 def test_fault_in_the_network_is_shown_with_its_line(photographs):
     """As what a wrong layer in network.py raises."""
 
-    def build(scale, num_filters, residual_blocks, residual_scaling, global_skip, told_quality):
+    def build(scale, num_filters, residual_blocks, residual_scaling, global_skip, conditions):
         x = keras.Input((None, None, 3))
         return keras.Model(x, keras.layers.Add()([x, keras.layers.Conv2D(8, 3)(x)]))
 
@@ -767,9 +767,10 @@ def test_pictures_that_are_decoded_in_turn_give_a_training_that_goes_on(
     assert_equal_states(newest_state(), undisturbed)
 
 
-def test_quality_is_told_of_degraded_crops_only(photographs, capsys):
-    assert run(told_quality=True) == 2
-    expected = "TOLD_QUALITY = True: expected DEGRADATION = 'photo' or 'wild' with it, not 'bi"
+@pytest.mark.parametrize("count", [1, 3])
+def test_condition_is_of_degraded_crops_only(photographs, capsys, count):
+    assert run(conditions=count) == 2
+    expected = f"CONDITIONS = {count}: expected DEGRADATION = 'photo' or 'wild' with it, not 'bi"
     assert expected in capsys.readouterr().err
 
 
@@ -777,7 +778,7 @@ def test_quality_is_told_of_degraded_crops_only(photographs, capsys):
     ("changed", "name"),
     [
         ({"scale": 3, "crop_size": 18}, "my_edsr_x3"),
-        ({"degradation": "photo", "told_quality": True}, "my_edsr_x2_photo"),
+        ({"degradation": "photo", "conditions": 1}, "my_edsr_x2_photo"),
         ({"recipe": "speedrun"}, "my_speedrun_x2"),
         ({"recipe": "photo_x3", "crop_size": 18, "start_from": ""}, "my_edsr_x3_photo"),
     ],
@@ -786,7 +787,8 @@ def test_name_follows_from_recipe_scale_and_degradation(photographs, changed, na
     assert run(name="", epochs=1, **changed) == 0
     trained = utils.load(photographs / f"weights/{name}.keras")
     assert f"_x{trained.scale}" in name
-    assert trained.takes_quality == name.endswith("_photo")
+    expected = 3 if "photo" in changed.get("recipe", "") else changed.get("conditions", 0)
+    assert trained.conditions == expected
 
 
 @pytest.mark.parametrize("name", train.USUAL_RATES)

@@ -11,6 +11,7 @@ import pytest
 
 import utils
 from superres.images.pixels import to_network, to_pixels
+from superres.images.quality import CLEAN, Condition
 from superres.images.read import read_rgb
 from superres.images.write import write_picture
 from superres.runtime.backend import keras
@@ -22,12 +23,16 @@ SHIPPED = ROOT / "weights" / "edsr_small_x2.keras"
 SAMPLE = ROOT / "inference" / "original" / "astronaut.png"
 
 
+def channels_first(inputs):
+    return {name: value.transpose(0, 3, 1, 2) for name, value in inputs.items()}
+
+
 def by_onnxruntime(path):
     onnxruntime = pytest.importorskip("onnxruntime")
     session = onnxruntime.InferenceSession(path)
 
-    def run(lr, **told):
-        return session.run(None, {"lr": lr.transpose(0, 3, 1, 2), **told})[0].transpose(0, 2, 3, 1)
+    def run(**inputs):
+        return session.run(None, channels_first(inputs))[0].transpose(0, 2, 3, 1)
 
     return run
 
@@ -35,8 +40,8 @@ def by_onnxruntime(path):
 def by_opencv(path):
     net = cv2.dnn.readNetFromONNX(str(path))
 
-    def run(lr, **told):
-        for name, value in {"lr": lr.transpose(0, 3, 1, 2), **told}.items():
+    def run(**inputs):
+        for name, value in channels_first(inputs).items():
             net.setInput(np.ascontiguousarray(value), name)
         return net.forward().transpose(0, 2, 3, 1)
 
@@ -50,13 +55,13 @@ def by_openvino(path):
     # Otherwise in bfloat16, if the processor has it, as the program in the docs, below. By the
     # core of the process: two that go in the wrong order leave signals without a stack.
     network = _core().compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
-    return lambda lr, **told: network({"lr": lr, **told})["sr"]
+    return lambda **inputs: network(inputs)["sr"]
 
 
 def by_litert(path):
     litert = pytest.importorskip("ai_edge_litert.interpreter")
     run = litert.Interpreter(str(path)).get_signature_runner()
-    return lambda lr, **told: run(lr=lr, **told)["sr"]
+    return lambda **inputs: run(**inputs)["sr"]
 
 
 PROGRAMS = {
@@ -83,10 +88,12 @@ def exported(weights, program, folder, *options):
     return run_by(path)
 
 
-def check(run, weights, picture, quality=1.0, is_input=False):
-    ours = utils.load(weights, precision="float32").enlarge(picture, quality=quality)
-    told = {"quality": np.full((1, 1, 1, 1), quality, np.float32)} if is_input else {}
-    theirs = to_pixels(run(to_network(picture)[None], **told)[0])
+def check(run, weights, picture, condition=CLEAN, is_input=False):
+    upscaler = utils.load(weights, precision="float32")
+    ours, count = upscaler.enlarge(picture, condition=condition), upscaler.conditions
+    values = condition.values(count).reshape(1, 1, 1, count)
+    inputs = {"quality" if count == 1 else "condition": values} if is_input else {}
+    theirs = to_pixels(run(lr=to_network(picture)[None], **inputs)[0])
     assert np.ptp(ours) > 50
     assert theirs.shape == ours.shape
     assert np.abs(theirs.astype(int) - ours).max() <= 1
@@ -109,21 +116,29 @@ def test_other_scales_give_our_pictures(program, scale, tmp_path):
 
 
 @pytest.mark.parametrize("program", PROGRAMS)
-def test_network_that_is_told_the_quality(program, tmp_path):
-    weights = tmp_path / "photo.keras"
-    small_network(told_quality=True, global_skip=True).save(weights)
-    fixed = exported(weights, program, tmp_path, "--quality", "40")
+@pytest.mark.parametrize("count", [1, 3])
+def test_network_that_takes_a_condition(program, count, tmp_path, capsys):
+    weights, is_onnx = tmp_path / "photo.keras", PROGRAMS[program][0] == ".onnx"
+    small_network(conditions=count, global_skip=True).save(weights)
+    others = ["--noise", "8", "--blur", "1.2"] if count == 3 else []
+    fixed = exported(weights, program, tmp_path, "--quality", "40", *others)
+    condition = Condition(0.4, 8, 1.2)
     for height, width in SIZES:
         picture = read_rgb(SAMPLE)[40 : 40 + height, 90 : 90 + width]
-        check(fixed, weights, picture, 0.4)
-    told = exported(weights, program, tmp_path)
+        check(fixed, weights, picture, condition)
+    check(exported(weights, program, tmp_path, "--quality", "40"), weights, picture, Condition(0.4))
+    assert " and " not in capsys.readouterr().out.rpartition(": from lr")[2]
+    free = exported(weights, program, tmp_path)
+    shape = f"(N, {count}, 1, 1)" if is_onnx else f"(N, 1, 1, {count})"
+    name = {1: "quality", 3: "condition"}[count]
+    assert f" and {name} {shape} to sr, 2 times" in capsys.readouterr().out
     if program == "OpenCV" and int(cv2.__version__.split(".")[0]) >= 5:
         # It adds no feature maps of one pixel to others behind a convolution, as the docs say.
         with pytest.raises(cv2.error, match="must have the same shape"):
-            check(told, weights, picture, 0.4, is_input=True)
+            check(free, weights, picture, condition, is_input=True)
         return
-    for quality in 0.4, 0.9:
-        check(told, weights, picture, quality, is_input=True)
+    for condition in Condition(0.4, 8, 1.2), Condition(0.9, 2, 0.3):
+        check(free, weights, picture, condition, is_input=True)
 
 
 def code_of_docs():
@@ -154,7 +169,11 @@ def test_code_in_the_docs_runs(package, tmp_path, monkeypatch):
     [
         ("a.pt", [], "FILE = 'a.pt': expected a name that ends in .onnx .xml .tflite"),
         ("", [], "FILE = '': expected a name that ends in .onnx .xml .tflite"),
-        ("a.onnx", ["--quality", "75"], "QUALITY = 75: edsr_small_x2.keras is not told any"),
+        ("a.onnx", ["--quality", "75"], "QUALITY = 75: edsr_small_x2.keras takes no quality"),
+        ("a.onnx", ["--noise", "5"], "NOISE = 5: expected QUALITY too"),
+        ("a.onnx", ["--blur", "1"], "BLUR = 1: expected QUALITY too"),
+        ("a.onnx", ["--quality", "75", "--noise", "12"], "NOISE = 12: expected a number from 0 to"),
+        ("a.onnx", ["--quality", "75", "--blur", "-1"], "BLUR = -1: expected a number from 0 to"),
         ("a.onnx", ["--quality", "7"], "QUALITY = 7: expected a whole number from 25 to 98"),
         ("nowhere/a.onnx", [], "No such file or directory: 'nowhere/a.onnx'"),
         ("a.onnx", ["--weights", "no.keras"], "no.keras: no such weights file"),
@@ -165,6 +184,18 @@ def test_what_cannot_be_exported(file, options, message, tmp_path, monkeypatch, 
     monkeypatch.chdir(tmp_path)
     assert export.main(["--weights", str(SHIPPED), "--file", file, *options]) == 2
     assert message in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["noise", "blur"])
+def test_noise_and_blur_are_not_built_into_a_network_of_the_quality(name, tmp_path, capsys):
+    needs_packages(".onnx")
+    photo = str(SHIPPED).replace(".keras", "_photo.keras")
+    words = ["--quality", "75", f"--{name}", "1"]
+    assert export.main([photo, str(tmp_path / "a.onnx"), *words]) == 2
+    assert f"{name.upper()} = 1: edsr_small_x2_photo.keras takes no {name}" in (
+        capsys.readouterr().err
+    )
     assert not list(tmp_path.iterdir())
 
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import network
+from superres.images.quality import Condition
 from superres.runtime.backend import keras
 from superres.training import growing
 from superres.training.trainer import Trainer
@@ -61,34 +62,42 @@ def test_every_weight_of_a_grown_network_learns(saved, scale):
             assert len(np.unique(channels.round(9), axis=0)) == len(channels), variable.path
 
 
-def test_network_that_is_told_the_quality_grows_from_one_that_is_not(saved):
-    """At first it gives the same pictures whatever it is told; then it learns from what it is."""
+@pytest.mark.parametrize("count", [1, 3])
+def test_network_that_takes_a_condition_grows_from_one_that_takes_none(saved, count):
+    """At first it gives the same pictures whatever the condition; then it learns from that."""
     small = small_network(global_skip=True)
-    told = network.edsr(2, 10, 3, global_skip=True, told_quality=True)
-    growing.start_from(told, saved(small))
+    large = network.edsr(2, 10, 3, global_skip=True, conditions=count)
+    growing.start_from(large, saved(small))
     lr = smooth_picture(20, 24)[None].astype(np.float32) / 255
-    for quality in 0.3, 1.0:
-        found = told.predict_on_batch([lr, np.full((1, 1, 1, 1), quality)])
+    for value in 0.3, 1.0:
+        found = large.predict_on_batch([lr, np.full((1, 1, 1, count), value)])
         np.testing.assert_allclose(found, enlarged(small), atol=1e-5)
     trainer = Trainer(
-        told, loss="l1", optimizer="muon", learning_rate=1e-3, clip_norm=1.0, ema_decay=0.9
+        large, loss="l1", optimizer="muon", learning_rate=1e-3, clip_norm=1.0, ema_decay=0.9
     )
     hr = smooth_picture(40, 48)[None]
     for _ in range(3):  # what is new leads to nothing at first
-        trainer.fit(batch_of(hr[:, ::2, ::2].copy(), hr, quality=0.5), 1, threading.Event())
-    assert (told.get_layer("quality_head").get_weights()[0] != 0).all()
+        batches = batch_of(hr[:, ::2, ::2].copy(), hr, Condition(0.5, 8, 1))
+        trainer.fit(batches, 1, threading.Event())
+    assert (large.get_layer("quality_head").get_weights()[0] != 0).all()
 
 
-def test_grown_network_keeps_what_it_makes_of_the_quality(saved):
-    small = small_network(told_quality=True)
-    large = network.edsr(2, 12, 3, told_quality=True)
+@pytest.mark.parametrize("filters", [8, 12])
+@pytest.mark.parametrize(("before", "after"), [(1, 1), (1, 3), (3, 3)])
+def test_grown_network_keeps_what_it_makes_of_the_condition(saved, before, after, filters):
+    """Numbers that are new change nothing at first."""
+    small = small_network(conditions=before)
+    large = network.edsr(2, filters, 3, conditions=after)
+    head = large.get_layer("quality_head")
+    head.set_weights([np.ones_like(w) for w in head.get_weights()])  # as if not 0 from the start
     growing.start_from(large, saved(small))
     lr = smooth_picture(20, 24)[None].astype(np.float32) / 255
     made = []
-    for quality in 0.3, 1.0:
-        inputs = [lr, np.full((1, 1, 1, 1), quality)]
-        made.append(small.predict_on_batch(inputs))
-        np.testing.assert_allclose(large.predict_on_batch(inputs), made[-1], atol=1e-5)
+    for condition in Condition(0.3, 9, 1), Condition(1.0, 2, 0.3):
+        values = [condition.values(n)[None, None, None] for n in (before, after)]
+        made.append(small.predict_on_batch([lr, values[0]]))
+        found = large.predict_on_batch([lr, values[1]])
+        np.testing.assert_allclose(found, made[-1], atol=1e-5)
     assert np.abs(made[0] - made[1]).max() > 0.001
 
 
@@ -121,9 +130,11 @@ def test_what_cannot_grow_is_refused(saved, options, message):
         growing.start_from(network.edsr(*options), saved(small_network()))
 
 
-def test_network_that_was_told_the_quality_stays_so(saved):
-    with pytest.raises(ValueError, match="TOLD_QUALITY = False: expected True, as it was trained"):
-        growing.start_from(network.edsr(2, 8, 2), saved(small_network(told_quality=True)))
+@pytest.mark.parametrize(("before", "after"), [(1, 0), (3, 0), (3, 1)])
+def test_network_that_takes_a_condition_takes_no_less_of_it(saved, before, after):
+    small, large = small_network(conditions=before), network.edsr(2, 8, 2, conditions=after)
+    with pytest.raises(ValueError, match=f"CONDITIONS = {after}: expected at least the {before} "):
+        growing.start_from(large, saved(small))
 
 
 def test_a_network_without_a_layer_of_the_same_name_is_refused(saved):
@@ -170,7 +181,11 @@ def changed(name, **changes):
 
 
 def test_edsr_is_known_from_other_networks(monkeypatch):
-    for options in {}, {"global_skip": True}, {"told_quality": True, "global_skip": True}:
+    for options in (
+        {},
+        {"global_skip": True},
+        *({"conditions": count, "global_skip": True} for count in (1, 3)),
+    ):
         assert growing.is_edsr(network.edsr(4, 4, 2, **options))
     assert growing.is_edsr(changed("block2_conv1"))
     assert not growing.is_edsr(changed("block2_conv1", activation="gelu"))

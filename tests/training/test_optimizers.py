@@ -97,7 +97,7 @@ def test_first_and_last_convolution_and_biases_are_those_of_adam():
 
 
 def test_every_kernel_of_the_blocks_is_orthogonalised():
-    assert inner_kernels(network.edsr(4, 4, 2, global_skip=True, told_quality=True)) == {
+    assert inner_kernels(network.edsr(4, 4, 2, global_skip=True, conditions=1)) == {
         "block1_conv1/kernel",
         "block1_conv2/kernel",
         "block2_conv1/kernel",

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import network
+from superres.images.quality import Condition
 from superres.runtime import backend
 from superres.runtime.backend import keras
 from superres.upscaling import weight_files
@@ -12,6 +13,10 @@ from superres.upscaling.networks import FileNetwork
 from support import small_network
 
 pytest.importorskip("openvino")
+from onnx.reference import ReferenceEvaluator
+
+from superres.upscaling.onnx_graph import onnx_graph, with_condition
+
 layers, ops = keras.layers, keras.ops
 
 
@@ -89,16 +94,16 @@ def model_of(part):
     return model
 
 
-def compare(model, folder, *told):
+def compare(model, folder, *condition):
     """Runs a network by Keras and from a file without it, at two sizes."""
     path = folder / "network.keras"
     model.save(path)
     run, expected = FileNetwork(path).compiled("float32"), backend.compiled(model)
     for size in (13, 9), (6, 17):
         lr = np.random.default_rng(0).random((1, *size, 3), np.float32)
-        sr = run(lr, *told)
+        sr = run(lr, *condition)
         assert np.ptp(sr) > 0.01
-        np.testing.assert_allclose(sr, expected(lr, *told), atol=2e-5, rtol=1e-4)
+        np.testing.assert_allclose(sr, expected(lr, *condition), atol=2e-5, rtol=1e-4)
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -121,9 +126,33 @@ def test_network_computes_what_keras_does(scale, global_skip, tmp_path):
     compare(small_network(scale, global_skip=global_skip), tmp_path)
 
 
-def test_network_that_is_told_the_quality_computes_what_keras_does(tmp_path):
-    told = np.full((1, 1, 1, 1), 0.4, np.float32)
-    compare(small_network(told_quality=True, global_skip=True), tmp_path, told)
+@pytest.mark.parametrize("count", [1, 3])
+def test_network_that_takes_a_condition_computes_what_keras_does(tmp_path, count):
+    model = small_network(conditions=count, global_skip=True)
+    for values in [0.4, 0.8, 1.2], [1.0, 0.0, 0.5]:
+        compare(model, tmp_path, np.float32(values)[None, None, None, :count])
+
+
+@pytest.mark.parametrize(("count", "name"), [(1, "quality"), (3, "condition")])
+def test_onnx_itself_computes_what_keras_does(tmp_path, count, name):
+    """With a condition as its input, and built in."""
+    model = small_network(conditions=count, global_skip=True)
+    model.save(tmp_path / "x.keras")
+    graph = weight_files.read_graph(tmp_path / "x.keras")
+    written = onnx_graph(graph, weight_files.read_arrays(tmp_path / "x.keras", graph))
+    assert [one.name for one in written.graph.input] == ["lr", name]
+    lr = np.random.default_rng(0).random((1, 9, 7, 3), np.float32)
+    first = lr.transpose(0, 3, 1, 2)
+    for condition in Condition(0.4, 8, 1.2), Condition(1, 1, 0.5):
+        values = condition.values(count)
+        expected = model.predict_on_batch([lr, values[None, None, None]])
+        inputs = {"lr": first, name: values.reshape(1, -1, 1, 1)}
+        (sr,) = ReferenceEvaluator(written).run(None, inputs)
+        np.testing.assert_allclose(sr.transpose(0, 2, 3, 1), expected, atol=1e-4)
+        fixed = with_condition(written, values)
+        assert [one.name for one in fixed.graph.input] == ["lr"]
+        (sr,) = ReferenceEvaluator(fixed).run(None, {"lr": first})
+        np.testing.assert_allclose(sr.transpose(0, 2, 3, 1), expected, atol=1e-4)
 
 
 def test_sequential_and_shared_layers(tmp_path):

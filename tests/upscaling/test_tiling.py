@@ -38,12 +38,12 @@ def test_receptive_radius(scale, global_skip, blocks, radius):
     assert Graph.of_model(model).radius == radius
 
 
-def test_quality_changes_neither_radius_nor_memory():
-    plain, told = (network.edsr(2, 8, 2, told_quality=told) for told in (False, True))
-    assert Graph.of_model(told).radius == Graph.of_model(plain).radius
-    told, plain = Graph.of_model(told), Graph.of_model(plain)
-    assert told.bytes_per_pixel("float32") == plain.bytes_per_pixel("float32")
-    assert (told.scale, told.takes_quality, plain.takes_quality) == (2, True, False)
+def test_condition_changes_neither_radius_nor_memory():
+    plain, *others = (Graph.of_model(network.edsr(2, 8, 2, conditions=n)) for n in (0, 1, 3))
+    for graph, count in zip(others, (1, 3), strict=True):
+        assert graph.radius == plain.radius
+        assert graph.bytes_per_pixel("float32") == plain.bytes_per_pixel("float32")
+        assert (graph.scale, graph.traits.conditions, plain.traits.conditions) == (2, count, 0)
 
 
 @pytest.mark.parametrize(("scale", "skip"), [(2, False), (2, True), (3, False), (4, True)])

@@ -6,6 +6,7 @@ import pytest
 import network
 import utils
 from superres.images.pixels import to_network
+from superres.images.quality import Condition
 from superres.images.read import read_rgb
 from superres.images.resize import crop_to_multiple, downscale, upscale_bicubic
 from superres.runtime import backend, engines, memory
@@ -66,56 +67,81 @@ def test_tiled_equals_whole(upscaler_of, tile_size, scale):
     assert len(count) == len(upscaler_of(model, tile_size=tile_size).plan(picture.shape)) > 1
 
 
-# ---- told the quality ----
+# ---- condition ----
 
 
-def test_quality_reaches_every_tile_of_a_network_that_is_told_it(upscaler_of):
-    """Other for each quality; grey, alpha and the eight turns included."""
-    model = small_network(told_quality=True)
+@pytest.mark.parametrize(
+    ("count", "condition"),
+    [(1, Condition(0.3)), (3, Condition(0.3)), (3, Condition(noise=9)), (3, Condition(blur=1))],
+)
+def test_condition_reaches_every_tile_of_a_network_that_takes_it(upscaler_of, count, condition):
+    """Other for each condition; grey, alpha and the eight turns included."""
+    model = small_network(conditions=count)
     picture = smooth_picture(30, 26, channels=4, dtype=np.uint16)
     picture[..., 3] = 60_000  # where alpha changes, colours stay within their surroundings
     for lr in picture, picture[..., :3], picture[..., 0]:
         for ensemble in False, True:
             tiled = upscaler_of(model, tile_size=16, self_ensemble=ensemble)
             whole = upscaler_of(model, tile_size=100, self_ensemble=ensemble)
-            assert tiled.takes_quality
-            bad, good = (tiled.enlarge(lr, quality=quality) for quality in (0.3, 1.0))
+            assert tiled.conditions == count
+            bad, good = (tiled.enlarge(lr, condition=one) for one in (condition, Condition()))
             assert np.abs(bad.astype(int) - good).max() > 100
             np.testing.assert_array_equal(tiled.enlarge(lr), good)
-            difference = bad.astype(int) - whole.enlarge(lr, quality=0.3)
+            difference = bad.astype(int) - whole.enlarge(lr, condition=condition)
             assert np.abs(difference).max() <= 1
 
 
-def test_network_that_is_not_told_the_quality_does_not_heed_it(upscaler_of):
+def test_network_that_takes_no_condition_does_without(upscaler_of):
     upscaler = upscaler_of(small_network())
     picture = smooth_picture(20, 20)
-    assert not upscaler.takes_quality
-    np.testing.assert_array_equal(upscaler.enlarge(picture, quality=0.3), upscaler.enlarge(picture))
+    assert upscaler.conditions == 0
+    bad = upscaler.enlarge(picture, condition=Condition(0.3, 9, 1))
+    np.testing.assert_array_equal(bad, upscaler.enlarge(picture))
 
 
-def test_network_that_is_told_the_quality_in_bfloat16(upscaler_of):
-    model = small_network(told_quality=True)
+def test_network_of_the_quality_does_without_noise_and_blur(upscaler_of):
+    upscaler, picture = upscaler_of(small_network(conditions=1)), smooth_picture(20, 20)
+    noisy = upscaler.enlarge(picture, condition=Condition(0.3, 9, 1))
+    np.testing.assert_array_equal(noisy, upscaler.enlarge(picture, condition=Condition(0.3)))
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_network_that_takes_a_condition_in_bfloat16(upscaler_of, count):
+    model = small_network(conditions=count)
     picture = smooth_picture(20, 20)
     exact, fast = (
-        upscaler_of(model, precision=precision).enlarge(picture, quality=0.7).astype(int)
+        upscaler_of(model, precision=precision)
+        .enlarge(picture, condition=Condition(0.7, 4, 0.5))
+        .astype(int)
         for precision in ("float32", "bfloat16")
     )
     assert 0 < np.abs(exact - fast).max() < 8
 
 
-def test_halo_is_the_largest_that_a_quality_needs(upscaler_of, monkeypatch):
-    upscaler = upscaler_of(small_network(told_quality=True))
-    # A network that gives back what it is told, and halos that follow from it.
-    upscaler._compiled["float32"] = lambda lr, quality: quality
-    told = []
+@pytest.mark.parametrize(
+    ("count", "conditions", "halo"),
+    [
+        (0, [[]], 7),
+        (1, [[1.0], [0.25]], 40),
+        (3, [[1.0, 0.0, 0.0], [0.25, 0.0, 0.0], [0.5, 0.8, 1.0]], 180),
+    ],
+)
+def test_halo_is_the_largest_that_a_condition_needs(
+    upscaler_of, monkeypatch, count, conditions, halo
+):
+    upscaler = upscaler_of(small_network(conditions=count))
+    # A network that gives back its condition, and halos that follow from it.
+    upscaler._compiled["float32"] = lambda lr, *condition: np.reshape(condition, (1, -1))
+    found = []
 
     def measured(network, radius, pictures, multiple_of):
-        told.append(network(np.zeros((1, 1, 3))).item())
-        return round(10 / told[-1])
+        values = network(np.zeros((1, 1, 3)))
+        found.append(pytest.approx(values))
+        return round(10 / values[0] + 200 * values[1:2].sum()) if len(values) else 7
 
     monkeypatch.setattr(upscaler_module.tiling, "measured_halo", measured)
-    assert upscaler.measured_halo([]) == 40
-    assert told == [1.0, 0.25]
+    assert upscaler.measured_halo([]) == halo
+    assert conditions == found
 
 
 @pytest.mark.slow
@@ -343,7 +369,7 @@ def test_narrower_halo_changes_less_than_bfloat16_does():
     """At most 0.1 grey levels, of a network and a picture for which it was measured."""
     lr = to_network(read_rgb(ROOT / "inference/original/astronaut.png"))
     upscaler = utils.load(SHIPPED, precision="float32")
-    run = upscaler._network(1.0)
+    run = upscaler._network(Condition())
     whole, halo = run(lr).copy(), upscaler.halo - upscaler_module.LESS_IN_BFLOAT16
     part = run(lr[100 - halo : 180, 60 - halo : 180])
     difference = (part - whole[2 * (100 - halo) : 360, 2 * (60 - halo) : 360])[

@@ -13,8 +13,10 @@ import network
 import output
 import train
 import utils
+from superres.images.quality import Condition
 from superres.images.write import write_picture
 from superres.runtime.backend import keras
+from superres.runtime.errors import InputError
 from superres.upscaling import weight_files
 from superres.upscaling.networks import KerasNetwork
 from superres.upscaling.upscaler import Upscaler
@@ -32,15 +34,16 @@ def test_rounding_to_half_keeps_11_significant_bits():
     assert not (rounded.view(np.uint32) & 0x1FFF).any()
 
 
-def test_network_that_is_told_the_quality_is_exported_and_read(tmp_path):
-    model = small_network(told_quality=True)
-    weight_files.export(model, tmp_path / "told.keras", 8)
-    upscaler = utils.load(tmp_path / "told.keras", "keras", precision="float32")
-    assert upscaler.takes_quality
+@pytest.mark.parametrize("count", [1, 3])
+def test_network_that_takes_a_condition_is_exported_and_read(tmp_path, count):
+    model = small_network(conditions=count)
+    weight_files.export(model, tmp_path / "photo.keras", 8)
+    upscaler = utils.load(tmp_path / "photo.keras", "keras", precision="float32")
+    assert upscaler.conditions == count
     lr = smooth_picture(12, 10)
-    for quality in 0.4, 1.0:
-        ours = Upscaler(KerasNetwork(model), precision="float32").enlarge(lr, quality=quality)
-        np.testing.assert_array_equal(upscaler.enlarge(lr, quality=quality), ours)
+    for condition in Condition(0.4, 8, 1), Condition():
+        ours = Upscaler(KerasNetwork(model), precision="float32").enlarge(lr, condition=condition)
+        np.testing.assert_array_equal(upscaler.enlarge(lr, condition=condition), ours)
 
 
 def test_network_with_another_second_input_is_refused(tmp_path):
@@ -48,7 +51,15 @@ def test_network_with_another_second_input_is_refused(tmp_path):
     both = keras.layers.Concatenate()([lr, mask])
     sr = keras.layers.Conv2D(12, 3, padding="same")(both)
     keras.Model([lr, mask], keras.ops.depth_to_space(sr, 2)).save(tmp_path / "x.keras")
-    with pytest.raises(ValueError, match=r"that and a quality, \(N, 1, 1, 1\)"):
+    with pytest.raises(ValueError, match=r"that and a condition, \(N, 1, 1, 1\) or \(N, 1, 1, 3\)"):
+        utils.load(tmp_path / "x.keras")
+
+
+def test_condition_of_two_numbers_is_refused(tmp_path):
+    lr, condition = keras.Input((None, None, 3)), keras.Input((1, 1, 2))
+    shift = keras.layers.Conv2D(3, 1)(condition)
+    keras.Model([lr, condition], keras.layers.Add()([lr, shift])).save(tmp_path / "x.keras")
+    with pytest.raises(InputError, match="and a condition"):
         utils.load(tmp_path / "x.keras")
 
 
