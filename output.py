@@ -17,15 +17,7 @@ from typing import NamedTuple
 import utils
 from superres.images.formats import check_storable
 from superres.images.pixels import assembled
-from superres.images.quality import (
-    CLEAN,
-    MOST,
-    TRAINED,
-    Condition,
-    condition_of_file,
-    describe,
-    network_quality,
-)
+from superres.images.quality import CLEAN, condition_of_file, describe
 from superres.images.resize import resized_bands
 from superres.runtime import command, settings
 from superres.runtime.errors import InputError
@@ -59,7 +51,7 @@ PRECISION = "auto"  # float32, bfloat16, or auto: bfloat16 where the hardware ha
 TILE_SIZE = 0  # LR pixels a side computed at once; 0: by the memory that is free
 # ---------------------------------------------------------------------------------
 
-UNSET = {"quality": 0, "noise": -1, "blur": -1}
+UNSET = {"quality": 0, "noise": -1, "blur": -1}  # of all pictures
 
 
 def check_settings(chosen):
@@ -67,26 +59,15 @@ def check_settings(chosen):
     for name in ("source", "target"):
         settings.check_text(name, getattr(chosen, name))
     utils.check_network(chosen)
-    for name, value in known_condition(chosen).items():
-        if name == "quality":
-            settings.check_whole(name, value, *TRAINED)
-        else:
-            settings.check_within(name, value, 0, MOST[name])
+    for name in utils.known_condition(chosen, UNSET):
         if chosen.content == "clean":
-            raise InputError(
-                f"{name.upper()} = {value}: expected {UNSET[name]}, since CONTENT = 'clean'"
-            )
+            setting = f"{name.upper()} = {getattr(chosen, name)}"
+            raise InputError(f"{setting}: expected {UNSET[name]}, since CONTENT = 'clean'")
     for name in ("size", "part"):
         settings.check_text(name, getattr(chosen, name), may_be_empty=True)
     settings.check_number("max_megapixels", chosen.max_megapixels, above=0)
     for name in ("overwrite", "verbose"):
         settings.check_flag(name, getattr(chosen, name))
-
-
-def known_condition(chosen):
-    """Those of QUALITY, NOISE and BLUR that are set: dict by name."""
-    values = {name: getattr(chosen, name) for name in UNSET}
-    return {name: value for name, value in values.items() if value != UNSET[name]}
 
 
 def prepare(plan, target):
@@ -109,17 +90,12 @@ class Run(NamedTuple):
 
 def load(chosen, size):
     """Loads the networks, or those that are needed at any rate; each is printed when it is."""
-    known = known_condition(chosen)
+    known = utils.known_condition(chosen, UNSET)
+    of_all = ", ".join(f"{name} {getattr(chosen, name)}" for name in known)
 
     def on_load(networks):
-        path, count = networks.photo.path, networks.photo.upscaler.conditions
-        for name, value in known.items():
-            if name not in Condition._fields[:count]:
-                raise InputError(
-                    f"{name.upper()} = {value}: {path.name} takes no {name}; it was trained with "
-                    f"CONDITIONS = {count}"
-                )
-        of_all = ", ".join(f"{name} {value}" for name, value in known.items())
+        photo = networks.photo
+        utils.check_takes(known, chosen, photo.path, photo.upscaler.conditions)
         print_line(f"{networks}{of_all and f', {of_all} for all pictures'}")
 
     content = "photo" if known else chosen.content
@@ -141,11 +117,9 @@ def enlarge_picture(run, job, picture, metadata):
     shape = (*way.shape, *picture.shape[2:])
     check_storable(job.target, shape, picture.dtype)
     print_notes(run, job, picture, metadata, way)
-    condition, known = CLEAN, known_condition(run.chosen)
+    condition, known = CLEAN, utils.known_condition(run.chosen, UNSET)
     if way.scales and len(known) < run.networks[way.scales[0]].conditions:
         condition = condition_of_file(job.source, picture)
-    if "quality" in known:
-        known["quality"] = network_quality(known["quality"])
     condition = condition._replace(**known)
     needed = output_memory(job.target, shape, picture.dtype)
     bands, made = [picture], picture.shape

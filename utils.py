@@ -5,7 +5,7 @@ import importlib
 from pathlib import Path
 from typing import NamedTuple
 
-from superres.images.quality import CLEAN, Condition
+from superres.images.quality import CLEAN, RANGES, Condition
 from superres.runtime import backend, engines, settings
 from superres.runtime.engines import ENGINES
 from superres.runtime.errors import InputError
@@ -130,6 +130,29 @@ def check_network(chosen):
     settings.check_choice("precision", chosen.precision, PRECISIONS)
     settings.check_whole("tile_size", chosen.tile_size, 0)
     settings.check_flag("self_ensemble", chosen.self_ensemble)
+
+
+def known_condition(chosen, unset):
+    """The fields of `Condition` that settings set, as a dict; `unset`: their values that do not.
+
+    Raises:
+        InputError: one is out of its range.
+    """
+    known = {name: getattr(chosen, name) for name in unset if getattr(chosen, name) != unset[name]}
+    for name, value in known.items():
+        check = settings.check_whole if name == "quality" else settings.check_within
+        check(name, value, *RANGES[name])
+    return known | ({"quality": known["quality"] / 100} if "quality" in known else {})
+
+
+def check_takes(known, chosen, path, conditions):
+    """Raises InputError where a network takes fewer conditions than `known_condition` returns."""
+    for name in known:
+        if name not in Condition._fields[:conditions]:
+            raise InputError(
+                f"{name.upper()} = {getattr(chosen, name)}: {Path(path).name} takes no {name}; it "
+                f"was trained with CONDITIONS = {conditions}"
+            )
 
 
 class Network(NamedTuple):

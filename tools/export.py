@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 import utils
-from superres.images.quality import MOST, TRAINED, Condition, network_quality
+from superres.images.quality import Condition
 from superres.runtime import command, engines, settings
 from superres.runtime.errors import InputError
 from superres.runtime.files import replacing
@@ -26,6 +26,7 @@ NOISE = 0.0  # in levels, 0 to 11, built in together with QUALITY into a network
 BLUR = 0.0  # in pixels, 0 to 1.2, likewise
 # ---------------------------------------------------------------------------------
 
+UNSET = dict.fromkeys(Condition._fields, 0)
 NEEDED = {".onnx": ["onnx"], ".xml": ["onnx", "openvino"], ".tflite": ["tensorflow"]}  # packages
 
 
@@ -44,15 +45,11 @@ def check_settings(chosen):
     beside = Path(chosen.file).with_suffix(".bin")
     if suffix == ".xml" and beside.exists() and not Path(chosen.file).exists():
         raise InputError(f"FILE = {chosen.file!r}: {beside} is there, and would be replaced")
-    if chosen.quality:
-        settings.check_whole("quality", chosen.quality, *TRAINED)
-    for name, most in MOST.items():
-        value = getattr(chosen, name)
-        settings.check_within(name, value, 0, most)
-        if value and not chosen.quality:
-            raise InputError(
-                f"{name.upper()} = {value}: expected QUALITY too; they are built in together"
-            )
+    known = utils.known_condition(chosen, UNSET)
+    if known and "quality" not in known:
+        raise InputError(
+            "QUALITY = 0: expected 25 to 98, since NOISE and BLUR are built in with it"
+        )
 
 
 def as_onnx(path, graph, condition):
@@ -90,13 +87,9 @@ def export(chosen, stop):
                 "expected a name that ends in .tflite"
             )
         scale, multiple = graph.scale, 1
-    condition, count = None, graph.conditions
-    if chosen.quality:
-        found = Condition(network_quality(chosen.quality), chosen.noise, chosen.blur)
-        condition = found.values(count)
-    for name in Condition._fields[count:]:
-        if value := getattr(chosen, name):
-            raise InputError(f"{name.upper()} = {value}: {weights.name} takes no {name}")
+    known, count = utils.known_condition(chosen, UNSET), graph.conditions
+    utils.check_takes(known, chosen, weights, count)
+    condition = Condition(**known).values(count) if known else None
     if suffix == ".onnx":
         contents = {file: as_onnx(weights, graph, condition)}
     elif suffix == ".tflite":
@@ -107,10 +100,10 @@ def export(chosen, stop):
     for path, content in contents.items():
         with replacing(path) as part:
             part.write_bytes(content)
-    is_first = suffix == ".onnx"  # channels before height and width
-    shape = "3, H, W" if is_first else "H, W, 3"
-    second = f"{count}, 1, 1" if is_first else f"1, 1, {count}"
-    second = f" and {CONDITION_INPUTS[count]} (N, {second})" if count and not chosen.quality else ""
+    shape, second = "H, W, 3", f"1, 1, {count}"
+    if suffix == ".onnx":
+        shape, second = "3, H, W", f"{count}, 1, 1"
+    second = f" and {CONDITION_INPUTS[count]} (N, {second})" if count and not known else ""
     files = " and ".join(map(str, reversed(contents)))
     sizes = f"; H and W must be multiples of {multiple}" * (multiple > 1)
     print(f"{files}: from lr (N, {shape}){second} to sr, {scale} times as large, in [0, 1]{sizes}")

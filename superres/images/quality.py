@@ -14,7 +14,7 @@ from superres.images.read import opened, webp_coding
 
 LOSSLESS = 1.0
 TRAINED = (25, 98)  # qualities that networks are trained on; others are clipped
-MOST = {"noise": 11, "blur": 1.2}  # that networks are trained on
+RANGES = {"quality": TRAINED, "noise": (0, 11), "blur": (0, 1.2)}
 # WebP and AVIF: bytes of the file by those of the picture as JPEG of quality 75, and the quality
 # that is best for networks then. Over 20 pictures, 9 settings and both formats this costs at most
 # 0.05 dB beside what would be best for each; the best number for all costs up to 0.33 dB.

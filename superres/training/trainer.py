@@ -171,8 +171,7 @@ class _Batches(keras.utils.PyDataset):
 
     def __init__(self, batches, count, conditions):
         super().__init__()
-        self._batches, self._count, self._conditions = batches, count, conditions
-        self._first = []
+        self._batches, self._count, self._conditions, self._first = batches, count, conditions, []
 
     @property
     def num_batches(self):

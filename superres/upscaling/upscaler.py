@@ -19,8 +19,7 @@ MEMORY_SHARE = 0.5  # of the free memory, for one tile's feature maps
 # LR pixels a side, where the tile is chosen here: below 256 the network is slower, above
 # 1024 nothing is gained, and some GPU kernels can no longer count in 32 bits.
 SMALLEST_TILE, USUAL_TILE, LARGEST_TILE = 64, 256, 1024
-# At which the halo is measured: at the first one of a network that takes no condition, at two of
-# one that takes the quality.
+# At which the halo is measured: the first 1, 2 or 3, for a network that takes 0, 1 or 3 numbers.
 HALO_CONDITIONS = (CLEAN, Condition(TRAINED[0] / 100), Condition(0.5, 8.0, 1.0))
 
 

@@ -132,8 +132,8 @@ def test_condition_of_a_crop_is_true():
     (_, condition), _ = cut_batch(pool, 3, batch_size=60, seed=1, degradation="wild")
     quality, noise, blur = condition.reshape(-1, 3).T
     assert 0.3 <= quality.min() < quality.max() == 1
-    assert 0 == noise.min() < 1 < noise.max() <= 1.1  # of ten levels
-    assert 0 == blur.min() < 1 < blur.max() <= 1.2
+    assert 0 == noise.min() < 0.9 < noise.max() <= 1.1  # in levels / 10
+    assert 0 == blur.min() < 0.9 < blur.max() <= 1.2
 
 
 def test_parts_of_a_degraded_batch_are_those_of_the_whole():
