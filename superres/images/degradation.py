@@ -36,6 +36,8 @@ SUBSAMPLED_SHARE = 0.75  # 4:2:0, which most programs write; the rest 4:4:4
 TWICE_SHARE = 0.1
 # Of pictures from the wild, which were resized, sharpened and saved on their way.
 WILD_CLEAN_SHARE = 0.15
+# Nothing but JPEG, in some of them twice: here photo networks are easily worse than they were.
+LONE_SHARE, WILD_TWICE_SHARE = 0.2, 0.35
 # Once they were larger, and saved so: sites and messengers reduce what others have saved.
 EARLIER_SHARE, EARLIER_FACTOR, EARLIER_QUALITY = 0.4, (1.1, 2.0), (50, 95)
 WILD_KERNEL_SHARE = 0.5
@@ -151,9 +153,12 @@ def draw_wild(random):
         is_subsampled = happens(SUBSAMPLED_SHARE)
         return Saving(quality, is_subsampled, tuple(shift.tolist()), happens(WEBP_SHARE))
 
-    found = {}
     if happens(WILD_CLEAN_SHARE):
         return Degradation()
+    if happens(LONE_SHARE):
+        times = 2 if happens(WILD_TWICE_SHARE) else 1
+        return Degradation(savings=tuple(saving(WILD_JPEG_QUALITY) for _ in range(times)))
+    found = {}
     if happens(EARLIER_SHARE):
         found |= {"factor": number(EARLIER_FACTOR), "earlier": saving(EARLIER_QUALITY)}
     if happens(WILD_KERNEL_SHARE):
