@@ -25,7 +25,7 @@ import sys
 from pathlib import Path
 
 import utils
-from superres.images.degradation import DRAWS, of_picture
+from superres.images.degradation import WILD, of_picture
 from superres.runtime import command, settings
 from superres.runtime.errors import Failed, InputError, Stopped
 from superres.runtime.files import check_writable, make_folder, replacing
@@ -40,7 +40,7 @@ from superres.scoring.results import BICUBIC, PREDICTION, Results, how_made
 # files
 FOLDER = "evaluation/original"  # HR pictures or test sets: a folder or picture, or a list
 COMPARE = ""  # folder of another program's pictures, by the same names, or a list of folders
-DEGRADATION = ""  # of the LR pictures: jpeg75 or another quality; photo or wild, mixes; empty: none
+DEGRADATION = ""  # of the LR pictures: jpeg75, or another quality; wild: a mix; empty: none
 PICTURES = True  # write the page and the pictures, and not only the tables
 # network
 WEIGHTS = ""  # .keras file, which also says the scale; empty: as output.py chooses; or "none"
@@ -120,7 +120,7 @@ def score(
                 break
             results.refuse(test_set, pair, reason_of(error, seen))
             continue
-        if degradation in DRAWS:
+        if degradation == WILD:
             restored.notes.append(f"LR: {restored.degradation}")
         results.add(test_set, pair, restored)
         try:
@@ -189,7 +189,7 @@ def evaluate(chosen, stop):
         found = f"{len(one.pairs)} pictures in {shown(one.folder)}"
         print(f"{printable(one.name)}: {found} ({one.layout})", flush=True)
     if chosen.degradation:
-        is_mix = chosen.degradation in DRAWS
+        is_mix = chosen.degradation == WILD
         words = "a random mix" if is_mix else of_picture(chosen.degradation, 0)[0]
         print(f"LR pictures degraded by {chosen.degradation}: {words}")
     count, places, page = sum(len(one.pairs) for one in test_sets), places_of(test_sets), None

@@ -42,7 +42,7 @@ VALIDATION_CROP = 512  # side of the centre of a validation picture that is scor
 CACHE = "data/.cache"  # folder for decoded photographs, 3.8 bytes a pixel; empty: none
 CROP_SIZE = 64  # height and width of a training crop, in HR pixels
 BATCH_SIZE = 8  # crops a step, on all devices together
-DEGRADATION = "bicubic"  # of LR crops: bicubic, or photo: mostly JPEG, or wild: blur, noise, more
+DEGRADATION = "bicubic"  # of LR crops: bicubic: clean; wild: also JPEG, noise, blur and more
 # how long
 EPOCHS = 1000  # times STEPS_PER_EPOCH; the learning rate reaches 0 at the end
 STEPS_PER_EPOCH = 1000  # steps between validations
@@ -165,10 +165,10 @@ def validate(chosen):
     settings.check_number("ema_decay", chosen.ema_decay, above=0, at_most=0.999999)
     settings.check_choice("precision", chosen.precision, PRECISIONS)
     settings.check_choice("scale", chosen.scale, network.SCALES)
-    settings.check_choice("degradation", chosen.degradation, ("bicubic", "photo", "wild"))
+    settings.check_choice("degradation", chosen.degradation, ("bicubic", "wild"))
     if chosen.conditions and chosen.degradation == "bicubic":
         raise InputError(
-            f"CONDITIONS = {chosen.conditions}: expected DEGRADATION = 'photo' or 'wild' with it, "
+            f"CONDITIONS = {chosen.conditions}: expected DEGRADATION = 'wild' with it, "
             "not 'bicubic', of which all pictures are lossless"
         )
     settings.check_choice("loss", chosen.loss, LOSSES)

@@ -43,7 +43,7 @@ LR, HR = ROOT / "inference/original", ROOT / "evaluation/original"
 SMALL = "--network small --precision float32 --tile-size 192"  # in several tiles
 TINY = "--num-filters 8 --residual-blocks 2 --data photos --crop-size 48 --batch-size 4 --epochs 1"
 TINY += " --steps-per-epoch 5 --validation-crop 64 --learning-rate 1e-3 --name tiny --optimizer "
-KINDS = "muon", "adam", *(f"{o} --degradation photo --conditions 1" for o in ("muon", "adam"))
+KINDS = "muon", "adam", *(f"{o} --degradation wild --conditions 1" for o in ("muon", "adam"))
 
 
 def run(main, *paths, words, code=0):
@@ -53,12 +53,12 @@ def run(main, *paths, words, code=0):
 
 def crops():
     """As train.py cuts them, of photographs just decoded and of those in the cache."""
-    for scale, kind in (2, "bicubic"), (2, "photo"), (3, "bicubic"), (3, "photo"):
+    for scale, kind in (2, "bicubic"), (2, "wild"), (3, "bicubic"), (3, "wild"):
         options = DataOptions("photos", "", "cache", scale, 96, 8, 512, 1, kind)
         with open_dataset(options) as data:
             for step in 0, 1, 999:
                 (lr, condition), hr = next(data.batches(step, step + 1))
-                parts = {"lr": lr, "hr": hr} | ({"condition": condition} if kind == "photo" else {})
+                parts = {"lr": lr, "hr": hr} | ({"condition": condition} if kind == "wild" else {})
                 yield from ((f"x{scale} {kind} {step} {name}", a) for name, a in parts.items())
 
 

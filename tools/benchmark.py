@@ -247,11 +247,11 @@ def blocks(chosen, precisions, folder, held):
             run = file_to_file(sample_files(folder, suffix), path, "openvino", precision)
             runs[f"output.py, {path.name}, {suffix} to {suffix}", precision] = run
         yield runs
-    stream, photo = (
-        noise_stream(scale, batch_size, crop_size, kind) for kind in ("bicubic", "photo")
+    stream, wild = (
+        noise_stream(scale, batch_size, crop_size, kind) for kind in ("bicubic", "wild")
     )
     held.callback(stream.close)
-    held.callback(photo.close)
+    held.callback(wild.close)
     pixels = batch_size * (crop_size // scale) ** 2
     for name, size in NETWORKS.items():
         yield {
@@ -263,7 +263,7 @@ def blocks(chosen, precisions, folder, held):
     what = f"crops of {crop_size}x{crop_size}"
     yield {
         (f"{what}, without training", ""): cutting(stream, batch_size),
-        (f"{what}, degraded as photo, without training", ""): cutting(photo, batch_size),
+        (f"{what}, degraded, without training", ""): cutting(wild, batch_size),
     }
 
 

@@ -1,7 +1,7 @@
-"""Fits superres/images/estimate.npz: how noisy and how blurred a picture is, by its statistics.
+"""Fits superres/images/estimate.npz: `python -m tools.fit_estimate DATA`, a folder of photographs.
 
-`python -m tools.fit_estimate DATA` draws pictures of a folder of photographs, and prints how far
-off the estimates are on every fifth photograph.
+It draws pictures of wild degradations, and prints how far off the estimates are on those of every
+fifth photograph.
 """
 
 import sys
@@ -10,81 +10,60 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from superres.images.degradation import degrade, draw_wild
+from superres.images.degradation import degrade, draw
 from superres.images.estimate import FILE, statistics
 from superres.images.formats import find_pictures
 from superres.images.read import read_rgb
 from superres.images.resize import downscale
-from superres.runtime import command
+from superres.runtime.backend import keras
 
-# ------------------------------------------------------------------- settings ----
-DATA = "data"  # folder of photographs, searched recursively
-DRAWS = 12  # of each photograph
-# ---------------------------------------------------------------------------------
-
-SCALES, SIDES, GREY_SHARE = (2, 3, 4), (64, 320), 0.08
-UNITS = np.float32([3, 0.35, 0.35])  # of noise, blur and wild: about their deviations
+DRAWS, SCALES, SIDES, GREY_SHARE = 12, (2, 3, 4), (64, 320), 0.08
+UNITS = np.float32([3, 0.35, 0.35])  # of noise, blur and wild, so that all count alike
+EPOCHS, BATCH = 60, 64
 
 
-def draw(hr, random):
-    """Statistics of a part of a photograph as it may come, and its noise, blur, and wild or not."""
+def example(hr, random):
+    """Statistics of a part of a photograph, degraded; its noise, blur, and whether it is wild."""
     scale = int(random.choice(SCALES))
-    side = scale * int(random.integers(*SIDES))
-    height, width = (min(side, length) // scale * scale for length in hr.shape[:2])
-    top, left = (
-        int(random.integers(n - m + 1)) for n, m in zip(hr.shape[:2], (height, width), strict=True)
-    )
-    part = np.ascontiguousarray(hr[top : top + height, left : left + width])
+    size = np.minimum(scale * int(random.integers(*SIDES)), hr.shape[:2]) // scale * scale
+    top, left = random.integers(hr.shape[:2] - size, endpoint=True)
+    part = np.ascontiguousarray(hr[top : top + size[0], left : left + size[1]])
     if random.random() < GREY_SHARE:
         part = cv2.cvtColor(cv2.cvtColor(part, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
-    drawn = draw_wild(random)
+    drawn = draw(random)
     lr = degrade(drawn, downscale(part, scale), part, scale, random)
-    is_wild = str(drawn) != "clean"
-    return statistics(lr, drawn.quality), (drawn.noise, drawn.blur, is_wild)
+    return statistics(lr, drawn.quality), (drawn.noise, drawn.blur, str(drawn) != "clean")
 
 
-def fit(chosen, stop):
-    """Draws, fits, writes; returns the exit code."""
-    from superres.runtime.backend import keras  # here, since it takes seconds to load
-
-    drawn = []
-    for number, path in enumerate(tqdm(find_pictures(chosen.data), unit="photograph")):
-        hr = read_rgb(path)
-        randoms = [np.random.default_rng((number, n)) for n in range(chosen.draws)]
-        drawn.append([draw(hr, random) for random in randoms])
-    inputs, truth = (np.float32([[one[n] for one in of] for of in drawn]) for n in (0, 1))
-    is_held_out = np.arange(len(drawn)) % 5 == 0
-    (x, y), (x_test, y_test) = (
-        [values[which].reshape(-1, values.shape[-1]) for values in (inputs, truth)]
-        for which in (~is_held_out, is_held_out)
-    )
-    mean, deviation = x.mean(0), x.std(0)
-    keras.utils.set_random_seed(1)
-    regularizer = keras.regularizers.L2(1e-4)
-    hidden = keras.layers.Dense(32, activation="relu", kernel_regularizer=regularizer)
-    model = keras.Sequential([hidden, keras.layers.Dense(3)])
-    epochs, batch = 60, 64
-    rate = keras.optimizers.schedules.CosineDecay(3e-3, epochs * len(x) // batch)
-    model.compile(keras.optimizers.Adam(rate), "mse")
-    model.fit((x - mean) / deviation, y / UNITS, batch, epochs, verbose=0)
-    off = UNITS * model.predict((x_test - mean) / deviation, verbose=0) - y_test
-    print(f"off by {np.sqrt(np.square(off).mean(0))}, of deviations of {y_test.std(0)}")
-    kernel1, bias1, kernel2, bias2 = model.get_weights()
-    kernel1 /= deviation[:, None]
-    np.savez(
-        FILE,
-        kernel1=kernel1,
-        bias1=bias1 - mean @ kernel1,
-        kernel2=kernel2 * UNITS,
-        bias2=bias2 * UNITS,
-    )
-    return 0
-
-
-def main(arguments=None):
-    """Runs the command; returns its exit code."""
-    return command.run(fit, [__file__], arguments, positional=("DATA",))
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+drawn = []
+for number, path in enumerate(tqdm(find_pictures(sys.argv[1]), unit="photograph")):
+    hr = read_rgb(path)
+    drawn += [[example(hr, np.random.default_rng((number, n))) for n in range(DRAWS)]]
+is_test = np.arange(len(drawn)) % 5 == 0
+x, y = (np.float32([[one[n] for one in of] for of in drawn]) for n in (0, 1))
+(x, x_test), (y, y_test) = (
+    [all_of[which].reshape(-1, all_of.shape[2]) for which in (~is_test, is_test)]
+    for all_of in (x, y)
+)
+mean, deviation = x.mean(0), x.std(0)
+keras.utils.set_random_seed(1)
+hidden = keras.layers.Dense(32, "relu", kernel_regularizer=keras.regularizers.L2(1e-4))
+model = keras.Sequential([hidden, keras.layers.Dense(3)])
+rate = keras.optimizers.schedules.CosineDecay(3e-3, EPOCHS * len(x) // BATCH)
+model.compile(keras.optimizers.Adam(rate), "mse")
+model.fit((x - mean) / deviation, y / UNITS, BATCH, EPOCHS, verbose=0)
+estimates = UNITS * model.predict((x_test - mean) / deviation, verbose=0)
+off, spread = np.sqrt(np.square(estimates - y_test).mean(0)), y_test.std(0)
+print(f"noise, blur, wild: off by {off} where they vary by {spread}")
+clean, wild = (estimates[(x_test[:, -1] == 1) & (y_test[:, 2] == n), 2] for n in (0, 1))
+limit = np.quantile(clean, 0.98)
+print(f"98% of clean, {(wild < limit).mean():.0%} of other lossless pictures: below {limit:.2f}")
+kernel1, bias1, kernel2, bias2 = model.get_weights()
+kernel1 /= deviation[:, None]
+np.savez(
+    FILE,
+    kernel1=kernel1,
+    bias1=bias1 - mean @ kernel1,
+    kernel2=kernel2 * UNITS,
+    bias2=bias2 * UNITS,
+)

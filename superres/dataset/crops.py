@@ -9,8 +9,8 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from superres.images.degradation import BLOCK, DRAWS, Degradation, degrade
-from superres.images.quality import CLEAN, Condition
+from superres.images.degradation import BLOCK, WILD, degrade, draw
+from superres.images.quality import CLEAN, Condition, condition_of
 
 
 class Photograph(NamedTuple):
@@ -78,15 +78,15 @@ class CropSampler:
         side, scale = self.lr_size, self.scale
         lr_crop = photograph.lr[top : top + side, left : left + side]
         hr_crop = photograph.hr[scale * top :, scale * left :][: scale * side, : scale * side]
-        degradation = degradation or Degradation()
-        if degradation != Degradation():
-            lr_crop = self._degraded(photograph, top, left, degradation, random)
+        condition = CLEAN
+        if degradation:
+            lr_crop, condition = self._degraded(photograph, top, left, degradation, random)
         WAYS[way](lr_crop, lr)
         WAYS[way](hr_crop, hr)
-        return degradation.condition
+        return condition
 
     def _degraded(self, photograph, top, left, degradation, random):
-        """A LR crop that is degraded together with what is around it, as in a whole picture."""
+        """A LR crop, degraded together with what is around it, and the `Condition` of both."""
         rows, columns = (
             slice(max(0, first - BLOCK), first + self.lr_size + BLOCK) for first in (top, left)
         )
@@ -94,8 +94,8 @@ class CropSampler:
         window = degrade(
             degradation, photograph.lr[rows, columns], photograph.hr[*in_hr], self.scale, random
         )
-        window = window[top - rows.start :, left - columns.start :]
-        return window[: self.lr_size, : self.lr_size]
+        crop = window[top - rows.start :, left - columns.start :][: self.lr_size, : self.lr_size]
+        return crop, condition_of(window, degradation.quality)
 
 
 def cut_batch(pool, step, *, batch_size, seed, part=slice(None), degradation="bicubic"):
@@ -106,7 +106,7 @@ def cut_batch(pool, step, *, batch_size, seed, part=slice(None), degradation="bi
         step: number of the training step.
         batch_size: crops a step.
         part: which of them to cut: one process of several cuts its own.
-        degradation: bicubic, or one of `DRAWS`: what people's pictures have been through.
+        degradation: bicubic; or `WILD`: what people's pictures have been through.
 
     Returns:
         What networks take, and what they are to make of it: uint8
@@ -121,7 +121,7 @@ def cut_batch(pool, step, *, batch_size, seed, part=slice(None), degradation="bi
     condition = np.empty((len(places), 1, 1, 3), np.float32)
     numbers = range(batch_size)[part]
     for n, (place, way, number) in enumerate(zip(places, ways, numbers, strict=True)):
-        own = np.random.default_rng((seed, step, number)) if degradation in DRAWS else None
-        drawn = DRAWS[degradation](own) if own else None
+        own = np.random.default_rng((seed, step, number)) if degradation == WILD else None
+        drawn = draw(own) if own else None
         condition[n] = pool.cut(place, way, lr[n], hr[n], drawn, own).values(3)
     return (lr, condition), hr

@@ -11,6 +11,7 @@ from superres.dataset.crops import Photograph, cut_batch
 from superres.dataset.photographs import open_photographs
 from superres.images.degradation import degrade, of_picture
 from superres.images.formats import SUFFIXES, find_pictures, is_picture
+from superres.images.quality import condition_of
 from superres.images.read import picture_size, read_rgb
 from superres.images.resize import crop_to_multiple, downscale
 from superres.runtime import memory
@@ -241,7 +242,7 @@ def _degraded(validation, options):
     for number, (path, photograph) in enumerate(validation.items()):
         degradation, random = of_picture(options.degradation, number)
         lr = degrade(degradation, photograph.lr, photograph.hr, options.scale, random)
-        found[path] = Photograph(lr, photograph.hr, degradation.condition)
+        found[path] = Photograph(lr, photograph.hr, condition_of(lr, degradation.quality))
     return found
 
 

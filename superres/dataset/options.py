@@ -15,7 +15,7 @@ class DataOptions:
         batch_size: crops a step, of all processes together.
         validation_crop: side of the centre of a validation picture that is scored, HR pixels.
         seed: of all crops.
-        degradation: bicubic: LR pictures are as they are; photo, wild: they have been through
+        degradation: bicubic: LR pictures are as they are; wild: they have been through
             what people's pictures have, see `images.degradation`.
     """
 

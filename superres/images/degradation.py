@@ -1,9 +1,9 @@
-"""What people's pictures have been through: other reductions, blur, noise, JPEG, and JPEG again.
+"""What people's pictures have been through: made smaller, blurred, sharpened, noisy, saved twice.
 
 The ranges are those of photographs as they are found, not of ruined ones. Others' for comparison:
-Real-ESRGAN and BSRGAN save as JPEG of quality 30 to 95, twice; waifu2x of 37 to 98, a part of them
-again after a shift of 0 to 7 pixels; FBCNN gains 1.3 dB on pictures that were saved twice by
-training on such.
+Real-ESRGAN and BSRGAN degrade twice, with blur to 3 pixels, noise to 30 levels and JPEG from 30
+to 95; waifu2x saves at 37 to 98, a part of them again after a shift of 0 to 7 pixels; FBCNN gains
+1.3 dB on pictures that were saved twice by training on such.
 """
 
 from dataclasses import dataclass
@@ -12,43 +12,34 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from superres.images.quality import LOSSLESS, TRAINED, Condition, network_quality
+from superres.images.quality import LOSSLESS, network_quality
 from superres.runtime.errors import InputError
 
-CLEAN_SHARE = 1 / 5  # of the pictures that are left as they are: what is clean must stay sharp
+WILD = "wild"  # the name, in settings, of a random one
+# As they are: photo networks also get PNGs, and what is clean must stay sharp.
+CLEAN_SHARE = 0.15
+# Nothing but JPEG, in some of them twice: here photo networks are easily worse than they were.
+LONE_SHARE, TWICE_SHARE = 0.2, 0.35
+# Once they were larger, and saved so: sites and messengers reduce what others have saved.
+EARLIER_SHARE, EARLIER_FACTOR, EARLIER_QUALITY = 0.4, (1.1, 2.0), (50, 95)
 # A camera, a browser or an editor reduces by other kernels than MATLAB's bicubic.
-OTHER_KERNEL_SHARE = 0.05
+OTHER_KERNEL_SHARE = 0.5
 KERNELS = {
     "area": Image.Resampling.BOX,
     "bilinear": Image.Resampling.BILINEAR,
     "lanczos": Image.Resampling.LANCZOS,
 }
-# A lens a little out of focus: standard deviation in LR pixels.
-BLUR_SHARE, BLUR_SIGMA = 0.02, (0.3, 0.8)
-# A sensor in moderate light, before the camera saves: standard deviation in levels.
-NOISE_SHARE, NOISE_SIGMA = 0.02, (0.5, 4.0)
-# WordPress saves at 82, Pillow and the IJG at 75, cameras above 90, messengers below 50.
-JPEG_SHARE, JPEG_QUALITY = 0.95, TRAINED
-USUAL_SHARE, USUAL_QUALITY = 0.5, (70, 98)  # half of the savings at least are in this range
-SUBSAMPLED_SHARE = 0.75  # 4:2:0, which most programs write; the rest 4:4:4
-# Of the JPEGs: saved again, at another quality and perhaps cut before. Few, since a network that
-# sees many of these must expect more loss than the table tells; how few was not tried by itself.
-TWICE_SHARE = 0.1
-# Of pictures from the wild, which were resized, sharpened and saved on their way.
-WILD_CLEAN_SHARE = 0.15
-# Nothing but JPEG, in some of them twice: here photo networks are easily worse than they were.
-LONE_SHARE, WILD_TWICE_SHARE = 0.2, 0.35
-# Once they were larger, and saved so: sites and messengers reduce what others have saved.
-EARLIER_SHARE, EARLIER_FACTOR, EARLIER_QUALITY = 0.4, (1.1, 2.0), (50, 95)
-WILD_KERNEL_SHARE = 0.5
-WILD_BLUR_SHARE, WILD_BLUR_SIGMA = 0.4, (0.2, 1.2)
-# Phones in the evening and scanned film; half of it is the same in all channels, as grain is.
-# Cameras smooth a third, which leaves blotches.
-WILD_NOISE_SHARE, WILD_NOISE_SIGMA = 0.4, (1.0, 11.0)
+# A lens a little out of focus, a scanner, a hand that moved: standard deviation in LR pixels.
+BLUR_SHARE, BLUR_SIGMA = 0.4, (0.2, 1.2)
+# Phones in the evening and scanned film: standard deviation in levels. Half of it is the same in
+# all channels, as grain is. Cameras smooth a third, which leaves blotches.
+NOISE_SHARE, NOISE_SIGMA = 0.4, (1.0, 11.0)
 GREY_SHARE, SMOOTHED_SHARE, SMOOTHING_SIGMA = 0.5, 1 / 3, (0.3, 0.6)
 # Sites sharpen what they have reduced: an unsharp mask.
 SHARPENED_SHARE, SHARPENED_AMOUNT, SHARPENED_RADIUS = 0.25, (0.3, 1.5), (0.5, 1.2)
-WILD_JPEG_SHARE, WILD_JPEG_QUALITY = 0.85, (30, 98)
+# WordPress saves at 82, Pillow and the IJG at 75, cameras above 90, messengers below 50.
+JPEG_SHARE, JPEG_QUALITY = 0.85, (30, 98)
+SUBSAMPLED_SHARE = 0.75  # 4:2:0, which most programs write; the rest 4:4:4
 WEBP_SHARE = 0.05  # of the savings
 BLOCK = 16  # pixels a side of what JPEG codes together, with 4:2:0
 
@@ -102,10 +93,9 @@ class Degradation:
     radius: float = 0.0
 
     @property
-    def condition(self):
-        """The true `Condition`; its quality is that of the last saving, which a file shows."""
-        quality = network_quality(self.savings[-1].quality) if self.savings else LOSSLESS
-        return Condition(quality, self.noise, self.blur)
+    def quality(self):
+        """That of the last saving, which a file shows, as `Condition` has it."""
+        return network_quality(self.savings[-1].quality) if self.savings else LOSSLESS
 
     def __str__(self):
         words = [f"{self.factor:.1f} times as large, {self.earlier}"] if self.earlier else []
@@ -123,28 +113,6 @@ def draw(random):
     def happens(share):
         return random.random() < share
 
-    if happens(CLEAN_SHARE):
-        return Degradation()
-    kernel = str(random.choice(list(KERNELS))) if happens(OTHER_KERNEL_SHARE) else "bicubic"
-    blur = float(random.uniform(*BLUR_SIGMA)) if happens(BLUR_SHARE) else 0.0
-    noise = float(random.uniform(*NOISE_SIGMA)) if happens(NOISE_SHARE) else 0.0
-    savings = []
-    if happens(JPEG_SHARE):
-        is_subsampled = happens(SUBSAMPLED_SHARE)
-        for _ in range(2 if happens(TWICE_SHARE) else 1):
-            least, most = USUAL_QUALITY if happens(USUAL_SHARE) else JPEG_QUALITY
-            quality = int(random.integers(least, most + 1))
-            shift = tuple(random.integers(0, BLOCK, 2).tolist())
-            savings.append(Saving(quality, is_subsampled, shift))
-    return Degradation(kernel, blur, noise, tuple(savings))
-
-
-def draw_wild(random):
-    """A random `Degradation` of pictures from the wild, by a NumPy generator."""
-
-    def happens(share):
-        return random.random() < share
-
     def number(limits):
         return float(random.uniform(*limits))
 
@@ -153,29 +121,26 @@ def draw_wild(random):
         is_subsampled = happens(SUBSAMPLED_SHARE)
         return Saving(quality, is_subsampled, tuple(shift.tolist()), happens(WEBP_SHARE))
 
-    if happens(WILD_CLEAN_SHARE):
+    if happens(CLEAN_SHARE):
         return Degradation()
     if happens(LONE_SHARE):
-        times = 2 if happens(WILD_TWICE_SHARE) else 1
-        return Degradation(savings=tuple(saving(WILD_JPEG_QUALITY) for _ in range(times)))
+        times = 2 if happens(TWICE_SHARE) else 1
+        return Degradation(savings=tuple(saving(JPEG_QUALITY) for _ in range(times)))
     found = {}
     if happens(EARLIER_SHARE):
         found |= {"factor": number(EARLIER_FACTOR), "earlier": saving(EARLIER_QUALITY)}
-    if happens(WILD_KERNEL_SHARE):
+    if happens(OTHER_KERNEL_SHARE):
         found["kernel"] = str(random.choice(list(KERNELS)))
-    if happens(WILD_BLUR_SHARE):
-        found["blur"] = number(WILD_BLUR_SIGMA)
-    if happens(WILD_NOISE_SHARE):
-        found |= {"noise": number(WILD_NOISE_SIGMA), "is_grey": happens(GREY_SHARE)}
+    if happens(BLUR_SHARE):
+        found["blur"] = number(BLUR_SIGMA)
+    if happens(NOISE_SHARE):
+        found |= {"noise": number(NOISE_SIGMA), "is_grey": happens(GREY_SHARE)}
         found["smoothing"] = number(SMOOTHING_SIGMA) if happens(SMOOTHED_SHARE) else 0.0
     if happens(SHARPENED_SHARE):
         found |= {"amount": number(SHARPENED_AMOUNT), "radius": number(SHARPENED_RADIUS)}
-    if happens(WILD_JPEG_SHARE):
-        found["savings"] = (saving(WILD_JPEG_QUALITY),)
+    if happens(JPEG_SHARE):
+        found["savings"] = (saving(JPEG_QUALITY),)
     return Degradation(**found)
-
-
-DRAWS = {"photo": draw, "wild": draw_wild}  # by the names that settings have
 
 
 def named(name):
@@ -187,7 +152,7 @@ def named(name):
     quality = name.removeprefix("jpeg")
     if not name.startswith("jpeg") or not quality.isdecimal() or not 1 <= int(quality) <= 100:
         raise InputError(
-            f"DEGRADATION = {name!r}: expected photo, wild, or jpeg and a quality from 1 to 100, "
+            f"DEGRADATION = {name!r}: expected wild, or jpeg and a quality from 1 to 100, "
             "such as jpeg75"
         )
     return Degradation(savings=(Saving(int(quality)),))
@@ -197,14 +162,14 @@ def of_picture(name, number):
     """The `Degradation` of a picture of a test set, and the generator of its noise.
 
     Args:
-        name: as for `named`; or one of `DRAWS` for a random one, which is the same in every run.
+        name: as for `named`; or `WILD`: a random one, the same in every run.
         number: of the picture.
 
     Raises:
         InputError: as `named`.
     """
     random = np.random.default_rng(number)
-    return (DRAWS[name](random) if name in DRAWS else named(name)), random
+    return (draw(random) if name == WILD else named(name)), random
 
 
 def save(picture, saving):

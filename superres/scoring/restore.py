@@ -7,7 +7,7 @@ import numpy as np
 
 from superres.images.degradation import degrade
 from superres.images.drawing import side_by_side
-from superres.images.quality import CLEAN, condition_of_file
+from superres.images.quality import CLEAN, condition_of, condition_of_file
 from superres.images.resize import downscale, upscale_bicubic, upscale_nearest
 from superres.images.write import write_picture
 from superres.runtime.errors import InputError
@@ -64,7 +64,7 @@ def restore(pair, scale, enlarge=None, others=None, degradation=None, random=Non
     condition = CLEAN
     if degradation:
         lr, is_bicubic = degrade(degradation, lr, hr, scale, random), False
-        condition = degradation.condition
+        condition = condition_of(lr, degradation.quality)
     elif pair.lr and enlarge:
         condition = condition_of_file(pair.lr, lr)
     views = {NEAREST: upscale_nearest(lr, scale), BICUBIC: upscale_bicubic(lr, scale)}

@@ -5,7 +5,7 @@ import pytest
 
 from superres.dataset.crops import WAYS, CropSampler, Photograph, cut_batch
 from superres.images.degradation import Degradation, Saving, degrade
-from superres.images.quality import Condition
+from superres.images.quality import CLEAN, condition_of
 from superres.images.resize import downscale
 from superres.runtime.prefetch import Prefetcher
 from support import smooth_picture
@@ -108,7 +108,7 @@ def test_degraded_crops_show_the_same_place_and_follow_from_seed_and_step():
         assert condition.shape == (60, 1, 1, 3)
         return lr, hr, condition[:, 0, 0, 0]
 
-    clean, degraded = cut(3), cut(3, degradation="photo")
+    clean, degraded = cut(3), cut(3, degradation="wild")
     np.testing.assert_array_equal(degraded[1], clean[1])
     change = np.abs(degraded[0].astype(int) - clean[0]).mean(axis=(1, 2, 3))
     assert 8 < (change == 0).sum() < 26  # a quarter is clean
@@ -118,29 +118,34 @@ def test_degraded_crops_show_the_same_place_and_follow_from_seed_and_step():
     assert 0.25 <= qualities.min() < 0.5
     assert 0.85 < qualities[qualities < 1].max() <= 0.98
     assert (degraded[2][change == 0] == 1).all()
-    for ours, theirs in zip(cut(3, degradation="photo"), degraded, strict=True):
+    for ours, theirs in zip(cut(3, degradation="wild"), degraded, strict=True):
         np.testing.assert_array_equal(ours, theirs)
-    assert (cut(4, degradation="photo")[0] != degraded[0]).any()
+    assert (cut(4, degradation="wild")[0] != degraded[0]).any()
 
 
-def test_condition_of_a_crop_is_true():
+def test_condition_of_a_crop_is_that_of_the_degraded_picture():
     pool, random = CropSampler([photograph(40, 40)], 64), np.random.default_rng(0)
     lr, hr = np.empty((32, 32, 3), np.uint8), np.empty((64, 64, 3), np.uint8)
-    drawn = Degradation(blur=0.5, noise=8.0, savings=(Saving(75),))
-    assert pool.cut(0, 0, lr, hr, drawn, random) == Condition(0.75, 8.0, 0.5)
-    assert pool.cut(0, 0, lr, hr) == Condition()
-    (_, condition), _ = cut_batch(pool, 3, batch_size=60, seed=1, degradation="wild")
-    quality, noise, blur = condition.reshape(-1, 3).T
+    drawn = Degradation(noise=8.0, savings=(Saving(75),))
+    condition = pool.cut(0, 0, lr, hr, drawn, random)
+    whole = degrade(
+        drawn, pool.photographs[0].lr, pool.photographs[0].hr, 2, np.random.default_rng(0)
+    )
+    assert condition == condition_of(whole, 0.75)
+    assert condition.noise > 3
+    assert pool.cut(0, 0, lr, hr) == CLEAN
+    (_, conditions), _ = cut_batch(pool, 3, batch_size=60, seed=1, degradation="wild")
+    quality, noise, blur = conditions.reshape(-1, 3).T
     assert 0.3 <= quality.min() < quality.max() == 1
-    assert 0 == noise.min() < 0.9 < noise.max() <= 1.1  # in levels / 10
-    assert 0 == blur.min() < 0.9 < blur.max() <= 1.2
+    assert 0 == noise.min() < 0.7 < noise.max() <= 1.1  # in levels / 10
+    assert 0 == blur.min() < 0.7 < blur.max() <= 1.2
 
 
 def test_parts_of_a_degraded_batch_are_those_of_the_whole():
     pool = CropSampler([photograph(70, 90)], 64)
 
     def cut(part):
-        return cut_batch(pool, 5, batch_size=6, seed=1, part=part, degradation="photo")[0]
+        return cut_batch(pool, 5, batch_size=6, seed=1, part=part, degradation="wild")[0]
 
     parts = [cut(slice(n, n + 2)) for n in (0, 2, 4)]
     for n, whole in enumerate(cut(slice(None))):
@@ -153,11 +158,11 @@ def test_crop_is_what_the_whole_picture_would_have_there(top, left):
     whole = photograph(70, 90)
     pool = CropSampler([whole], 64)
     blur = Degradation(blur=0.7)
-    crop = pool._degraded(whole, top, left, blur, None)
+    crop, _ = pool._degraded(whole, top, left, blur, None)
     expected = degrade(blur, whole.lr, whole.hr, 2)[top : top + 32, left : left + 32]
     np.testing.assert_array_equal(crop, expected)
     saving = Degradation(savings=(Saving(40, shift=(3, 7)),))
-    crop = pool._degraded(whole, top, left, saving, None)
+    crop, _ = pool._degraded(whole, top, left, saving, None)
     begins = max(0, top - 16), max(0, left - 16)
     shift = tuple((3, 7)[n] - begins[n] for n in (0, 1))
     aligned = Degradation(savings=(Saving(40, shift=tuple(s % 16 for s in shift)),))

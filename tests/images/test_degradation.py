@@ -5,8 +5,7 @@ import pytest
 from PIL import Image
 
 from superres.images import degradation
-from superres.images.degradation import Degradation, Saving, degrade, draw, draw_wild, named
-from superres.images.quality import Condition
+from superres.images.degradation import Degradation, Saving, degrade, draw, named
 from superres.images.resize import downscale
 from support import smooth_picture
 
@@ -40,36 +39,8 @@ def test_shift_moves_the_blocks():
 
 
 def test_quality_is_that_of_the_last_saving():
-    assert Degradation().condition == Condition(1, 0, 0)
-    twice = Degradation(blur=0.5, noise=3, savings=(Saving(30), Saving(82)))
-    assert twice.condition == Condition(0.82, 3, 0.5)
-
-
-def test_draws_are_those_of_the_generator_and_as_often_as_they_should():
-    first, second = ([draw(np.random.default_rng(seed)) for seed in range(3000)] for _ in range(2))
-    assert first == second
-    clean = [one for one in first if one == Degradation()]
-    # To others, too, nothing happens.
-    shares = [degradation.JPEG_SHARE, degradation.BLUR_SHARE, degradation.NOISE_SHARE]
-    nothing = np.prod([1 - share for share in (*shares, degradation.OTHER_KERNEL_SHARE)])
-    expected = degradation.CLEAN_SHARE + (1 - degradation.CLEAN_SHARE) * nothing
-    assert len(clean) / 3000 == pytest.approx(expected, abs=0.02)
-    rest = [one for one in first if one != Degradation()]
-    savings = [one.savings for one in rest if one.savings]
-    expected = degradation.JPEG_SHARE / (1 - nothing)
-    assert len(savings) / len(rest) == pytest.approx(expected, abs=0.02)
-    twice = [one for one in savings if len(one) == 2]
-    assert len(twice) / len(savings) == pytest.approx(degradation.TWICE_SHARE, abs=0.03)
-    qualities = [one.quality for several in savings for one in several]
-    assert (min(qualities), max(qualities)) == degradation.JPEG_QUALITY
-    shifts = {one.shift[0] for several in savings for one in several}
-    assert shifts == set(range(16))
-    for share, happened in (
-        (degradation.BLUR_SHARE, [one.blur > 0 for one in rest]),
-        (degradation.NOISE_SHARE, [one.noise > 0 for one in rest]),
-        (degradation.OTHER_KERNEL_SHARE, [one.kernel != "bicubic" for one in rest]),
-    ):
-        assert np.mean(happened) == pytest.approx(share / (1 - nothing), abs=0.015)
+    assert Degradation().quality == 1
+    assert Degradation(savings=(Saving(30), Saving(82))).quality == 0.82
 
 
 def test_clean_picture_stays_as_it_is():
@@ -110,7 +81,7 @@ def test_named():
     assert named("jpeg75") == Degradation(savings=(Saving(75),))
     for name in ("jpeg", "jpeg0", "jpeg101", "png", "jpeg7.5", "75"):
         with pytest.raises(
-            ValueError, match=f"DEGRADATION = '{name}': expected photo, wild, or jp"
+            ValueError, match=f"DEGRADATION = '{name}': expected wild, or jp"
         ):
             named(name)
 
@@ -123,20 +94,28 @@ def test_words():
     assert str(Degradation()) == "clean"
 
 
-def test_wild_pictures_have_been_through_everything():
-    draws = [draw_wild(np.random.default_rng(seed)) for seed in range(3000)]
-    assert draws[:9] == [draw_wild(np.random.default_rng(seed)) for seed in range(9)]
-    clean = degradation.WILD_CLEAN_SHARE
+def test_draws_are_as_often_as_they_should_be_and_those_of_the_generator():
+    draws = [draw(np.random.default_rng(seed)) for seed in range(3000)]
+    assert draws[:9] == [draw(np.random.default_rng(seed)) for seed in range(9)]
+    changed = 1 - degradation.CLEAN_SHARE
+    lone = degradation.LONE_SHARE * changed
     for share, happened in (
         (degradation.EARLIER_SHARE, [one.earlier is not None for one in draws]),
-        (degradation.WILD_KERNEL_SHARE, [one.kernel != "bicubic" for one in draws]),
-        (degradation.WILD_BLUR_SHARE, [one.blur > 0 for one in draws]),
-        (degradation.WILD_NOISE_SHARE, [one.noise > 0 for one in draws]),
+        (degradation.OTHER_KERNEL_SHARE, [one.kernel != "bicubic" for one in draws]),
+        (degradation.BLUR_SHARE, [one.blur > 0 for one in draws]),
+        (degradation.NOISE_SHARE, [one.noise > 0 for one in draws]),
         (degradation.SHARPENED_SHARE, [one.amount > 0 for one in draws]),
-        (degradation.WILD_JPEG_SHARE, [bool(one.savings) for one in draws]),
     ):
-        assert np.mean(happened) == pytest.approx(share * (1 - clean), abs=0.03)
-    webp = [one.savings[0].is_webp for one in draws if one.savings]
+        assert np.mean(happened) == pytest.approx(share * (changed - lone), abs=0.03)
+    savings = [one.savings for one in draws if one.savings]
+    expected = lone + degradation.JPEG_SHARE * (changed - lone)
+    assert len(savings) / 3000 == pytest.approx(expected, abs=0.03)
+    twice = [one for one in savings if len(one) == 2]
+    assert len(twice) / 3000 == pytest.approx(degradation.TWICE_SHARE * lone, abs=0.02)
+    qualities = [one.quality for several in savings for one in several]
+    assert (min(qualities), max(qualities)) == degradation.JPEG_QUALITY
+    assert {one.shift[0] for several in savings for one in several} == set(range(16))
+    webp = [several[0].is_webp for several in savings]
     assert np.mean(webp) == pytest.approx(degradation.WEBP_SHARE, abs=0.02)
 
 

@@ -220,7 +220,7 @@ def test_photo_degrades_each_picture_in_its_own_way_the_same_in_every_run(tmp_pa
     scores = []
     for _ in range(2):
         words = ["Set", "--weights", "none", "--scale", "2", "--no-pictures"]
-        assert evaluate.main([*words, "--degradation", "photo"]) == 0
+        assert evaluate.main([*words, "--degradation", "wild"]) == 0
         images = results(tmp_path)["images"]
         scores.append([row["bicubic_psnr"] for row in images])
         assert all(row["notes"][0].startswith("LR: ") for row in images)
@@ -529,7 +529,7 @@ def test_nobody_reads_what_is_printed(tmp_path, benchmark):
         ),
         (["HR", "--compare", "nowhere"], "COMPARE = 'nowhere': no such folder"),
         (["HR", "--compare", "empty"], "COMPARE = 'empty': expected pictures of x2, named as"),
-        (["HR", "--degradation", "jpeg0"], "DEGRADATION = 'jpeg0': expected photo, wild, or jpeg"),
+        (["HR", "--degradation", "jpeg0"], "DEGRADATION = 'jpeg0': expected wild, or jpeg"),
         (["bad"], "FOLDER = 'bad': no picture in it could be scored"),
     ],
 )

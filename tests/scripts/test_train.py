@@ -269,7 +269,7 @@ def at_step(monkeypatch, step, do):
     [
         (signal.SIGINT, 1, {"optimizer": "adam"}),
         (signal.SIGTERM, 7, {"decay_epochs": 2}),
-        (signal.SIGHUP, 10, {"conditions": 1, "degradation": "photo", "crop_size": 24}),
+        (signal.SIGHUP, 10, {"conditions": 1, "degradation": "wild", "crop_size": 24}),
     ],
 )
 def test_stopped_training_ends_as_an_undisturbed_one(
@@ -339,7 +339,7 @@ def test_training_without_a_name_says_how_to_go_on(photographs, monkeypatch, cap
 
 def test_training_on_degraded_crops_is_validated_on_degraded_pictures(photographs, capsys):
     run(epochs=1)
-    assert run(epochs=1, name="photo", degradation="photo") == 0
+    assert run(epochs=1, name="photo", degradation="wild") == 0
     clean, degraded = (
         json.loads((photographs / f"weights/{name}.json").read_text())["best"]["bicubic_psnr"]
         for name in ("tiny", "photo")
@@ -778,7 +778,7 @@ def test_condition_is_of_degraded_crops_only(photographs, capsys, count):
     ("changed", "name"),
     [
         ({"scale": 3, "crop_size": 18}, "my_edsr_x3"),
-        ({"degradation": "photo", "conditions": 1}, "my_edsr_x2_photo"),
+        ({"degradation": "wild", "conditions": 1}, "my_edsr_x2_photo"),
         ({"recipe": "speedrun"}, "my_speedrun_x2"),
         ({"recipe": "photo_x3", "crop_size": 18, "start_from": ""}, "my_edsr_x3_photo"),
     ],
