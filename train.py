@@ -124,8 +124,8 @@ RECIPES = {
     "small_x3": _FROM_X2 | {"scale": 3, "epochs": 12},
     # From what small_x2 makes, half an hour of one core of the Xeon: Set5 31.70, Set14 28.17 dB.
     "small_x4": _FROM_X2 | {"scale": 4, "crop_size": 128, "batch_size": 8, "epochs": 9},
-    # For JPEGs; not run as they are now. With --conditions 1 --degradation photo, Set5 and Set14 at
-    # quality 75: 12,000 steps of 32 crops, on a GPU: 33.80 and 30.58 dB.
+    # For JPEGs; not run as they are now. With --conditions 1 and milder degradations, Set5 and
+    # Set14 at quality 75: 12,000 steps of 32 crops, on a GPU: 33.80 and 30.58 dB.
     "photo_x2": _photo_of(2, epochs=10, decay_epochs=4),
     # So too, the EPYC, from earlier weights, 37 minutes, beside other work: 30.85 and 28.01 dB.
     "photo_x3": _photo_of(3, epochs=3, decay_epochs=2),

@@ -1,7 +1,7 @@
 """Draws the project's own pictures: the samples, and the figures of the README.
 
 `python -m tools.draw` draws the samples, `python -m tools.draw figures` docs/figure_*.jpg and
-docs/degradations.jpg.
+docs/wild.jpg.
 """
 
 import argparse
@@ -18,6 +18,19 @@ sys.path.insert(0, str(ROOT))
 
 FIGURE_QUALITY = 50  # of the JPEG in docs/figure_jpeg.jpg
 PHOTO_BOX = (300, 700, 112, 112)  # left, top, width, height of the detail in docs/figure_photo.jpg
+# Seeds of random degradations in docs/wild.jpg, by what happens in them.
+WILD = {
+    "clean": 3,
+    "JPEG 45": 45,
+    "JPEG 67, then 30": 25,
+    "larger JPEG, then JPEG": 19,
+    "the same, sharpened": 27,
+    "sharpened, JPEG": 13,
+    "blur": 10,
+    "noise, JPEG": 7,
+    "blur, grain": 50,
+    "larger, noise, WebP": 32,
+}
 FINE = 4  # everything is drawn this much larger and then reduced, for smooth edges
 
 
@@ -149,38 +162,20 @@ def draw_photo_figure(path):
     Image.fromarray(figure).save(path, quality=92, subsampling="4:4:4")
 
 
-def draw_degradations(path, mix):
-    """The same crop after ten random degradations, with what each went through."""
-    from superres.images.degradation import DRAWS, Degradation, degrade
+def draw_degradations(path):
+    """A crop after ten of the random degradations."""
+    from superres.images.degradation import degrade, draw
     from superres.images.drawing import side_by_side
     from superres.images.read import read_rgb
     from superres.images.resize import downscale, upscale_nearest
 
     hr = read_rgb(ROOT / "evaluation/original/astronaut.png")[24:184, 144:304]
-    lr = downscale(hr, 2)
-    kinds = [
-        lambda one: one == Degradation(),
-        lambda one: one.kernel != "bicubic",
-        lambda one: one.blur,
-        lambda one: one.noise,
-        lambda one: one.earlier or len(one.savings) == 2,
-        lambda one: one.amount or one.savings,
-        *[lambda one: one.savings] * 4,
-    ]
-    panels, seed = [], 0
-    for is_wanted in kinds:  # the next draw of each kind
-        while True:
-            random = np.random.default_rng(seed)
-            degradation, seed = DRAWS[mix](random), seed + 1
-            if is_wanted(degradation):
-                break
-        shown = degrade(degradation, lr, hr, 2, random)
-        panels.append((str(degradation), upscale_nearest(shown, 3)))
+    lr, panels = downscale(hr, 2), []
+    for label, seed in WILD.items():
+        random = np.random.default_rng(seed)
+        degraded = degrade(draw(random), lr, hr, 2, random)
+        panels.append((label, upscale_nearest(degraded, 3)))
     lines = [side_by_side(panels[:5]), side_by_side(panels[5:])]
-    width = max(line.shape[1] for line in lines)
-    lines = [
-        np.pad(s, ((0, 8), (0, width - s.shape[1]), (0, 0)), constant_values=255) for s in lines
-    ]
     Image.fromarray(np.concatenate(lines)).save(path, quality=92, subsampling="4:4:4")
 
 
@@ -191,8 +186,7 @@ if __name__ == "__main__":
         draw_figures(ROOT / "docs")
         draw_jpeg_figure(ROOT / "docs/figure_jpeg.jpg")
         draw_photo_figure(ROOT / "docs/figure_photo.jpg")
-        draw_degradations(ROOT / "docs/degradations.jpg", "photo")
-        draw_degradations(ROOT / "docs/wild.jpg", "wild")
+        draw_degradations(ROOT / "docs/wild.jpg")
     else:
         draw_chart(ROOT / "evaluation/original/chart.png")
         draw_badge(ROOT / "inference/original/badge.png")

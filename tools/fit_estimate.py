@@ -10,14 +10,15 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from superres.images.degradation import degrade, draw
+from superres.images.degradation import Degradation, degrade, draw
 from superres.images.estimate import FILE, statistics
 from superres.images.formats import find_pictures
+from superres.images.patterns import drawn
 from superres.images.read import read_rgb
 from superres.images.resize import downscale
 from superres.runtime.backend import keras
 
-DRAWS, SCALES, SIDES, GREY_SHARE = 12, (2, 3, 4), (64, 320), 0.08
+DRAWS, SCALES, SIDES, GREY_SHARE, DRAWN_SHARE = 12, (2, 3, 4), (64, 320), 0.08, 0.2
 UNITS = np.float32([3, 0.35, 0.35])  # of noise, blur and wild, so that all count alike
 EPOCHS, BATCH = 60, 64
 
@@ -30,17 +31,21 @@ def example(hr, random):
     part = np.ascontiguousarray(hr[top : top + size[0], left : left + size[1]])
     if random.random() < GREY_SHARE:
         part = cv2.cvtColor(cv2.cvtColor(part, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
-    drawn = draw(random)
-    lr = degrade(drawn, downscale(part, scale), part, scale, random)
-    return statistics(lr, drawn.quality), (drawn.noise, drawn.blur, str(drawn) != "clean")
+    degradation, lr = draw(random), downscale(part, scale)
+    if random.random() < DRAWN_SHARE:
+        lr, part = drawn(random, *lr.shape[:2]), None
+        degradation = degradation if random.random() < 0.5 else Degradation()
+    lr = degrade(degradation, lr, part, scale, random)
+    truth = degradation.noise, degradation.blur, str(degradation) != "clean"
+    return statistics(lr, degradation.quality), truth
 
 
-drawn = []
+examples = []
 for number, path in enumerate(tqdm(find_pictures(sys.argv[1]), unit="photograph")):
     hr = read_rgb(path)
-    drawn += [[example(hr, np.random.default_rng((number, n))) for n in range(DRAWS)]]
-is_test = np.arange(len(drawn)) % 5 == 0
-x, y = (np.float32([[one[n] for one in of] for of in drawn]) for n in (0, 1))
+    examples += [[example(hr, np.random.default_rng((number, n))) for n in range(DRAWS)]]
+is_test = np.arange(len(examples)) % 5 == 0
+x, y = (np.float32([[one[n] for one in of] for of in examples]) for n in (0, 1))
 (x, x_test), (y, y_test) = (
     [all_of[which].reshape(-1, all_of.shape[2]) for which in (~is_test, is_test)]
     for all_of in (x, y)

@@ -80,9 +80,7 @@ def test_blur_and_noise_are_as_strong_as_they_say():
 def test_named():
     assert named("jpeg75") == Degradation(savings=(Saving(75),))
     for name in ("jpeg", "jpeg0", "jpeg101", "png", "jpeg7.5", "75"):
-        with pytest.raises(
-            ValueError, match=f"DEGRADATION = '{name}': expected wild, or jp"
-        ):
+        with pytest.raises(ValueError, match=f"DEGRADATION = '{name}': expected wild, or jp"):
             named(name)
 
 
