@@ -1,8 +1,8 @@
-"""How noisy and how blurred a picture is, estimated from 19 statistics of its pixels.
+"""How noisy and how blurred a picture is, estimated from statistics of its pixels.
 
 A sharp photograph without noise has places where neighbours hardly differ, and others where they
-differ much. How much, in the flattest, the usual and the richest places, tells noise from detail.
-One hidden layer does, which `tools/fit_estimate.py` fits.
+differ much. How much, for the flattest, the usual and the richest places, tells noise from detail:
+34 numbers and one hidden layer, which `tools/fit_estimate.py` fits.
 """
 
 from functools import cache
@@ -17,29 +17,42 @@ FILE = Path(__file__).with_name("estimate.npz")
 MOST_NOISE, MOST_BLUR = 11.0, 1.2  # in the pictures that it was fitted to
 LARGEST, SMALLEST = 1024, 16  # pixels a side: the centre is looked at; too small to say anything
 MIXED = np.float32([[1, -1], [-1, 1]])  # second difference: noise and corners, but no edges
-BLOCK, PERCENTILES, SHARES = 8, (5, 10, 25, 50, 75, 90), (0.25, 0.5, 0.75, 0.9, 0.98)
+BLOCK_PERCENTILES, COLOUR_PERCENTILES = (5, 10, 25, 50, 75, 90), (10, 50, 90)
+SHARES = 0.25, 0.5, 0.75, 0.9, 0.98
 FLAT = 0.3  # levels, added before logarithms
 
 
-def statistics(picture, quality):
-    """float32 (19,) of a picture, uint8 (H, W, 3), and its quality, see `images.quality`."""
-    luma = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
-    mixed = cv2.filter2D(luma, cv2.CV_32F, MIXED)[1:, 1:]
-    height, width = (length // BLOCK for length in mixed.shape)
-    whole = np.square(mixed[: BLOCK * height, : BLOCK * width])
-    energies = cv2.resize(whole, (width, height), interpolation=cv2.INTER_AREA)
-    levels = [np.sqrt(np.percentile(energies, PERCENTILES))]
-    for n in (1, 4):
-        rows, columns = cv2.absdiff(luma[n:], luma[:-n]), cv2.absdiff(luma[:, n:], luma[:, :-n])
-        levels.append((_quantiles(rows) + _quantiles(columns)) / 2)
-    waves = (mixed[1:] * mixed[:-1]).mean(), (mixed[:, 1:] * mixed[:, :-1]).mean()
-    logarithms = np.log(np.concatenate(levels) + FLAT)
-    return np.float32([*logarithms, *(waves / (energies.mean() + FLAT**2)), quality])
+def _mixed(plane, *sides):
+    """The mixed difference, and percentiles of its deviation in blocks of some sides."""
+    mixed = cv2.filter2D(plane, cv2.CV_32F, MIXED)[1:, 1:]
+    square = mixed * mixed
+    for side in sides:
+        height, width = (length // side for length in square.shape)
+        whole = square[: side * height, : side * width]
+        yield np.sqrt(cv2.resize(whole, (width, height), interpolation=cv2.INTER_AREA))
+    yield mixed
 
 
 def _quantiles(differences):
     counts = cv2.calcHist([differences], [0], None, [256], [0, 256]).ravel()
     return np.interp(SHARES, np.cumsum(counts) / counts.sum(), np.arange(256) + 0.5)
+
+
+def statistics(picture, quality):
+    """float32 (34,) of a picture, uint8 (H, W, 3), and its quality, see `images.quality`."""
+    luma = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
+    red, green = (cv2.extractChannel(picture, channel) for channel in (0, 1))
+    *blocks, mixed = _mixed(luma, 4, 8)
+    colour, _ = _mixed(cv2.subtract(red, green, dtype=cv2.CV_32F), 8)
+    levels = [np.percentile(deviations, BLOCK_PERCENTILES) for deviations in blocks]
+    levels.append(np.percentile(colour, COLOUR_PERCENTILES))
+    for n in (1, 2, 4):
+        rows, columns = cv2.absdiff(luma[n:], luma[:-n]), cv2.absdiff(luma[:, n:], luma[:, :-n])
+        levels.append((_quantiles(rows) + _quantiles(columns)) / 2)
+    energy = np.square(mixed).mean() + FLAT**2
+    waves = (mixed[1:] * mixed[:-1]).mean(), (mixed[:, 1:] * mixed[:, :-1]).mean()
+    logarithms = np.log(np.concatenate(levels) + FLAT)
+    return np.float32([*logarithms, *(waves / energy), quality, quality == 1])
 
 
 @cache
