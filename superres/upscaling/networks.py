@@ -44,8 +44,8 @@ class KerasNetwork:
     def __init__(self, model):
         self.model = model
         self.graph = Graph.of_model(model)
-        self.traits = self.graph.traits or probe.traits(model)
         self._measured_bytes = probe.bytes_per_pixel(model) if self.graph.unknown else None
+        self.traits = self.graph.traits or probe.traits(model)
 
     def steps(self, precision):
         """What height and width of the windows that it is given should be multiples of."""
