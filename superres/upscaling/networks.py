@@ -147,9 +147,11 @@ class FileNetwork:
 
     def _digest(self):
         """Another one for other weights, and where the code that makes a graph of them changed."""
-        sources = (Path(__file__).with_name(f"{name}.py") for name in SOURCES)
-        contents = (path.read_bytes() for path in (self.path, *sources))
-        return hashlib.sha256(b"".join(contents)).hexdigest()[:16]
+        digest = hashlib.sha256()
+        for path in self.path, *(Path(__file__).with_name(f"{name}.py") for name in SOURCES):
+            with open(path, "rb") as file:
+                hashlib.file_digest(file, lambda: digest)
+        return digest.hexdigest()[:16]
 
     def __str__(self):
         return engines.describe()

@@ -24,9 +24,9 @@ from superres.upscaling.graph import Graph, tensors
 # What a `.keras` file is made of, and how many bytes of each are read. Of weights there may be
 # more: so many bytes for each number of the network, beside which Adam's averages may lie, but for
 # each byte of the file, since trained weights do not pack to less than a half.
-MEMBERS = {"metadata.json": 2**16, "config.json": 2**22, "model.weights.h5": 2**25}
+MEMBERS = {"metadata.json": 2**16, "config.json": 2**21, "model.weights.h5": 2**25}
 MORE = 16
-MOST_ARRAYS = 2**14  # and groups; a network of a thousand layers, with Adam's averages, has 10,000
+MOST_ARRAYS = 10_000  # and groups; 200 residual blocks with attention, and Adam's averages, have
 UNPACKERS = {
     zipfile.ZIP_STORED: lambda packed, most: packed,
     zipfile.ZIP_DEFLATED: lambda packed, most: zlib.decompressobj(-15).decompress(packed, most),
@@ -155,7 +155,7 @@ def _objects(config):
 
 def own_layers(config):
     """The registered names in a model's configuration: of layers that are not Keras's."""
-    return {own for name, _, own in _objects(config) if own not in (None, name)}
+    return {own for *_, own in _objects(config) if own and ">" in own}  # as Keras registers them
 
 
 def check_config(config, register=lambda: None):
@@ -168,13 +168,17 @@ def check_config(config, register=lambda: None):
     Raises:
         RefusedWeights: something could run code or read other files, or is not registered.
     """
-    if own_layers(config):
+    ours = own_layers(config)
+    for name, module, own in _objects(config):
+        if own not in ours and not (own in (None, name) and _is_harmless(name, module)):
+            raise RefusedWeights(f"it holds {module}.{name}, which weights files may not hold")
+    if ours:
         register()
     for name, module, own in _objects(config):
-        if not (_is_harmless(name, module) if own in (None, name) else _is_own(name, own)):
+        if own in ours and not _is_own(name, own):
             raise RefusedWeights(
-                f"it holds {module}.{name}, which weights files may not hold"
-                + "; layers of one's own are registered in network.py" * (own not in (None, name))
+                f"it holds {module}.{name}, which weights files may not hold; layers of one's own "
+                "are registered in network.py"
             )
     for value in _dicts(config):
         calls, inner = value.get("inbound_nodes"), value.get("config")
@@ -213,7 +217,7 @@ def _shapes_needed(config):
     def count():
         with scope:
             model = keras.saving.deserialize_keras_object(config, safe_mode=True)
-        return Counter(tuple(variable.shape) for variable in model.variables)
+        return Counter(tuple(variable.shape) for variable in model.weights)
 
     # In a thread that ends: in this one Keras would make them when it is used next.
     with ThreadPoolExecutor(1) as thread:
@@ -222,18 +226,19 @@ def _shapes_needed(config):
 
 def _shapes_there(file):
     """Counts the shapes of the arrays in an HDF5 file, and their bytes; refuses anything else."""
-    shapes, size, groups, places = Counter(), 0, [file], 0
+    shapes, size, groups, seen = Counter(), 0, [file], set()
     while groups:
         group = groups.pop()
-        places += len(group)
-        if places > MOST_ARRAYS:  # in a circle without end, if a group is in itself
-            raise RefusedWeights(f"its weights hold more than {MOST_ARRAYS:,} arrays and groups")
         for name in group:
-            if not isinstance(group.get(name, getlink=True), h5py.HardLink):
-                raise RefusedWeights(
-                    f"its weights hold a link to another place, {group.name}/{name}"
-                )
-            item = group[name]
+            is_link = not isinstance(group.get(name, getlink=True), h5py.HardLink)
+            item = None if is_link else group[name]
+            address = item and h5py.h5o.get_info(item.id).addr
+            if is_link or address in seen:
+                place = f"{group.name}/{name}"
+                raise RefusedWeights(f"its weights hold a link to another place, {place}")
+            seen.add(address)
+            if len(seen) > MOST_ARRAYS:
+                raise RefusedWeights(f"its weights hold more than {MOST_ARRAYS:,} arrays")
             if isinstance(item, h5py.Group):
                 groups.append(item)
             elif item.external or item.is_virtual:
