@@ -172,6 +172,8 @@ def evaluate(chosen, stop):
     folders = settings.check_texts("folder", chosen.folder)
     compare = settings.check_texts("compare", chosen.compare, may_be_empty=True)
     settings.check_flag("pictures", chosen.pictures)
+    if chosen.pictures:
+        settings.check_installed("matplotlib", "PICTURES = True", "; or only score: --no-pictures")
     settings.check_text("degradation", chosen.degradation, may_be_empty=True)
     if chosen.degradation:
         of_picture(chosen.degradation, 0)

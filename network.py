@@ -151,6 +151,7 @@ def edsr(
 
 def draw(chosen, stop):
     """Prints the summary and draws the two diagrams; returns the exit code."""
+    settings.check_installed("matplotlib", "diagrams")
     from superres.images import diagrams  # here, so that nobody who loads a network waits for it
     from superres.training.growing import is_edsr
 

@@ -44,7 +44,8 @@ def _keras():
         raise SystemExit(130) from None
     except (ImportError, ValueError) as error:  # not installed; no such backend
         chosen = os.environ.get("KERAS_BACKEND", "tensorflow")
-        print(f"Keras cannot load its backend {chosen!r}, see README: {error}", file=sys.stderr)
+        hint = "pip install -r requirements.txt" + f" {chosen}" * (chosen != "tensorflow")
+        print(f"Keras cannot load its backend {chosen!r}: {error}; {hint}", file=sys.stderr)
         raise SystemExit(2) from error
     return keras
 

@@ -35,8 +35,10 @@ def chosen(engine):
         return engine
     if os.environ.get("KERAS_BACKEND") or not is_installed():
         return "keras"
-    # Keras, which takes seconds to load, is asked only where there may be a GPU.
-    return "keras" if hardware.has_nvidia_gpu() and backend.has_gpu() else "openvino"
+    # Keras, which takes seconds to load, is asked only where there may be a GPU. Only enlarging
+    # needs no Keras.
+    may_be_keras = hardware.has_nvidia_gpu() and importlib.util.find_spec("keras")
+    return "keras" if may_be_keras and backend.has_gpu() else "openvino"
 
 
 def compiled(write, exact, precision, cache, name):

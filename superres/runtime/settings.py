@@ -13,6 +13,7 @@ in the file or given for one run, and is written down in one place only.
 import argparse
 import ast
 import difflib
+import importlib.util
 import io
 import math
 import sys
@@ -184,6 +185,12 @@ def _check_names(parser, arguments, names):
         close = difflib.get_close_matches(option, options, 1)
         if option.startswith("--") and option not in known and close:
             parser.error(f"{option}: no such setting; did you mean {close[0]}?")
+
+
+def check_installed(package, what, hint=""):
+    """Raises InputError where a package is missing that only enlarging does not need."""
+    if not importlib.util.find_spec(package):
+        raise InputError(f"{what}: needs {package}: pip install -r requirements.txt{hint}")
 
 
 def check_whole(name, value, minimum, at_most=math.inf):

@@ -102,12 +102,16 @@ def load(path):
         raise InputError(f"{path}: damaged: its content does not have the checksum at its end")
     try:
         with np.load(io.BytesIO(content[:-size]), allow_pickle=False) as file:
+            # `save` packs nothing, so that nothing is larger than the file.
+            sizes = [item.file_size for item in file.zip.infolist() if not item.compress_type]
+            if len(sizes) < len(file.files) or sum(sizes) > len(content):
+                raise InputError("its arrays are packed")
             arrays = {name: file[name] for name in file.files}
         about = json.loads(str(arrays.pop("about")))
+        shown = {n: arrays.pop(f"shown_{n}") for n in about.pop("shown")}
+        return State(arrays=arrays, shown=shown, **about)
     except Exception as error:  # NumPy raises many kinds
         raise InputError(f"{path}: no state of a training: {error}") from error
-    shown = {n: arrays.pop(f"shown_{n}") for n in about.pop("shown")}
-    return State(arrays=arrays, shown=shown, **about)
 
 
 def load_newest(folder, name):

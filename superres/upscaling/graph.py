@@ -297,7 +297,7 @@ def _parsed(config):
         if calls is None:  # a Sequential model's layer takes what the one before it makes
             calls = [list(nodes)[-1:]]
         else:
-            calls = [list(_tensors([*call["args"], *call["kwargs"].values()])) for call in calls]
+            calls = [list(tensors([*call["args"], *call["kwargs"].values()])) for call in calls]
         for number, inputs in enumerate(calls or [[]]):
             module = layer.get("module") or ""
             node = Node(_numbered(name, number), name, kind, layer["config"], tuple(inputs), module)
@@ -323,13 +323,13 @@ def _numbered(name, number):
     return f"{name}:{number}" if number else name
 
 
-def _tensors(value):
+def tensors(value):
     """Names of nodes, and numbers, in what a layer is called with; other values in a tuple."""
     if isinstance(value, dict) and value.get("class_name") == "__keras_tensor__":
         name, number, _ = value["config"]["keras_history"]
         yield _numbered(name, number)
     elif isinstance(value, list):
-        yield from itertools.chain(*map(_tensors, value))
+        yield from itertools.chain(*map(tensors, value))
     elif isinstance(value, float) or type(value) is int:
         yield value
     elif value is not None and not isinstance(value, bool):
@@ -417,6 +417,9 @@ def _in_words(shape):
 
 def _check_convolution(node):
     config = node.config
+    sizes = config["filters"], config["groups"], *config["kernel_size"], *config["dilation_rate"]
+    if not all(type(size) is int and size > 0 for size in sizes):
+        raise InputError(f"layer {node.name!r} (Conv2D): expected sizes above 0, not {sizes}")
     if set(config["strides"]) != {1}:
         raise Unknown(node, f"with strides {config['strides']}")
     if config.get("data_format") == "channels_first":

@@ -44,8 +44,8 @@ class KerasNetwork:
     def __init__(self, model):
         self.model = model
         self.graph = Graph.of_model(model)
-        self.traits = self.graph.traits or probe.traits(model)
         self._measured_bytes = probe.bytes_per_pixel(model) if self.graph.unknown else None
+        self.traits = self.graph.traits or probe.traits(model)
 
     def steps(self, precision):
         """What height and width of the windows that it is given should be multiples of."""
@@ -147,9 +147,11 @@ class FileNetwork:
 
     def _digest(self):
         """Another one for other weights, and where the code that makes a graph of them changed."""
-        sources = (Path(__file__).with_name(f"{name}.py") for name in SOURCES)
-        contents = (path.read_bytes() for path in (self.path, *sources))
-        return hashlib.sha256(b"".join(contents)).hexdigest()[:16]
+        digest = hashlib.sha256()
+        for path in self.path, *(Path(__file__).with_name(f"{name}.py") for name in SOURCES):
+            with open(path, "rb") as file:
+                hashlib.file_digest(file, lambda: digest)
+        return digest.hexdigest()[:16]
 
     def __str__(self):
         return engines.describe()

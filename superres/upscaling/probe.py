@@ -13,6 +13,7 @@ from superres.upscaling.graph import ITEM_BYTES, Traits
 
 MOST_STRIDE = 32  # of a network; sides of its pictures are a multiple of it
 SIDES = 5, 7  # in strides: with any but the true one, or a multiple of it, one does not fit
+MOST_BYTES = 2**20  # for one LR pixel; 256 channels for x8 take a quarter
 LARGEST = 4  # feature maps that are in memory at one time
 
 
@@ -48,7 +49,11 @@ def _output_shape(model, side):
 
 
 def bytes_per_pixel(model):
-    """Memory for one LR pixel in float32: that of the largest feature maps."""
+    """Memory for one LR pixel in float32: that of the largest feature maps.
+
+    Raises:
+        InputError: it would be more than `traits` may take, which computes small pictures.
+    """
     side = 64
     operations = keras.Model(model.inputs, model.outputs).operations
     shapes = [(1, side, side, 3), *((1, *one.shape[1:]) for one in model.inputs[1:])]
@@ -59,7 +64,10 @@ def bytes_per_pixel(model):
         math.prod(spec.shape[1:-1]) * _widest(one)
         for one, spec in zip(operations, made, strict=True)
     ]
-    return ITEM_BYTES["float32"] * sum(sorted(sizes)[-LARGEST:]) / side**2
+    needed = ITEM_BYTES["float32"] * sum(sorted(sizes)[-LARGEST:]) / side**2
+    if needed > MOST_BYTES:
+        raise InputError(f"it takes {needed:,.0f} bytes for each pixel: at most {MOST_BYTES:,}")
+    return needed
 
 
 def _widest(operation):

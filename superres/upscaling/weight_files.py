@@ -1,11 +1,16 @@
 """Weights on disk: `.keras` files, packed tightly, and read without running what is in them."""
 
+import bz2
 import contextlib
 import io
 import json
+import math
+import re
 import tempfile
 import zipfile
+import zlib
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import h5py
@@ -14,11 +19,19 @@ import numpy as np
 from superres.runtime.backend import keras
 from superres.runtime.errors import InputError, RefusedWeights
 from superres.runtime.files import replacing
-from superres.upscaling.graph import Graph
+from superres.upscaling.graph import Graph, tensors
 
-# What a `.keras` file is made of, and how many bytes of each are read.
-MEMBERS = {"metadata.json": 2**20, "config.json": 2**26, "model.weights.h5": 2**32}
-MOST_NESTED = 16
+# What a `.keras` file is made of, and how many bytes of each are read. Of weights there may be
+# more: so many bytes for each number of the network, beside which Adam's averages may lie, but for
+# each byte of the file, since trained weights do not pack to less than a half.
+MEMBERS = {"metadata.json": 2**16, "config.json": 2**21, "model.weights.h5": 2**25}
+MORE = 16
+MOST_ARRAYS = 10_000  # and groups; 200 residual blocks with attention, and Adam's averages, have
+UNPACKERS = {
+    zipfile.ZIP_STORED: lambda packed, most: packed,
+    zipfile.ZIP_DEFLATED: lambda packed, most: zlib.decompressobj(-15).decompress(packed, most),
+    zipfile.ZIP_BZIP2: lambda packed, most: bz2.BZ2Decompressor().decompress(packed, most),
+}
 # Classes that a network may be made of, by module: those that only compute. Keras has others that
 # load code (Lambda, TorchModuleWrapper, TFSMLayer), read files (StringLookup) or call functions.
 MODELS = {"Functional", "Sequential"}
@@ -54,6 +67,9 @@ HARMLESS = {
 # fmt: on
 # Every operation of these modules only computes.
 OPERATION_MODULES = {"keras.src.ops.image", "keras.src.ops.nn", "keras.src.ops.numpy"}
+# Values that Keras makes an array of, and the types that they may have.
+VALUES = {"__numpy__", "__tensor__"}
+NUMBERS = r"bool|bfloat16|(u?int|float)\d+"
 # How Keras names the place of a layer's weights in the file: conv2d, conv2d_1, ...
 STORED = {
     "BatchNormalization": "batch_normalization",
@@ -92,30 +108,54 @@ def stored_halo(path):
     """The halo that was measured for a weights file and stored in it: `None` for a network that
     looks at the whole picture; 0 where none is stored."""
     try:
-        with zipfile.ZipFile(path) as archive:
-            halo = json.loads(archive.read("metadata.json")).get("halo", 0)
-    except (KeyError, ValueError, AttributeError):
+        with _reading():
+            halo = json.loads(_member(path, "metadata.json")).get("halo", 0)
+    except RefusedWeights:
         return 0
     return halo if halo is None or (isinstance(halo, int) and halo >= 1) else 0
 
 
-def _objects(config):
-    """Class, module and registered name of all that Keras would make by a configuration."""
+def _member(path, name, numbers=0):
+    """Unpacks a member of a `.keras` file: what `MEMBERS` allows, whatever its header says."""
+    with zipfile.ZipFile(path) as archive:
+        item = archive.getinfo(name)
+        kind, size, crc = item.compress_type, item.file_size, item.CRC
+        most = MEMBERS[name] + MORE * min(numbers, item.compress_size)
+        if size > most:
+            raise RefusedWeights(f"{name} in it has {size:,} bytes: at most {most:,}")
+        if kind not in UNPACKERS:
+            raise RefusedWeights(f"{name} in it is packed in a way that Keras does not use")
+        # As it is packed: `zipfile` would unpack all of it, and then cut off what is too much.
+        item.compress_type, item.file_size, item.CRC = zipfile.ZIP_STORED, item.compress_size, None
+        packed = archive.open(item).read()
+    content = UNPACKERS[kind](packed, size + 1)
+    if len(content) != size or zlib.crc32(content) != crc:
+        raise RefusedWeights(f"{name} in it is damaged")
+    return content
+
+
+def _dicts(config):
     behind = [config]
     while behind:
         value = behind.pop()
         if isinstance(value, dict):
-            if value.get("class_name") is not None:
-                names = map(value.get, ("class_name", "module", "registered_name"))
-                yield tuple(name if name is None else str(name) for name in names)
+            yield value
             behind += value.values()
         elif isinstance(value, list):
             behind += value
 
 
+def _objects(config):
+    """Class, module and registered name of all that Keras would make by a configuration."""
+    for value in _dicts(config):
+        if value.get("class_name") is not None:
+            names = map(value.get, ("class_name", "module", "registered_name"))
+            yield tuple(name if name is None else str(name) for name in names)
+
+
 def own_layers(config):
     """The registered names in a model's configuration: of layers that are not Keras's."""
-    return {own for name, _, own in _objects(config) if own not in (None, name)}
+    return {own for *_, own in _objects(config) if own and ">" in own}  # as Keras registers them
 
 
 def check_config(config, register=lambda: None):
@@ -128,14 +168,33 @@ def check_config(config, register=lambda: None):
     Raises:
         RefusedWeights: something could run code or read other files, or is not registered.
     """
-    if own_layers(config):
+    ours = own_layers(config)
+    for name, module, own in _objects(config):
+        if own not in ours and not (own in (None, name) and _is_harmless(name, module)):
+            raise RefusedWeights(f"it holds {module}.{name}, which weights files may not hold")
+    if ours:
         register()
     for name, module, own in _objects(config):
-        if not (_is_harmless(name, module) if own in (None, name) else _is_own(name, own)):
+        if own in ours and not _is_own(name, own):
             raise RefusedWeights(
-                f"it holds {module}.{name}, which weights files may not hold"
-                + "; layers of one's own are registered in network.py" * (own not in (None, name))
+                f"it holds {module}.{name}, which weights files may not hold; layers of one's own "
+                "are registered in network.py"
             )
+    for value in _dicts(config):
+        calls, inner = value.get("inbound_nodes"), value.get("config")
+        # Keras would compute at once what takes no tensor, such as a number that is repeated.
+        if isinstance(calls, list) and not all(map(_takes_tensor, calls)):
+            raise RefusedWeights(f"its layer {value.get('name')!r} computes without an input")
+        dtype = inner.get("dtype") if isinstance(inner, dict) else None
+        if value.get("class_name") in VALUES and not re.fullmatch(NUMBERS, str(dtype)):
+            raise RefusedWeights(f"it holds values of type {dtype}: expected numbers")
+
+
+def _takes_tensor(call):
+    if not isinstance(call, dict):
+        return False
+    inputs = [*call.get("args", ()), *call.get("kwargs", {}).values()]
+    return any(isinstance(name, str) for name in tensors(inputs))
 
 
 def _is_harmless(name, module):
@@ -151,24 +210,45 @@ def _is_own(name, registered):
     return is_layer and layer.__name__ == name
 
 
-def _check_arrays(group, depth=0):
-    """Bytes of all arrays in an HDF5 group; RefusedWeights where it holds anything else."""
-    if depth > MOST_NESTED:
-        raise RefusedWeights(f"its weights are nested more than {MOST_NESTED} deep")
-    total = 0
-    for name in group:
-        if not isinstance(group.get(name, getlink=True), h5py.HardLink):
-            raise RefusedWeights(f"its weights hold a link to another place, {group.name}/{name}")
-        item = group[name]
-        if isinstance(item, h5py.Group):
-            total += _check_arrays(item, depth + 1)
-        elif item.external or item.is_virtual:
-            raise RefusedWeights(f"its weights hold a link to another file, {item.name}")
-        elif item.dtype.kind not in "fiub":
-            raise RefusedWeights(f"its weights hold something else than numbers, {item.name}")
-        else:
-            total += item.nbytes
-    return total
+def _shapes_needed(config):
+    """Counts the shapes of the arrays that Keras would make by a configuration; makes none."""
+    scope = keras.StatelessScope(initialize_variables=False)
+
+    def count():
+        with scope:
+            model = keras.saving.deserialize_keras_object(config, safe_mode=True)
+        return Counter(tuple(variable.shape) for variable in model.weights)
+
+    # In a thread that ends: in this one Keras would make them when it is used next.
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(count).result()
+
+
+def _shapes_there(file):
+    """Counts the shapes of the arrays in an HDF5 file, and their bytes; refuses anything else."""
+    shapes, size, groups, seen = Counter(), 0, [file], set()
+    while groups:
+        group = groups.pop()
+        for name in group:
+            is_link = not isinstance(group.get(name, getlink=True), h5py.HardLink)
+            item = None if is_link else group[name]
+            address = item and h5py.h5o.get_info(item.id).addr
+            if is_link or address in seen:
+                place = f"{group.name}/{name}"
+                raise RefusedWeights(f"its weights hold a link to another place, {place}")
+            seen.add(address)
+            if len(seen) > MOST_ARRAYS:
+                raise RefusedWeights(f"its weights hold more than {MOST_ARRAYS:,} arrays")
+            if isinstance(item, h5py.Group):
+                groups.append(item)
+            elif item.external or item.is_virtual:
+                raise RefusedWeights(f"its weights hold a link to another file, {item.name}")
+            elif item.dtype.kind not in "fiub":
+                raise RefusedWeights(f"its weights hold something else than numbers, {item.name}")
+            else:
+                shapes[item.shape] += 1
+                size += item.nbytes
+    return shapes, size
 
 
 @contextlib.contextmanager
@@ -202,20 +282,16 @@ def read_config(path, register=lambda: None):
     path = Path(path)
     if not path.is_file():
         raise RefusedWeights(f"{path}: no such weights file")
-    if not zipfile.is_zipfile(path):
+    if path.suffix != ".keras" or not zipfile.is_zipfile(path):
         raise RefusedWeights(f"{path}: expected a .keras file; this is none, or a damaged one")
     with refusing(path):
         with _reading(), zipfile.ZipFile(path) as archive:
             names = archive.namelist()
-            sizes = {item.filename: item.file_size for item in archive.infolist()}
         if sorted(names) != sorted(MEMBERS):
-            held = ", ".join(sizes) or "nothing"
+            held = ", ".join(dict.fromkeys(names)) or "nothing"
             raise RefusedWeights(f"it holds {held}: expected {', '.join(MEMBERS)}")
-        for name, most in MEMBERS.items():
-            if sizes[name] > most:
-                raise RefusedWeights(f"{name} in it has {sizes[name]:,} bytes: at most {most:,}")
-        with _reading(), zipfile.ZipFile(path) as archive:
-            config = json.loads(archive.read("config.json"))
+        with _reading():
+            config = json.loads(_member(path, "config.json"))
         if not isinstance(config, dict):
             raise RefusedWeights("its config.json is damaged")
         # How it was trained is not loaded.
@@ -232,26 +308,33 @@ def read_graph(path, register=lambda: None):
 
 
 @contextlib.contextmanager
-def _arrays_of(path):
-    """The HDF5 file of the weights in a `.keras` file, after a look into it."""
+def _arrays_of(path, numbers):
+    """The HDF5 file of the weights of a network of so many numbers, and the shapes in it."""
     with _reading():
-        with zipfile.ZipFile(path) as archive:
-            weights = archive.read("model.weights.h5")
+        weights = _member(path, "model.weights.h5", numbers)
         file = h5py.File(io.BytesIO(weights))
     with file:
         with _reading():
-            size = _check_arrays(file)
+            shapes, size = _shapes_there(file)
         # Arrays that are stored in less than their size would fill the memory.
         if size > len(weights):
-            raise RefusedWeights("its weights are packed in a way that Keras does not use")
-        yield file
+            raise RefusedWeights("its weights are stored in less than their size")
+        yield file, shapes
 
 
 def check(path):
-    """As `read_config`, but looks at the arrays too."""
-    config = read_config(path)
-    with refusing(path), _arrays_of(path):
-        return config
+    """As `read_config`, and compares the arrays with those that Keras is about to make."""
+    config, needed, numbers = read_config(path), Counter(), math.inf
+    with refusing(path):
+        # A layer of one's own may make arrays in a way that cannot be followed.
+        with contextlib.suppress(Exception) if own_layers(config) else _reading():
+            needed = _shapes_needed(config)
+            numbers = sum(math.prod(shape) * count for shape, count in needed.items())
+        with _arrays_of(path, numbers) as (_, there):
+            if missing := needed - there:
+                shape = max(missing, key=math.prod)
+                raise RefusedWeights(f"its network needs an array of {shape}, which it has not")
+    return config
 
 
 def read_arrays(path, graph):
@@ -268,7 +351,7 @@ def read_arrays(path, graph):
         RefusedWeights: it is damaged, holds more than arrays, or not those of the graph.
     """
     arrays, counts = {}, Counter()
-    with refusing(path), _arrays_of(path) as file:
+    with refusing(path), _arrays_of(path, graph.parameters) as (file, _):
         for layer, kind in graph.layers.items():
             number, counts[kind] = counts[kind], counts[kind] + 1
             if layer not in graph.weights:

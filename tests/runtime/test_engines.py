@@ -162,6 +162,39 @@ def test_bfloat16_takes_and_makes_pixels_in_float32():
     assert 0 < 255 * np.sqrt(np.square(exact - fast).mean()) < 0.1
 
 
+def test_a_gpu_makes_no_difference_where_only_enlarging_is_installed(monkeypatch):
+    monkeypatch.setattr(hardware, "has_nvidia_gpu", lambda: True)
+    monkeypatch.setattr(backend, "has_gpu", lambda: pytest.fail("Keras is loaded"))
+    find = engines.importlib.util.find_spec
+    monkeypatch.setattr(engines.importlib.util, "find_spec", lambda n: n != "keras" and find(n))
+    assert engines.chosen("auto") == "openvino"
+
+
+def run_without(modules, *words):
+    """Runs a command where some modules are not installed."""
+    code = f"""import runpy, sys
+sys.modules |= dict.fromkeys({modules!r})
+sys.argv = {list(map(str, words))!r}
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+    run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    return run.returncode, run.stderr
+
+
+def test_what_only_enlarging_lacks_is_named_with_how_to_install_it(tmp_path):
+    data = ["inference/original/badge.png", tmp_path]
+    for words in ["network.py"], ["output.py", *data, "--engine", "keras"]:
+        code, error = run_without(["keras"], *words)
+        assert code == 2
+        assert error.count("\n") == 1
+        assert error.startswith("Keras cannot load its backend 'tensorflow': ")
+        assert error.endswith("; pip install -r requirements.txt\n")
+    for words, hint in (["network.py"], ""), (["evaluate.py"], "; or only score: --no-pictures"):
+        code, error = run_without(["matplotlib"], *words)
+        assert (code, error.count("\n")) == (2, 1)
+        assert error.endswith(f": needs matplotlib: pip install -r requirements.txt{hint}\n")
+
+
 def code_and_modules(*words):
     """Exit code of a command, and which of `HEAVY` it has loaded when it ends."""
     code = f"""import runpy, sys

@@ -126,6 +126,25 @@ def test_pickles_are_not_opened(tmp_path):
     assert not opened.exists()
 
 
+def test_a_packed_state_is_refused_before_it_is_unpacked(tmp_path, monkeypatch):
+    np.savez_compressed(packed := io.BytesIO(), about="{}", model_0=np.zeros(1000, np.float32))
+    content = packed.getvalue()
+    monkeypatch.setattr(np.lib.npyio.NpzFile, "__getitem__", lambda *_: pytest.fail("unpacked"))
+    path = tmp_path / "run.state-00000001.npz"
+    path.write_bytes(content + hashlib.sha256(content).digest())
+    with pytest.raises(ValueError, match="no state of a training: its arrays are packed"):
+        checkpoint.load(path)
+
+
+@pytest.mark.parametrize("about", ["{}", "[]", '{"shown": [], "step": 1}'])
+def test_a_state_that_lacks_something_is_refused(tmp_path, about):
+    np.savez(state := io.BytesIO(), about=about)
+    path = tmp_path / "run.state-00000001.npz"
+    path.write_bytes(state.getvalue() + hashlib.sha256(state.getvalue()).digest())
+    with pytest.raises(ValueError, match="no state of a training"):
+        checkpoint.load(path)
+
+
 def test_failed_saving_keeps_the_states_before(tmp_path, monkeypatch):
     save(tmp_path, 5, 6)
     monkeypatch.setattr(files.os, "fsync", lambda file: (_ for _ in ()).throw(OSError(28, "full")))
