@@ -393,9 +393,9 @@ def unsupported_cases():
         yield f"unsupported/{name}.tif", Case(content, reason=reason)
     jpeg, frame = encoded(picture(), "JPEG"), b"\xff\xc0\0\x11\x08"
     for name, other, reason in (
-        ("12-bit", b"\xff\xc1\0\x11\x0c", "JPEG (SOF1) of 12 bits a channel, 3 channels"),
+        ("12-bit", b"\xff\xc1\0\x11\x0c", "JPEG of 12 bits a channel, 3 channels (marker C1)"),
         ("ls", b"\xff\xf7\0\x11\x08", "JPEG-LS"),
-        ("hierarchical", b"\xff\xc5\0\x11\x08", "JPEG (SOF5) of 8 bits a channel"),
+        ("hierarchical", b"\xff\xc5\0\x11\x08", "JPEG of 8 bits a channel, 3 channels (marker C5)"),
     ):
         yield f"unsupported/{name}.jpg", Case(jpeg.replace(frame, other), reason=reason)
     yield "unsupported/cut.jpg", Case(jpeg[:-3], reason="cut off: the end of its JPEG data")

@@ -65,8 +65,8 @@ def _jpeg_kind(file):
     while len(head := file.read(10)) == 10:
         marker, size, bits, channels = struct.unpack(">xBHB4xB", head)
         if marker in FRAMES:
-            kind = "JPEG-LS" if marker == 0xF7 else f"JPEG (SOF{marker - 0xC0})"
-            return f"{kind} of {bits} bits a channel, {channels} channels"
+            kind = "JPEG-LS" if marker == 0xF7 else "JPEG"
+            return f"{kind} of {bits} bits a channel, {channels} channels (marker {marker:X})"
         file.seek(max(size - 8, 0), 1)
     return "JPEG"
 
