@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from PIL import Image, ImageCms
 
-from superres.images.read import EXIF_IFD, ORIENTATION
+from superres.images.metadata import EXIF_IFD, ORIENTATION
 from superres.images.write import write_picture
 from support import smooth_picture
 
@@ -278,7 +278,10 @@ def animated_cases():
     yield "animated/a.webp", Case(webp, frames[0], 12, note=note)
     yield "animated/a.png", Case(encoded(frames[0], "PNG", **many), frames[0], note=note)
     yield "animated/pages.tif", Case(encoded(frames[0], "TIFF", **many), frames[0], note=note)
-    yield "animated/two.jpg", Case(encoded(frames[0], "MPO", quality=95, **many), frames[0], 8)
+    yield (
+        "animated/two.jpg",
+        Case(encoded(frames[0], "MPO", quality=95, **many), frames[0], 8, note=note),
+    )
 
 
 def name_cases():
