@@ -13,19 +13,16 @@ import numpy as np
 ORIENTATION, EXIF_IFD, GPS_IFD, INTEROP_IFD = 0x0112, 0x8769, 0x8825, 0xA005
 LINKS = {EXIF_IFD, GPS_IFD, INTEROP_IFD}  # to other directories
 WIDTHS, HEIGHTS = (256, 0xA002, 0x1001), (257, 0xA003, 0x1002)  # of a picture, in any directory
-# TIFF tags that describe how the file's own pixels lie in it, so not in another file's, with those
-# of XMP and of the colour profile, which are kept apart.
+# TIFF tags of how the file's own pixels lie in it; XMP and colour profile, which are kept apart.
 LAYOUT_TAGS = {254, 255, 258, 259, 262, 266, 273, 277, 278, 279, 280, 281, 284, *range(290, 294)}
-LAYOUT_TAGS |= {297, 317, 320, 322, 323, 324, 325, 330, *range(332, 342), 347, 400, 700, 34675}
-LAYOUT_TAGS |= {*range(512, 533), 50838}
+LAYOUT_TAGS |= {297, 317, 320, 322, 323, 324, 325, 330, *range(332, 342), 347, 400}
+LAYOUT_TAGS |= {*range(512, 533), 700, 34675, 50838}
 # TIFF tags that are left out with a note; a description only where it counts pages and pixels.
 UNFIT_TAGS = {37724: "layers", 34412: "LSM tags", 50839: "ImageJ tags", 50844: "RPC model"}
 UNFIT_TAGS |= {0x927C: "maker note", 270: "description by ImageJ, OME or tifffile"}
 STACK = re.compile(rb'ImageJ=|\{"shape":|.*<OME\b', re.DOTALL)
 # What XMP says of a gain map or video behind the picture.
-TRAILERS = (
-    rb'\s(hdrgm:|GCamera:M[io])\w+="[^"]*"|<Container:Directory>(?s:.*?)</Container:Directory>'
-)
+TRAILERS = rb'\s(hdrgm:|GCamera:M[io])\w+="[^"]*"|<(Container:Directory)>(?s:.*?)</\2>'
 TYPE_BYTES = (0, 1, 1, 2, 4, 8, 1, 1, 2, 4, 8, 4, 8, 4)  # of a number, by TIFF's types
 ORDERS = {b"II*\0": "<", b"MM\0*": ">"}  # struct's, by the first bytes of an EXIF block
 
@@ -64,6 +61,14 @@ def upright_exif(block):
     return bytes(block) if places.keys() - {WIDTHS[0], HEIGHTS[0]} else b""
 
 
+def packed(order, tag, kind, value, place):
+    """An entry of a directory, and its value where it does not fit in, which must be at `place`."""
+    count = len(value) // TYPE_BYTES[kind]
+    if len(value) <= 4:
+        return struct.pack(order + "HHL4s", tag, kind, count, value), b""
+    return struct.pack(order + "HHLL", tag, kind, count, place), value + bytes(len(value) % 2)
+
+
 def exif_of_tiff(path, directory, lost):
     """An EXIF block with the tags of a TIFF's directory that fit other pictures; `None` if BigTIFF.
 
@@ -76,7 +81,7 @@ def exif_of_tiff(path, directory, lost):
 
         def copy(directory, links):
             """Adds a directory to the block; returns its place."""
-            copied = b""
+            copied = []
             for tag, kind, _, value in entries(tiff, directory):
                 content = tiff[value]
                 if tag in UNFIT_TAGS and (tag != 270 or STACK.match(content)):
@@ -86,14 +91,12 @@ def exif_of_tiff(path, directory, lost):
                         place = copy(number_at(tiff, value.start), links - {tag})
                         kind, content = 4, struct.pack(order + "L", place)
                     content = without_thumbnails(content) if tag == 34377 else content
-                    count = len(content) // TYPE_BYTES[kind]
-                    if len(content) > 4:
-                        block.extend(bytes(len(block) % 2) + content)
-                        content = struct.pack(order + "L", len(block) - len(content))
-                    copied += struct.pack(order + "HHL4s", tag, kind, count, content)
-            block.extend(bytes(len(block) % 2))
-            block.extend(struct.pack(order + "H", len(copied) // 12) + copied + bytes(4))
-            return len(block) - len(copied) - 6
+                    entry, rest = packed(order, tag, kind, content, len(block))
+                    copied.append(entry)
+                    block.extend(rest)
+            place = len(block)
+            block.extend(struct.pack(order + "H", len(copied)) + b"".join(copied) + bytes(4))
+            return place
 
         struct.pack_into(order + "L", block, 4, copy(directory, LINKS))
         return bytes(block)
@@ -122,16 +125,14 @@ def exif_of_size(block, width, height):
     return b"Exif\0\0" + block
 
 
-def with_numbers(xmp, numbers):
-    """XMP in which properties, by name, have other numbers."""
-    for name, number in numbers.items():
-        xmp = re.sub(rf"""(\b{name}\s*(=\s*["']|>)\s*)\d+""".encode(), rb"\g<1>%d" % number, xmp)
-    return xmp
+def with_number(xmp, names, number):
+    """XMP in which properties, by their names with | between them, have another number."""
+    return re.sub(rf"""(\b({names})\s*(=\s*["']|>)\s*)\d+""".encode(), rb"\g<1>%d" % number, xmp)
 
 
 def without_thumbnails(resources):
     """Photoshop's resources without thumbnails, and slices of the canvas."""
-    kept, place = b"", 0
+    kept, place = bytearray(), 0
     while resources[place : place + 4] == b"8BIM":
         name = place + 6  # its length in a byte, and both filled up to an even number
         start = name + number_at(resources, name, 1) // 2 * 2 + 2
@@ -139,7 +140,7 @@ def without_thumbnails(resources):
         if number_at(resources, place + 4, 2) not in (1033, 1036, 1050):
             kept += resources[place:end]
         place = end
-    return kept + resources[place:]
+    return bytes(kept) + resources[place:]
 
 
 def jpeg_segments(segments):
@@ -158,7 +159,6 @@ def resized(metadata, width, height):
     if "exif" in metadata:
         changed["exif"] = exif_of_size(metadata["exif"], width, height)
     if "xmp" in metadata:
-        sizes = {"exif:PixelXDimension": width, "exif:PixelYDimension": height}
-        sizes |= {"tiff:ImageWidth": width, "tiff:ImageLength": height}
-        changed["xmp"] = with_numbers(metadata["xmp"], sizes)
+        xmp = with_number(metadata["xmp"], "exif:PixelXDimension|tiff:ImageWidth", width)
+        changed["xmp"] = with_number(xmp, "exif:PixelYDimension|tiff:ImageLength", height)
     return metadata | changed

@@ -21,7 +21,7 @@ from superres.images.metadata import (
     exif_of_tiff,
     jpeg_segments,
     upright_exif,
-    with_numbers,
+    with_number,
 )
 from superres.images.pixels import to_8bit
 from superres.runtime.errors import UnreadablePicture
@@ -248,11 +248,13 @@ def _take_exif(file, path, metadata):
 
 def _take_xmp(file, path, metadata):
     """Adds XMP and IPTC to the metadata; notes what a JPEG holds behind its picture."""
-    metadata["segments"] = jpeg_segments([s for _, s in getattr(file, "applist", [])])
-    if isinstance(xmp := file.info.get("xmp"), bytes):
-        metadata["xmp"] = with_numbers(re.sub(TRAILERS, b"", xmp), {"tiff:Orientation": 1})
-        if re.search(rb'GCamera:M(otionPhoto|icroVideo)="1"', xmp):
+    xmp, segments = file.info.get("xmp"), getattr(file, "applist", [])
+    metadata["segments"] = jpeg_segments([content for _, content in segments])
+    if isinstance(xmp, bytes):
+        if segments and re.search(rb'GCamera:M(otionPhoto|icroVideo)="1"', xmp):
             metadata["lost"].append("its video")
+        xmp = re.sub(TRAILERS, b"", xmp) if segments else xmp
+        metadata["xmp"] = with_number(xmp, "tiff:Orientation", 1)
     if "mp" in file.info:
         others = getattr(file, "mpinfo", {}).get(0xB002, [])[1:]
         # By Google and Adobe, Apple, and ISO.

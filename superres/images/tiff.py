@@ -5,7 +5,7 @@ import zlib
 
 from PIL import TiffImagePlugin as tiff
 
-from superres.images.metadata import LAYOUT_TAGS, ORDERS, entries, number_at
+from superres.images.metadata import LAYOUT_TAGS, ORDERS, entries, number_at, packed
 from superres.runtime.errors import CannotStore
 
 BYTE, SHORT, LONG, UNDEFINED = 1, 3, 4, 7  # types of tags
@@ -33,38 +33,33 @@ def encode_tiff(file, strips, rows, shape, dtype, kept):
             raise CannotStore("more than 4 GB: a TIFF file holds less")
     file.write(bytes(file.tell() % 2))
     tags = {
-        tiff.IMAGEWIDTH: (LONG, [width]),
-        tiff.IMAGELENGTH: (LONG, [height]),
-        tiff.BITSPERSAMPLE: (SHORT, [8 * dtype.itemsize] * channels),
-        tiff.SAMPLESPERPIXEL: (SHORT, [channels]),
-        tiff.PHOTOMETRIC_INTERPRETATION: (SHORT, [1 if channels < 3 else 2]),
-        tiff.COMPRESSION: (SHORT, [8]),
-        tiff.PREDICTOR: (SHORT, [2]),
-        tiff.PLANAR_CONFIGURATION: (SHORT, [1]),
-        tiff.ROWSPERSTRIP: (LONG, [rows]),
-        tiff.STRIPOFFSETS: (LONG, offsets),
-        tiff.STRIPBYTECOUNTS: (LONG, sizes),
+        (tiff.IMAGEWIDTH, LONG): [width],
+        (tiff.IMAGELENGTH, LONG): [height],
+        (tiff.BITSPERSAMPLE, SHORT): [8 * dtype.itemsize] * channels,
+        (tiff.COMPRESSION, SHORT): [8],
+        (tiff.PHOTOMETRIC_INTERPRETATION, SHORT): [1 if channels < 3 else 2],
+        (tiff.STRIPOFFSETS, LONG): offsets,
+        (tiff.SAMPLESPERPIXEL, SHORT): [channels],
+        (tiff.ROWSPERSTRIP, LONG): [rows],
+        (tiff.STRIPBYTECOUNTS, LONG): sizes,
+        (tiff.PLANAR_CONFIGURATION, SHORT): [1],
+        (tiff.PREDICTOR, SHORT): [2],
         # 2: alpha, not multiplied into the colours
-        tiff.EXTRASAMPLES: (SHORT, [2] if channels in (2, 4) else []),
-        tiff.ICCPROFILE: (UNDEFINED, kept.get("icc_profile", b"")),
-        tiff.XMP: (BYTE, kept.get("xmp", b"")),
+        (tiff.EXTRASAMPLES, SHORT): [2] if channels in (2, 4) else [],
+        (tiff.XMP, BYTE): kept.get("xmp"),
+        (tiff.ICCPROFILE, UNDEFINED): kept.get("icc_profile"),
     }
     directory = {
         tag: block[place : place + 12]
         for tag, _, place, _ in entries(block, number_at(block, 4))
         if tag not in LAYOUT_TAGS
     }
-    for tag, (kind, values) in tags.items():
-        letter = "H" if kind == SHORT else "L"
-        is_packed = isinstance(values, bytes)
-        packed = values if is_packed else struct.pack(f"{order}{len(values)}{letter}", *values)
-        if len(packed) > 4:
-            place = file.tell()
-            file.write(packed + bytes(len(packed) % 2))
-            packed = struct.pack(order + "L", place)
-        if values:
-            head = struct.pack(order + "HHL", tag, kind, len(values))
-            directory[tag] = head + packed.ljust(4, b"\0")
+    for (tag, kind), value in tags.items():
+        if value:
+            if kind in (SHORT, LONG):
+                value = struct.pack(f"{order}{len(value)}{'H' if kind == SHORT else 'L'}", *value)
+            directory[tag], rest = packed(order, tag, kind, value, file.tell())
+            file.write(rest)
     place = file.tell()
     file.write(struct.pack(order + "H", len(directory)))
     file.write(b"".join(entry for _, entry in sorted(directory.items())) + bytes(4))
