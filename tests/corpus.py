@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from PIL import Image, ImageCms, TiffImagePlugin
 
-from superres.images.read import EXIF_IFD, ORIENTATION
+from superres.images.metadata import EXIF_IFD, ORIENTATION
 from superres.images.write import write_picture
 from support import smooth_picture
 
@@ -256,6 +256,32 @@ def metadata_cases():
             yield f"turned/deep{orientation}{suffix}", Case(content, pixels, metadata=kept)
 
 
+def text_cases():
+    """EXIF in UTF-8, in both byte orders, and what a TIFF or JPEG says that would be wrong."""
+    pixels, name = picture(), "Größe © 足球".encode()
+    kept = {0x010F: name.decode("latin-1")}
+    for order in "<>":
+        exif = Image.Exif()
+        exif.endian = order
+        exif[0x010F] = "x" * len(name)
+        exif = exif.tobytes().replace(b"x" * len(name), name)
+        for suffix, form, tolerance in ("png", "PNG", 0), ("jpg", "JPEG", 8), ("avif", "AVIF", 8):
+            content = encoded(pixels, form, exif=exif, quality=95)
+            yield f"text/{ord(order)}.{suffix}", Case(content, pixels, tolerance, metadata=kept)
+        content = encoded(pixels, "WEBP", lossless=True, exif=exif)
+        yield f"text/{ord(order)}.webp", Case(content, pixels, metadata=kept)
+        content = written(pixels, ".tif", {"exif": exif})
+        yield f"text/{ord(order)}.tif", Case(content, pixels, metadata=kept)
+    for number, text in enumerate(("ImageJ=1", '{"shape": [1]}', "<?xml?><OME xmlns='x'>")):
+        content = encoded(pixels, "TIFF", description=text)
+        yield f"text/stack{number}.tif", Case(content, pixels, note="its description by ImageJ")
+    content = encoded(pixels, "TIFF", tiffinfo={37724: b"layers"})
+    yield "text/layers.tif", Case(content, pixels, note="its layers left out")
+    options = {"save_all": True, "append_images": [Image.fromarray(pixels[::2, ::2])]}
+    content = encoded(pixels, "MPO", quality=95, xmp=b'<x hdrgm:Version="1.0"/>', **options)
+    yield "text/gain-map.jpg", Case(content, pixels, 8, note="its gain map left out")
+
+
 def size_cases():
     for height, width in (1, 1), (1, 40), (40, 1), (2, 3), (5, 300), (65, 64):
         pixels = picture(height=height, width=width) if height + width > 2 else None
@@ -285,7 +311,10 @@ def animated_cases():
         content = encoded(picture(channels), "PNG", append_images=animation, **hidden)
         case = Case(content, shown, note="all pictures but number 2")
         yield f"animated/hidden-{name}.png", case
-    yield "animated/two.jpg", Case(encoded(frames[0], "MPO", quality=95, **many), frames[0], 8)
+    yield (
+        "animated/two.jpg",
+        Case(encoded(frames[0], "MPO", quality=95, **many), frames[0], 8, note=note),
+    )
 
 
 def lossless_jpeg(grey):
@@ -492,6 +521,7 @@ def cases():
             cmyk_cases,
             deep_cases,
             metadata_cases,
+            text_cases,
             size_cases,
             animated_cases,
             mended_cases,

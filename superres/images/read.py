@@ -4,6 +4,7 @@ import contextlib
 import io
 import math
 import os
+import re
 import struct
 import warnings
 from pathlib import Path
@@ -14,6 +15,15 @@ from PIL import Image, ImageCms, PngImagePlugin, TiffImagePlugin, UnidentifiedIm
 
 from superres.images.damage import describe_tiff, reason, without_bad_chunks, without_end
 from superres.images.formats import FORMATS, MAX_PIXELS, PNG_COLOURS
+from superres.images.metadata import (
+    ORDERS,
+    ORIENTATION,
+    TRAILERS,
+    exif_of_tiff,
+    jpeg_segments,
+    upright_exif,
+    with_number,
+)
 from superres.images.pixels import to_8bit
 from superres.runtime.errors import UnreadablePicture
 
@@ -22,12 +32,7 @@ warnings.filterwarnings("ignore", module=r"PIL\.")
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 # Bytes a pixel while a picture is decoded: the decoder's copy, ours, and one in between.
 DECODING_BYTES, DEEP_DECODING_BYTES = 12, 24
-ORIENTATION = 0x0112  # the EXIF tag
 SUBFILE, NO_PICTURE, SUBDIRECTORIES = 254, (1, 3, 4, 5), 330  # in TIFF: thumbnails and masks
-# EXIF tags that describe how the file's own pixels lie in it, so not in another file's.
-LAYOUT_TAGS = {254, 256, 257, 258, 259, 262, 266, 273, ORIENTATION, 277, 278, 279, 284, 317}
-LAYOUT_TAGS |= {320, 322, 323, 324, 325, 330, 338, 339, 347, 513, 514, 529, 530, 531, 532, 34675}
-EXIF_IFD, EXIF_SIZE_TAGS = 0x8769, (0xA002, 0xA003)  # where EXIF repeats width and height
 # For each EXIF orientation: whether to swap rows and columns, then flip rows, columns.
 UPRIGHT = {
     1: (False, False, False),
@@ -54,10 +59,10 @@ def read_picture(path, max_pixels=MAX_PIXELS, max_bytes=math.inf):
         The pixels: uint8 (or uint16 from a 16-bit PNG or TIFF), (H, W) grey, (H, W, 2)
         grey and alpha, (H, W, 3) RGB or (H, W, 4) RGB and alpha.
         What must go back into the output: a dict that `write_picture` takes, with what there is of
-        `icc_profile` and `exif` (bytes), `dpi` (pair of numbers), of a PNG `srgb`, `gamma`,
-        `chromaticity` (what Pillow makes of its chunks) and `cicp` (bytes), `lossless` (True
-        for such a WebP), and `lost` (list of texts: what of the file is neither in the
-        pixels nor here).
+        `icc_profile`, `exif` and `xmp` (bytes), `segments` (bytes of a JPEG, with IPTC), `dpi`
+        (pair of numbers), of a PNG `srgb`, `gamma`, `chromaticity` (what Pillow makes of its
+        chunks) and `cicp` (bytes), `lossless` (True for such a WebP), and `lost` (list of texts:
+        what of the file is neither in the pixels nor here).
 
     Raises:
         UnreadablePicture: with the reason.
@@ -154,6 +159,8 @@ def _read_open(file, path, max_pixels, max_bytes):
         xmp = {"xmp": file.info.pop("xmp")} if "xmp" in file.info else {}
         file.getexif()  # which Pillow keeps; else it would ask XMP too, which turns no AVIF
         file.info |= xmp
+    if file.format == "TIFF" and "RGBX" in raw_modes:
+        metadata["lost"].append("its channels beyond red, green and blue, such as near-infrared,")
     if is_deep and file.mode == "CMYK":
         metadata["lost"].append("8 of its 16 bits a channel, in the conversion from CMYK")
         is_deep = False
@@ -161,7 +168,8 @@ def _read_open(file, path, max_pixels, max_bytes):
         pixels = _read_deep(file, path, raw_modes)
     else:
         pixels = _read_shallow(file, path, metadata, raw_modes)
-    orientation, metadata["exif"] = _take_exif(file, metadata)
+    orientation = _take_exif(file, path, metadata)
+    _take_xmp(file, path, metadata)
     # Pillow has turned an 8-bit TIFF's pixels itself and changed the tag. So has OpenCV.
     orientation = 1 if is_deep and file.format == "TIFF" else orientation
     swap, flip_rows, flip_columns = UPRIGHT.get(orientation, UPRIGHT[1])
@@ -230,27 +238,43 @@ def webp_coding(path):
     return "VP8", 0
 
 
-def _take_exif(file, metadata):
-    """The orientation, and what of EXIF goes back into the output; `None` for damaged EXIF."""
-    orientation = 1
-    try:
-        exif = file.getexif()
-        if not exif and file.info.get("exif"):
-            raise UnreadablePicture
-        orientation = int(exif.get(ORIENTATION, 1))
-        for tag in LAYOUT_TAGS & set(exif):
-            del exif[tag]
-        if EXIF_IFD in exif:
-            for tag in EXIF_SIZE_TAGS:
-                exif.get_ifd(EXIF_IFD).pop(tag, None)
-        if not exif:
-            return orientation, None
-        content = exif.tobytes()
-        Image.Exif().load(content)  # of a BigTIFF it cannot be read again
-        return orientation, content
-    except Exception:  # Pillow raises errors of any kind; the picture itself is sound
+def _take_exif(file, path, metadata):
+    """The orientation; adds EXIF to the metadata, or notes that it is damaged."""
+    orientation, block = 1, None
+    # Pillow raises errors of any kind where it is damaged; the picture itself is sound.
+    with contextlib.suppress(Exception):
+        orientation = int(file.getexif().get(ORIENTATION, 1))
+        block = file.info.get("exif", b"")
+        if "Raw profile type exif" in file.info:  # of a PNG, by ImageMagick
+            block = bytes.fromhex("".join(file.info["Raw profile type exif"].split("\n")[3:]))
+        if file.format == "AVIF":  # where it is turned, Pillow has encoded EXIF anew
+            block = file._decoder.get_info()[4] or b""
+    if file.format == "TIFF":
+        block = exif_of_tiff(path, file.tag_v2.offset, metadata["lost"])
+    block = block and block.removeprefix(b"Exif\0\0")
+    if block and block[:4] in ORDERS:
+        metadata["exif"] = upright_exif(block)
+    elif block != b"":
         metadata["lost"].append("its EXIF, which is damaged or cannot be stored,")
-        return orientation, None
+    return orientation
+
+
+def _take_xmp(file, path, metadata):
+    """Adds XMP and IPTC to the metadata; notes what a JPEG holds behind its picture."""
+    xmp, segments = file.info.get("xmp"), getattr(file, "applist", [])
+    metadata["segments"] = jpeg_segments([content for _, content in segments])
+    if isinstance(xmp, bytes):
+        if segments and re.search(rb'GCamera:M(otionPhoto|icroVideo)="1"', xmp):
+            metadata["lost"].append("its video")
+        xmp = re.sub(TRAILERS, b"", xmp) if segments else xmp
+        metadata["xmp"] = with_number(xmp, "tiff:Orientation", 1)
+    if "mp" in file.info:
+        others = getattr(file, "mpinfo", {}).get(0xB002, [])[1:]
+        # By Google and Adobe, Apple, and ISO.
+        if re.search(rb"hdrgm:|HDRGainMap|21496:-1", Path(path).read_bytes()):
+            metadata["lost"].append("its gain map")
+        elif any("Thumbnail" not in other["Attribute"]["MPType"] for other in others):
+            metadata["lost"].append("all pictures but the first")
 
 
 def _read_shallow(file, path, metadata, raw_modes):

@@ -12,7 +12,8 @@ from PIL import Image
 import corpus
 import output
 from superres.images.formats import output_name
-from superres.images.read import EXIF_IFD, ORIENTATION, read_picture
+from superres.images.metadata import EXIF_IFD, ORIENTATION
+from superres.images.read import read_picture
 from superres.runtime.terminal import shown
 from superres.upscaling.networks import KerasNetwork
 from superres.upscaling.upscaler import Upscaler
