@@ -433,6 +433,8 @@ def unsupported_cases():
     header = bytearray(encoded(picture(), "PNG"))
     header[32] ^= 1
     yield "unsupported/header.png", Case(bytes(header), reason="PNG: damaged")
+    heic = b"\0\0\0\x18ftypheic" + bytes(99)
+    yield "unsupported/heic.jpg", Case(heic, reason="HEIC: not supported; convert it to PNG")
     bitmap = encoded(picture(), "BMP")
     yield "unsupported/jpeg.bmp", Case(bitmap[:30] + b"\4" + bitmap[31:], reason="BMP: damaged, or")
 

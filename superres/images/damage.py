@@ -51,6 +51,8 @@ def reason(path, error):
     with open(path, "rb") as file:
         head = file.read(16)
         kind = next((name for name in FORMATS if Image.OPEN[name][1](head) is True), None)
+        if head[4:10] == b"ftyphe":  # as telephones make them, often under the name .jpg
+            return "HEIC: not supported; convert it to PNG or JPEG first"
         if kind is None:
             known = " ".join(FORMATS)
             return f"not a picture of a kind that is known ({known}), or damaged in its first bytes"
@@ -77,8 +79,9 @@ def _tiff_kind(file):
         tags = TiffImagePlugin.ImageFileDirectory_v2(file.read(8))
         file.seek(tags.next)
         tags.load(file)
-        return describe_tiff(tags) if tags else "TIFF"
-    return "BigTIFF"
+        if tags:
+            return describe_tiff(tags)
+    return "TIFF"
 
 
 def describe_tiff(tags):

@@ -98,10 +98,10 @@ def opened(path):
                 raise UnreadablePicture("a thumbnail, the picture is in a SubIFD: not supported")
             file.seek(int(file.is_animated))  # to the picture, if there is another
         return file
-    content, lost = without_bad_chunks(path)
+    content, bad = without_bad_chunks(path)
     with decoding(path):
-        file = Image.open(content if lost else path, formats=FORMATS)
-    file.lost_chunks = lost
+        file = Image.open(content if bad else path, formats=FORMATS)
+    file.bad_chunks = bad
     return file
 
 
@@ -134,9 +134,10 @@ def _read_open(file, path, max_pixels, max_bytes):
             f"{file.width}x{file.height} pixels: decoding takes up to {needed / 2**30:.1f} GB of "
             f"memory, {max_bytes / 2**30:.1f} are free"
         )
-    metadata = {"icc_profile": file.info.get("icc_profile"), "lost": []}
-    for name in getattr(file, "lost_chunks", ()):
-        metadata["lost"].append(f"its chunk {name}, whose checksum is wrong,")
+    bad = [
+        f"its chunk {name}, whose checksum is wrong," for name in getattr(file, "bad_chunks", ())
+    ]
+    metadata = {"icc_profile": file.info.get("icc_profile"), "lost": bad}
     # TIFF has it among its tags, and so has a JPEG without its own.
     if file.format in ("PNG", "BMP") or file.info.get("jfif_unit"):
         metadata["dpi"] = file.info.get("dpi")
