@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-from PIL import Image, ImageCms
+from PIL import Image, ImageCms, TiffImagePlugin
 
-from superres.images.read import EXIF_IFD, ORIENTATION
+from superres.images.metadata import EXIF_IFD, ORIENTATION
 from superres.images.write import write_picture
 from support import smooth_picture
 
@@ -256,6 +256,32 @@ def metadata_cases():
             yield f"turned/deep{orientation}{suffix}", Case(content, pixels, metadata=kept)
 
 
+def text_cases():
+    """EXIF in UTF-8, in both byte orders, and what a TIFF or JPEG says that would be wrong."""
+    pixels, name = picture(), "Größe © 足球".encode()
+    kept = {0x010F: name.decode("latin-1")}
+    for order in "<>":
+        exif = Image.Exif()
+        exif.endian = order
+        exif[0x010F] = "x" * len(name)
+        exif = exif.tobytes().replace(b"x" * len(name), name)
+        for suffix, form, tolerance in ("png", "PNG", 0), ("jpg", "JPEG", 8), ("avif", "AVIF", 8):
+            content = encoded(pixels, form, exif=exif, quality=95)
+            yield f"text/{ord(order)}.{suffix}", Case(content, pixels, tolerance, metadata=kept)
+        content = encoded(pixels, "WEBP", lossless=True, exif=exif)
+        yield f"text/{ord(order)}.webp", Case(content, pixels, metadata=kept)
+        content = written(pixels, ".tif", {"exif": exif})
+        yield f"text/{ord(order)}.tif", Case(content, pixels, metadata=kept)
+    for number, text in enumerate(("ImageJ=1", '{"shape": [1]}', "<?xml?><OME xmlns='x'>")):
+        content = encoded(pixels, "TIFF", description=text)
+        yield f"text/stack{number}.tif", Case(content, pixels, note="its description by ImageJ")
+    content = encoded(pixels, "TIFF", tiffinfo={37724: b"layers"})
+    yield "text/layers.tif", Case(content, pixels, note="its layers left out")
+    options = {"save_all": True, "append_images": [Image.fromarray(pixels[::2, ::2])]}
+    content = encoded(pixels, "MPO", quality=95, xmp=b'<x hdrgm:Version="1.0"/>', **options)
+    yield "text/gain-map.jpg", Case(content, pixels, 8, note="its gain map left out")
+
+
 def size_cases():
     for height, width in (1, 1), (1, 40), (40, 1), (2, 3), (5, 300), (65, 64):
         pixels = picture(height=height, width=width) if height + width > 2 else None
@@ -278,7 +304,137 @@ def animated_cases():
     yield "animated/a.webp", Case(webp, frames[0], 12, note=note)
     yield "animated/a.png", Case(encoded(frames[0], "PNG", **many), frames[0], note=note)
     yield "animated/pages.tif", Case(encoded(frames[0], "TIFF", **many), frames[0], note=note)
-    yield "animated/two.jpg", Case(encoded(frames[0], "MPO", quality=95, **many), frames[0], 8)
+    hidden = {"save_all": True, "default_image": True}
+    for name, channels in ("rgb", 3), ("rgba", 4):
+        shown = picture(channels, seed=5)
+        animation = [Image.fromarray(shown), Image.fromarray(picture(channels, seed=6))]
+        content = encoded(picture(channels), "PNG", append_images=animation, **hidden)
+        case = Case(content, shown, note="all pictures but number 2")
+        yield f"animated/hidden-{name}.png", case
+    yield (
+        "animated/two.jpg",
+        Case(encoded(frames[0], "MPO", quality=95, **many), frames[0], 8, note=note),
+    )
+
+
+def lossless_jpeg(grey):
+    """JPEG of SOF3: each pixel as its difference to the left one (in the first column, above)."""
+    left = np.pad(grey.astype(int), ((0, 0), (1, 0)))[:, :-1]
+    left[:, 0] = [128, *grey[:-1, 0]]
+    bits = ""
+    for difference in (grey - left).ravel().tolist():
+        size = abs(difference).bit_length()
+        number = difference + (2**size - 1 if difference < 0 else 0)
+        bits += f"{size:05b}" + (f"{number:0{size}b}" if size else "")
+    bits += "1" * (-len(bits) % 8)
+    packed = int(bits, 2).to_bytes(len(bits) // 8, "big").replace(b"\xff", b"\xff\0")
+    codes = bytes([0, 0, 0, 0, 0, 17, *[0] * 11, *range(17)])  # 17 sizes, in 5 bits each
+    frame = struct.pack(">B2H4B", 8, *grey.shape, 1, 1, 17, 0)
+    parts = (0xC3, frame), (0xC4, codes), (0xDA, bytes([1, 1, 0, 1, 0, 0]))
+    head = b"".join(struct.pack(">2BH", 255, kind, 2 + len(d)) + d for kind, d in parts)
+    return b"\xff\xd8" + head + packed + b"\xff\xd9"
+
+
+def with_bad_chunk(content, kind, data=b"\0" * 9):
+    """A PNG with one more chunk, behind its header, whose checksum is wrong."""
+    chunk = bytearray(png_chunk(kind, data))
+    chunk[-1] ^= 1
+    return content[:33] + chunk + content[33:]
+
+
+def behind_thumbnail(pixels, **tags):
+    """A TIFF of two pages, the first of them a thumbnail."""
+    small, big = (Image.fromarray(p) for p in (np.ascontiguousarray(pixels[::2, ::2]), pixels))
+    content, subfile = io.BytesIO(), struct.pack("<2HL", 254, 4, 1)
+    options = {"save_all": True, "append_images": [big], "tiffinfo": {254: 1, **tags}}
+    small.save(content, "TIFF", **options)
+    first, second, third = content.getvalue().split(subfile + b"\1\0\0\0")
+    return first + subfile + b"\1\0\0\0" + second + subfile + bytes(4) + third
+
+
+def tiff(pixels, **tags):
+    """An uncompressed TIFF of (H, W, C), with other values for some tags by their names."""
+    height, width, channels = pixels.shape
+    data = pixels.tobytes()
+    values = {
+        256: width,
+        257: height,
+        258: (8 * pixels.itemsize,) * channels,
+        259: 1,
+        262: 1 if channels == 1 else 2,
+        273: 1000,
+        277: channels,
+        278: height,
+        279: len(data),
+    }
+    values |= {getattr(TiffImagePlugin, name): value for name, value in tags.items()}
+    entries = extra = b""
+    for tag, value in sorted(values.items()):
+        numbers = value if isinstance(value, tuple) else (value,)
+        place = 900 + len(extra) if len(numbers) > 1 else numbers[0]
+        extra += struct.pack(f"<{len(numbers)}L", *numbers) if len(numbers) > 1 else b""
+        entries += struct.pack("<HHLL", tag, 4, len(numbers), place)
+    head = struct.pack("<2sHLH", b"II", 42, 8, len(values)) + entries + bytes(4)
+    return (head.ljust(900, b"\0") + extra).ljust(1000, b"\0") + data
+
+
+def mended_cases():
+    """What others read, too, though something is wrong with it or uncommon."""
+    grey, rgb, deep = picture(1), picture(), picture(dtype=np.uint16)
+    for kind in b"iCCP", b"pHYs", b"tEXt", b"gAMA":
+        note = f"its chunk {kind.decode()}, whose checksum is wrong,"
+        case = Case(with_bad_chunk(encoded(rgb, "PNG"), kind), rgb, note=note)
+        yield f"mended/{kind.decode()}.png", case
+    content = with_bad_chunk(written(deep, ".png"), b"iCCP")
+    yield "mended/deep.png", Case(content, deep, note="its chunk iCCP")
+    yield "mended/lossless.jpg", Case(lossless_jpeg(grey), grey, 8)
+    yield "mended/lossless-no-end.jpg", Case(lossless_jpeg(grey)[:-2], grey, 8)
+    for progressive in False, True:
+        content = encoded(rgb, "JPEG", quality=95, progressive=progressive)
+        for cut in 1, 2:
+            yield f"mended/no-end-{progressive}-{cut}.jpg", Case(content[:-cut], rgb, 8)
+    note = "all pictures but number 2"
+    yield "mended/thumbnail.tif", Case(behind_thumbnail(rgb), rgb, note=note)
+    deep = picture(1, dtype=np.uint16)
+    yield "mended/deep-thumbnail.tif", Case(behind_thumbnail(deep), deep, note=note)
+    only = encoded(rgb, "TIFF", tiffinfo={254: 1})
+    yield "mended/only-thumbnail.tif", Case(only, rgb)
+    xmp = b'<x xmlns:tiff="http://ns.adobe.com/tiff/1.0/" tiff:Orientation="6"/>'
+    yield "mended/xmp.avif", Case(encoded(rgb, "AVIF", quality=95, xmp=xmp), rgb, 8)
+
+
+def unsupported_cases():
+    """Sound files of kinds that are refused, and what is said of them."""
+    floats, deep = np.zeros((6, 8, 3), np.float32), picture(dtype=np.uint16)
+    alpha = {"EXTRASAMPLES": 1, "PLANAR_CONFIGURATION": 2}
+    planes = tuple(range(1000, 1000 + 4 * 14 * 19, 14 * 19))
+    subifd = encoded(picture(), "TIFF", tiffinfo={254: 1, 330: 8})
+    yield "unsupported/subifd.tif", Case(subifd, reason="the picture is in a SubIFD")
+    for name, content, reason in (
+        ("float", tiff(floats, SAMPLEFORMAT=3), "32 bits a channel, floating point, 3 channels"),
+        ("five", tiff(picture(5), EXTRASAMPLES=2), "5 channels, RGB with transparency"),
+        ("planes", tiff(picture(4), STRIPOFFSETS=planes, **alpha), "in separate planes, RGB m"),
+        ("packed", tiff(picture(), COMPRESSION=34712), "compression 34712"),
+        ("lab", tiff(deep, PHOTOMETRIC_INTERPRETATION=8), "Lab"),
+        ("mixed", tiff(picture(), BITSPERSAMPLE=(5, 6, 5)), "5/6 bits a channel"),
+        ("big", b"MM\0\x2b\0\x08\0\0" + bytes(7) + b"\x10" + bytes(90), "TIFF: damaged, or"),
+    ):
+        yield f"unsupported/{name}.tif", Case(content, reason=reason)
+    jpeg, frame = encoded(picture(), "JPEG"), b"\xff\xc0\0\x11\x08"
+    for name, other, reason in (
+        ("12-bit", b"\xff\xc1\0\x11\x0c", "JPEG of 12 bits a channel, 3 channels (marker C1)"),
+        ("ls", b"\xff\xf7\0\x11\x08", "JPEG-LS"),
+        ("hierarchical", b"\xff\xc5\0\x11\x08", "JPEG of 8 bits a channel, 3 channels (marker C5)"),
+    ):
+        yield f"unsupported/{name}.jpg", Case(jpeg.replace(frame, other), reason=reason)
+    yield "unsupported/cut.jpg", Case(jpeg[:-3], reason="cut off: the end of its JPEG data")
+    progressive = encoded(picture(), "JPEG", progressive=True)
+    yield "unsupported/cut-progressive.jpg", Case(progressive[:-20], reason="cut off")
+    header = bytearray(encoded(picture(), "PNG"))
+    header[32] ^= 1
+    yield "unsupported/header.png", Case(bytes(header), reason="PNG: damaged")
+    bitmap = encoded(picture(), "BMP")
+    yield "unsupported/jpeg.bmp", Case(bitmap[:30] + b"\4" + bitmap[31:], reason="BMP: damaged, or")
 
 
 def name_cases():
@@ -317,7 +473,8 @@ def refused_cases():
     for suffix, content in files.items():
         yield f"refused/empty.{suffix}", Case(b"", reason="empty file")
         yield f"refused/half.{suffix}", Case(first_half(content))
-        yield f"refused/header.{suffix}", Case(b"\0\0\0\0" + content[4:], reason="not a picture")
+        reason = "AVIF: damaged" if suffix == "avif" else "not a picture"
+        yield f"refused/header.{suffix}", Case(b"\0\0\0\0" + content[4:], reason=reason)
     for suffix in "png", "tif":
         yield f"refused/half-deep.{suffix}", Case(first_half(written(deep, f".{suffix}")))
     broken = bytearray(files["png"])
@@ -342,7 +499,7 @@ def refused_cases():
     whole = np.full((9, 9), 70_000, np.int32)
     yield "refused/int32.tif", Case(encoded(whole, "TIFF"), reason="32 bits a channel")
     grey_alpha = picture(2, dtype=np.uint16)
-    yield "refused/grey-alpha-deep.tif", Case(written(grey_alpha, ".tif"), reason="not a picture")
+    yield "refused/grey-alpha-deep.tif", Case(written(grey_alpha, ".tif"), reason="grey with t")
     alpha = encoded(picture(4), "PNG")
     yield "refused/alpha.jpg", Case(alpha, reason="transparency: a .jpg file holds none")
     yield "refused/deep.jpg", Case(written(deep, ".png"), reason="16 bits a channel")
@@ -364,8 +521,11 @@ def cases():
             cmyk_cases,
             deep_cases,
             metadata_cases,
+            text_cases,
             size_cases,
             animated_cases,
+            mended_cases,
+            unsupported_cases,
             name_cases,
             refused_cases,
         )

@@ -10,7 +10,7 @@ from tqdm import tqdm
 from superres.dataset.crops import Photograph, cut_batch
 from superres.dataset.photographs import open_photographs
 from superres.images.degradation import degrade, of_picture
-from superres.images.formats import SUFFIXES, find_pictures, is_picture
+from superres.images.formats import SUFFIXES, describe_others, find_pictures, is_picture
 from superres.images.quality import condition_of
 from superres.images.read import picture_size, read_rgb
 from superres.images.resize import crop_to_multiple, downscale
@@ -79,14 +79,12 @@ class Skips:
 
 
 def report_others(folder):
-    """Says which files of a folder are no pictures by their names; hidden ones are not named."""
+    """Counts the files of a folder that are no pictures by their names, but for hidden ones."""
     files = find_files(folder, lambda error: None)
     others = [f for f in files if not is_picture(f) and not f.name.startswith(".")]
     others = [f for f in others if f.suffix != ".py"]  # such as that which fetches DIV2K
     if others:
-        names = ", ".join(shown(path) for path in others[:5])
-        more = f" and {len(others) - 5} more" if len(others) > 5 else ""
-        print(f"left out, as no pictures by their names: {names}{more}")
+        print(describe_others(others))
 
 
 def is_scorable(photograph):

@@ -105,7 +105,7 @@ class InTurn:
                 self._first, self._pool = first, CropSampler(there, self.crop_size)
                 return
             if len(self._skipped) == len(self.paths):
-                raise InputError(f"none of {len(self.paths)} pictures could be decoded")
+                raise InputError(none_sound(self.paths))
 
     def _path(self, slot):
         turn, place = divmod(slot, len(self.paths))
@@ -132,6 +132,14 @@ class InTurn:
     def close(self):
         """Ends the threads."""
         self._workers.shutdown(cancel_futures=True)
+
+
+def none_sound(paths):
+    """The message where no photograph can be decoded."""
+    return (
+        f"none of the {len(paths)} pictures left to train on could be decoded; at least two sound "
+        "ones are needed, one of them to validate on, or VALIDATION_DATA"
+    )
 
 
 def _into_memory(paths, scale):
@@ -206,5 +214,5 @@ def open_photographs(sizes, options, *, free_memory, on_skip, in_turn=None):
         where = f"in {file.pixels}"
         photographs = list(filter(None, map(file.view, sizes)))
     if not photographs:
-        raise InputError(f"none of {len(sizes)} pictures could be decoded")
+        raise InputError(none_sound(sizes))
     return AllAtOnce(photographs, options.crop_size, where)

@@ -1,11 +1,13 @@
 """Which files are pictures, and what their formats can hold."""
 
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
 
 from superres.runtime.errors import CannotStore, InputError
 from superres.runtime.files import find_files
+from superres.runtime.terminal import shown
 
 # Endings of the files that are taken for pictures.
 JPEG = (".jpg", ".jpeg", ".jpe", ".jfif")
@@ -29,12 +31,25 @@ LONGEST_SIDE = {**dict.fromkeys(JPEG, 65_500), ".webp": 16_383, ".avif": 32_768}
 LARGEST_AVIF = 2**28
 # The formats themselves, by Pillow's names: nothing else is opened, whatever a file is called.
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF", "AVIF")
+OTHER_PICTURES = {".heic", ".heif", ".jxl", ".jp2", ".psd", ".svg", ".tga", ".exr", ".ppm", ".ico"}
+OTHER_PICTURES |= {".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".raf", ".rw2"}  # of cameras
 MAX_PIXELS = 270_000_000  # more is taken for a decompression bomb
 
 
 def is_picture(path):
     """Whether a file is taken for a picture, by its name: hidden files are not."""
     return Path(path).suffix.lower() in SUFFIXES and not Path(path).name.startswith(".")
+
+
+def describe_others(files):
+    """How many files are left out because of their names, by their endings."""
+    endings = Counter(
+        "hidden" if path.name.startswith(".") else path.suffix.lower() or "without ending"
+        for path in files
+    )
+    counts = ", ".join(f"{count} {shown(ending)}" for ending, count in endings.most_common())
+    advice = "" if OTHER_PICTURES.isdisjoint(endings) else "; convert them to PNG or JPEG first"
+    return f"{len(files)} file{'s' * (len(files) != 1)} left out: {counts}{advice}"
 
 
 def find_pictures(folder):

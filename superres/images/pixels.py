@@ -2,6 +2,8 @@
 
 import numpy as np
 
+GREY_SPREAD, GREY_ROWS = 2, 64  # levels of 255 by which lossy WebP and AVIF colour what is grey
+
 
 def to_8bit(pixels):
     """What `read_picture` returns as uint8, (H, W) or (H, W, 3): rounded, without alpha."""
@@ -10,6 +12,24 @@ def to_8bit(pixels):
     if pixels.ndim == 3 and pixels.shape[2] == 2:
         return pixels[..., 0]
     return pixels[..., :3] if pixels.ndim == 3 else pixels
+
+
+def as_grey(picture):
+    """The grey picture that colours of equal channels are: (H, W), or (H, W, 2) with alpha.
+
+    Scans, comics and old photographs are stored so. `None`: it has colours, or is grey by itself.
+    """
+    if picture.ndim == 2 or picture.shape[2] < 3:
+        return None
+    blocks = (picture[first : first + GREY_ROWS] for first in range(0, len(picture), GREY_ROWS))
+    for pixels in picture[::GREY_ROWS], *blocks:  # a few rows show most colours at once
+        colours = pixels[..., :3].astype(np.int32)
+        spread = np.abs(colours[..., ::2] - colours[..., 1:2]).max(axis=2)
+        if picture.shape[2] == 4:
+            spread = spread[pixels[..., 3] > 0]
+        if np.any(spread > GREY_SPREAD * np.iinfo(picture.dtype).max / 255):
+            return None
+    return picture[..., 1] if picture.shape[2] == 3 else picture[..., [1, 3]]
 
 
 def to_network(picture):

@@ -82,8 +82,9 @@ def condition_of(picture, quality):
 
 def _quality_of_file(path, picture):
     with opened(path) as file:
-        if file.format in ("JPEG", "MPO"):
-            return network_quality(quality_of(tables_in(file))[0])
+        # A lossless JPEG has no tables.
+        if file.format in ("JPEG", "MPO") and (tables := tables_in(file)):
+            return network_quality(quality_of(tables)[0])
         if file.format == "AVIF":
             if file.n_frames > 1:  # how many of the bytes are the first one's is not known
                 return UNKNOWN_LOSSY

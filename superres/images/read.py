@@ -4,6 +4,7 @@ import contextlib
 import io
 import math
 import os
+import re
 import struct
 import warnings
 from pathlib import Path
@@ -12,7 +13,17 @@ import cv2
 import numpy as np
 from PIL import Image, ImageCms, PngImagePlugin, TiffImagePlugin, UnidentifiedImageError
 
+from superres.images.damage import describe_tiff, reason, without_bad_chunks, without_end
 from superres.images.formats import FORMATS, MAX_PIXELS, PNG_COLOURS
+from superres.images.metadata import (
+    ORDERS,
+    ORIENTATION,
+    TRAILERS,
+    exif_of_tiff,
+    jpeg_segments,
+    upright_exif,
+    with_number,
+)
 from superres.images.pixels import to_8bit
 from superres.runtime.errors import UnreadablePicture
 
@@ -21,11 +32,7 @@ warnings.filterwarnings("ignore", module=r"PIL\.")
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 # Bytes a pixel while a picture is decoded: the decoder's copy, ours, and one in between.
 DECODING_BYTES, DEEP_DECODING_BYTES = 12, 24
-ORIENTATION = 0x0112  # the EXIF tag
-# EXIF tags that describe how the file's own pixels lie in it, so not in another file's.
-LAYOUT_TAGS = {254, 256, 257, 258, 259, 262, 266, 273, ORIENTATION, 277, 278, 279, 284, 317}
-LAYOUT_TAGS |= {320, 322, 323, 324, 325, 330, 338, 339, 347, 513, 514, 529, 530, 531, 532, 34675}
-EXIF_IFD, EXIF_SIZE_TAGS = 0x8769, (0xA002, 0xA003)  # where EXIF repeats width and height
+SUBFILE, NO_PICTURE, SUBDIRECTORIES = 254, (1, 3, 4, 5), 330  # in TIFF: thumbnails and masks
 # For each EXIF orientation: whether to swap rows and columns, then flip rows, columns.
 UPRIGHT = {
     1: (False, False, False),
@@ -52,10 +59,10 @@ def read_picture(path, max_pixels=MAX_PIXELS, max_bytes=math.inf):
         The pixels: uint8 (or uint16 from a 16-bit PNG or TIFF), (H, W) grey, (H, W, 2)
         grey and alpha, (H, W, 3) RGB or (H, W, 4) RGB and alpha.
         What must go back into the output: a dict that `write_picture` takes, with what there is of
-        `icc_profile` and `exif` (bytes), `dpi` (pair of numbers), of a PNG `srgb`, `gamma`,
-        `chromaticity` (what Pillow makes of its chunks) and `cicp` (bytes), `lossless` (True
-        for such a WebP), and `lost` (list of texts: what of the file is neither in the
-        pixels nor here).
+        `icc_profile`, `exif` and `xmp` (bytes), `segments` (bytes of a JPEG, with IPTC), `dpi`
+        (pair of numbers), of a PNG `srgb`, `gamma`, `chromaticity` (what Pillow makes of its
+        chunks) and `cicp` (bytes), `lossless` (True for such a WebP), and `lost` (list of texts:
+        what of the file is neither in the pixels nor here).
 
     Raises:
         UnreadablePicture: with the reason.
@@ -77,7 +84,7 @@ def picture_size(path, max_pixels=MAX_PIXELS):
 
 def opened(path):
     """A picture file opened by Pillow, which closes it as a context."""
-    with decoding():
+    with decoding(path), contextlib.suppress(UnidentifiedImageError):
         if not Path(path).is_file():
             raise UnreadablePicture("not a regular file")
         if not Path(path).stat().st_size:
@@ -85,23 +92,28 @@ def opened(path):
         Image.init()  # or Pillow would not know all of FORMATS
         Image.MAX_IMAGE_PIXELS = None  # our own limit stands in its place
         PngImagePlugin.MAX_TEXT_CHUNK = PngImagePlugin.MAX_TEXT_MEMORY  # profiles of 3 MB exist
-        return Image.open(path, formats=FORMATS)
+        file = Image.open(path, formats=FORMATS)
+        if file.format == "TIFF" and file.tag_v2.get(SUBFILE) in NO_PICTURE:
+            if SUBDIRECTORIES in file.tag_v2:
+                raise UnreadablePicture("a thumbnail, the picture is in a SubIFD: not supported")
+            file.seek(int(file.is_animated))  # to the picture, if there is another
+        return file
+    content, lost = without_bad_chunks(path)
+    with decoding(path):
+        file = Image.open(content if lost else path, formats=FORMATS)
+    file.lost_chunks = lost
+    return file
 
 
 @contextlib.contextmanager
-def decoding():
+def decoding(path):
     """Around calls of the libraries alone: their errors become `UnreadablePicture`."""
     try:
         yield
-    except UnreadablePicture:
+    except (UnreadablePicture, MemoryError):
         raise
-    except UnidentifiedImageError:
-        raise UnreadablePicture(
-            f"not a picture of a kind that is known ({' '.join(FORMATS)}), or damaged in its "
-            "first bytes"
-        ) from None
     except Exception as error:  # on damaged files the decoders raise errors of any kind
-        raise UnreadablePicture(str(error) or type(error).__name__) from None
+        raise UnreadablePicture(reason(path, error)) from None
 
 
 def _check_pixel_count(file, max_pixels):
@@ -123,13 +135,20 @@ def _read_open(file, path, max_pixels, max_bytes):
             f"memory, {max_bytes / 2**30:.1f} are free"
         )
     metadata = {"icc_profile": file.info.get("icc_profile"), "lost": []}
+    for name in getattr(file, "lost_chunks", ()):
+        metadata["lost"].append(f"its chunk {name}, whose checksum is wrong,")
     # TIFF has it among its tags, and so has a JPEG without its own.
     if file.format in ("PNG", "BMP") or file.info.get("jfif_unit"):
         metadata["dpi"] = file.info.get("dpi")
-    with decoding():
+    with decoding(path):
         is_animated = getattr(file, "is_animated", False)
+        if is_animated and getattr(file, "default_image", False) and not is_deep:
+            file.load()  # the picture that stands in for a PNG's animation
+            file.paste(0, (0, 0, *file.size))  # or it would shine through the first of that
+            file.seek(1)
     if is_animated and file.format != "MPO":
-        metadata["lost"].append("all pictures but the first")
+        which = f"number {file.tell() + 1}" if file.tell() else "the first"
+        metadata["lost"].append(f"all pictures but {which}")
     if file.format == "PNG":  # what its colours are, where there is no profile
         metadata |= {key: file.info[key] for key in PNG_COLOURS if key in file.info}
         metadata["cicp"] = _png_chunk(path, b"cICP")
@@ -137,14 +156,20 @@ def _read_open(file, path, max_pixels, max_bytes):
         metadata["lossless"] = webp_coding(path)[0] == "VP8L"
     if file.format == "AVIF":
         _refuse_wide_colours(path)
+        xmp = {"xmp": file.info.pop("xmp")} if "xmp" in file.info else {}
+        file.getexif()  # which Pillow keeps; else it would ask XMP too, which turns no AVIF
+        file.info |= xmp
+    if file.format == "TIFF" and "RGBX" in raw_modes:
+        metadata["lost"].append("its channels beyond red, green and blue, such as near-infrared,")
     if is_deep and file.mode == "CMYK":
         metadata["lost"].append("8 of its 16 bits a channel, in the conversion from CMYK")
         is_deep = False
     if is_deep:
         pixels = _read_deep(file, path, raw_modes)
     else:
-        pixels = _read_shallow(file, metadata, raw_modes)
-    orientation, metadata["exif"] = _take_exif(file, metadata)
+        pixels = _read_shallow(file, path, metadata, raw_modes)
+    orientation = _take_exif(file, path, metadata)
+    _take_xmp(file, path, metadata)
     # Pillow has turned an 8-bit TIFF's pixels itself and changed the tag. So has OpenCV.
     orientation = 1 if is_deep and file.format == "TIFF" else orientation
     swap, flip_rows, flip_columns = UPRIGHT.get(orientation, UPRIGHT[1])
@@ -160,19 +185,15 @@ def _is_deep(file, raw_modes):
     if file.format != "TIFF":
         return False
     bits = set(file.tag_v2.get(TiffImagePlugin.BITSPERSAMPLE, (1,)))
-    kinds = file.tag_v2.get(TiffImagePlugin.SAMPLEFORMAT, (1,))
-    if set(kinds) != {1} or not bits <= {1, 2, 4, 8, 16}:
-        raise UnreadablePicture(
-            f"{'/'.join(map(str, sorted(bits)))} bits a channel (mode {file.mode}, TIFF sample "
-            f"format {kinds[0]}): expected whole numbers of 8 or 16 bits from 0 up"
-        )
-    if bits != {16}:
-        return False
-    if file.tag_v2.get(TiffImagePlugin.PLANAR_CONFIGURATION, 1) != 1:
-        raise UnreadablePicture("16 bits a channel in separate planes: not supported")
-    if file.tag_v2.get(TiffImagePlugin.PHOTOMETRIC_INTERPRETATION) == 0:
-        raise UnreadablePicture("16 bits a channel with white as zero: not supported")
-    return True
+    is_deep = bits == {16}
+    if (
+        not bits <= {1, 2, 4, 8, 16}
+        or set(file.tag_v2.get(TiffImagePlugin.SAMPLEFORMAT, (1,))) != {1}
+        or (is_deep and file.tag_v2.get(TiffImagePlugin.PLANAR_CONFIGURATION, 1) != 1)
+        or (is_deep and file.tag_v2.get(TiffImagePlugin.PHOTOMETRIC_INTERPRETATION) == 0)
+    ):
+        raise UnreadablePicture(f"{describe_tiff(file.tag_v2)}: not supported")
+    return is_deep
 
 
 def _png_chunk(path, wanted):
@@ -217,38 +238,56 @@ def webp_coding(path):
     return "VP8", 0
 
 
-def _take_exif(file, metadata):
-    """The orientation, and what of EXIF goes back into the output; `None` for damaged EXIF."""
-    orientation = 1
-    try:
-        exif = file.getexif()
-        if not exif and file.info.get("exif"):
-            raise UnreadablePicture
-        orientation = int(exif.get(ORIENTATION, 1))
-        for tag in LAYOUT_TAGS & set(exif):
-            del exif[tag]
-        if EXIF_IFD in exif:
-            for tag in EXIF_SIZE_TAGS:
-                exif.get_ifd(EXIF_IFD).pop(tag, None)
-        if not exif:
-            return orientation, None
-        content = exif.tobytes()
-        Image.Exif().load(content)  # of a BigTIFF it cannot be read again
-        return orientation, content
-    except Exception:  # Pillow raises errors of any kind; the picture itself is sound
+def _take_exif(file, path, metadata):
+    """The orientation; adds EXIF to the metadata, or notes that it is damaged."""
+    orientation, block = 1, None
+    # Pillow raises errors of any kind where it is damaged; the picture itself is sound.
+    with contextlib.suppress(Exception):
+        orientation = int(file.getexif().get(ORIENTATION, 1))
+        block = file.info.get("exif", b"")
+        if "Raw profile type exif" in file.info:  # of a PNG, by ImageMagick
+            block = bytes.fromhex("".join(file.info["Raw profile type exif"].split("\n")[3:]))
+        if file.format == "AVIF":  # where it is turned, Pillow has encoded EXIF anew
+            block = file._decoder.get_info()[4] or b""
+    if file.format == "TIFF":
+        block = exif_of_tiff(path, file.tag_v2.offset, metadata["lost"])
+    block = block and block.removeprefix(b"Exif\0\0")
+    if block and block[:4] in ORDERS:
+        metadata["exif"] = upright_exif(block)
+    elif block != b"":
         metadata["lost"].append("its EXIF, which is damaged or cannot be stored,")
-        return orientation, None
+    return orientation
 
 
-def _read_shallow(file, metadata, raw_modes):
+def _take_xmp(file, path, metadata):
+    """Adds XMP and IPTC to the metadata; notes what a JPEG holds behind its picture."""
+    xmp, segments = file.info.get("xmp"), getattr(file, "applist", [])
+    metadata["segments"] = jpeg_segments([content for _, content in segments])
+    if isinstance(xmp, bytes):
+        if segments and re.search(rb'GCamera:M(otionPhoto|icroVideo)="1"', xmp):
+            metadata["lost"].append("its video")
+        xmp = re.sub(TRAILERS, b"", xmp) if segments else xmp
+        metadata["xmp"] = with_number(xmp, "tiff:Orientation", 1)
+    if "mp" in file.info:
+        others = getattr(file, "mpinfo", {}).get(0xB002, [])[1:]
+        # By Google and Adobe, Apple, and ISO.
+        if re.search(rb"hdrgm:|HDRGainMap|21496:-1", Path(path).read_bytes()):
+            metadata["lost"].append("its gain map")
+        elif any("Thumbnail" not in other["Attribute"]["MPType"] for other in others):
+            metadata["lost"].append("all pictures but the first")
+
+
+def _read_shallow(file, path, metadata, raw_modes):
     """Pixels of an open 8-bit file, as those of `read_picture`; may change its colour profile."""
-    if file.mode in ("F", "I"):
-        raise UnreadablePicture(f"32 bits a channel (mode {file.mode}): expected 8 or 16")
-    with decoding():
-        file.load()
+    with decoding(path):
+        try:
+            file.load()
+        except OSError:
+            if file.format != "JPEG" or not (file := without_end(path)):
+                raise
     if file.mode == "CMYK" and metadata["icc_profile"]:
         # A profile that is damaged or not of CMYK leaves the conversion without one, below.
-        with decoding(), contextlib.suppress(ImageCms.PyCMSError, OSError):
+        with decoding(path), contextlib.suppress(ImageCms.PyCMSError, OSError):
             profile = ImageCms.ImageCmsProfile(io.BytesIO(metadata["icc_profile"]))
             srgb = ImageCms.createProfile("sRGB")
             converted = ImageCms.profileToProfile(file, profile, srgb, outputMode="RGB")
@@ -270,7 +309,7 @@ def _read_shallow(file, metadata, raw_modes):
         mode = "RGBA" if has_alpha else "RGB"
         if file.mode not in ("P", "PA", "RGB", "RGBA", "RGBa", "RGBX"):
             metadata.pop("icc_profile")  # it describes channels that are converted here
-    with decoding():
+    with decoding(path):
         return np.array(file if file.mode == mode else file.convert(mode))
 
 
@@ -280,11 +319,13 @@ def _read_deep(file, path, raw_modes):
     Pillow would silently cut them to 8 bits, so OpenCV reads them. But OpenCV takes a
     damaged file for a whole one, so Pillow decodes it first, and raises what there is.
     """
-    with decoding():
+    with decoding(path):
         file.load()
-        pixels = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED)
+        content, page = np.fromfile(path, np.uint8), file.tell()
+        pages = cv2.imdecodemulti(content, cv2.IMREAD_UNCHANGED, range=(page, page + 1))[1]
+    pixels = pages[0] if pages else None
     if pixels is None or pixels.dtype != np.uint16:
-        raise UnreadablePicture("16 bits a channel, in a way that OpenCV cannot decode")
+        raise UnreadablePicture("16 bits a channel, compressed in a way that is not supported")
     if pixels.ndim == 3 and pixels.shape[2] >= 3:
         pixels[..., :3] = pixels[..., 2::-1].copy()  # OpenCV's BGR
     key = file.info.get("transparency")

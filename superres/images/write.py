@@ -15,6 +15,7 @@ from superres.images.formats import (
     WRITE_OPTIONS,
     check_storable,
 )
+from superres.images.metadata import resized
 from superres.images.png import encode_png
 from superres.images.tiff import encode_tiff
 from superres.runtime.errors import CannotStore
@@ -50,7 +51,8 @@ def write_bands(path, bands, shape, dtype, metadata):
     """
     check_storable(path, shape, dtype)
     suffix = Path(path).suffix.lower()
-    kept = {key: value for key, value in metadata.items() if key in ("icc_profile", "exif")}
+    metadata = resized(metadata, shape[1], shape[0])
+    kept = {key: value for key, value in metadata.items() if key in ("icc_profile", "exif", "xmp")}
     of_png = {key: v for key, v in metadata.items() if key in (*PNG_COLOURS, "cicp", "dpi")}
     with replacing(path) as part:
         if suffix in STREAMED:
@@ -60,7 +62,7 @@ def write_bands(path, bands, shape, dtype, metadata):
                 if suffix == ".png":
                     encode_png(file, strips, shape, np.dtype(dtype), kept | of_png)
                 else:
-                    encode_tiff(file, strips, rows, shape, np.dtype(dtype), kept)
+                    encode_tiff(file, strips, rows, shape, np.dtype(dtype), metadata)
             return
         image = Image.new(MODES[shape[2] if len(shape) == 3 else 1], (shape[1], shape[0]))
         done = 0
@@ -72,6 +74,9 @@ def write_bands(path, bands, shape, dtype, metadata):
             options = options | {"dpi": metadata["dpi"]}
         if suffix == ".webp" and metadata.get("lossless"):
             options = {"lossless": True, "exact": True}  # exact: also what alpha hides
+        if suffix in JPEG:  # a segment holds 64 kB
+            kept = {k: v for k, v in kept.items() if k == "icc_profile" or len(v) < 65_500}
+            kept["extra"] = metadata.get("segments", b"")
         try:
             if suffix == ".bmp" and image.mode in ("LA", "RGBA"):  # Pillow would drop the alpha
                 pixels = np.asarray(image.convert("RGBA"))[..., [2, 1, 0, 3]]

@@ -5,6 +5,7 @@ import os
 import re
 import secrets
 import stat
+import tempfile
 import time
 from pathlib import Path
 
@@ -123,3 +124,11 @@ def check_writable(folder):
         raise OSError(
             error.errno, f"cannot be written to: {error.strerror}", str(folder)
         ) from error
+
+
+def ignores_case(folder):
+    """Whether names that differ only in case are one file in `folder`, or where it will be."""
+    place = next(place for place in (folder, *folder.parents) if place.is_dir())
+    with contextlib.suppress(OSError), tempfile.NamedTemporaryFile(prefix=PART, dir=place) as file:
+        return Path(place, Path(file.name).name.upper()).exists()
+    return False

@@ -57,9 +57,11 @@ def restore(pair, scale, enlarge=None, others=None, degradation=None, random=Non
         `Restored`.
 
     Raises:
-        InputError: the pair cannot be scored, as `reading.read_pair` says.
+        InputError: the pair cannot be scored, as `reading.read_pair` says, or is of one colour.
     """
     hr, lr, notes = reading.read_pair(pair, scale)
+    if not np.ptp(hr, axis=(0, 1)).any():
+        raise InputError("blank: any enlargement is exact, so its PSNR is infinite; not scored")
     is_bicubic = np.array_equal(lr, downscale(hr, scale)) if pair.lr else None
     condition = CLEAN
     if degradation:

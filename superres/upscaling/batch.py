@@ -10,13 +10,13 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
-from superres.images.formats import STREAMED, SUFFIXES, is_picture, output_name
+from superres.images.formats import STREAMED, SUFFIXES, describe_others, is_picture, output_name
 from superres.images.pixels import assembled
 from superres.images.read import picture_size, read_picture
 from superres.images.write import write_bands, write_picture
 from superres.runtime import memory
 from superres.runtime.errors import InputError, is_fault, is_machine_error
-from superres.runtime.files import find_files, make_folder
+from superres.runtime.files import find_files, ignores_case, make_folder
 from superres.runtime.parts import WHOLE
 from superres.runtime.terminal import reason_of, shown
 
@@ -41,12 +41,12 @@ class Plan(NamedTuple):
         jobs: list of `Job`, no two of one target.
         refused: dict of path -> reason: folders that cannot be read, and pictures whose output
             would be another's, or among the inputs by a link in the target's folder.
-        others: how many other files there are.
+        others: list of the other files.
     """
 
     jobs: list
     refused: dict
-    others: int
+    others: list
 
 
 def plan(source, target, part=WHOLE):
@@ -91,25 +91,31 @@ def plan(source, target, part=WHOLE):
     if source.is_dir() and outputs.is_relative_to(inputs):
         files = [f for f in files if not Path(os.path.realpath(f)).is_relative_to(outputs)]
     pictures = list(filter(is_picture, files)) if source.is_dir() else files
+    made = {path: target / place(path).with_name(output_name(path.name)) for path in pictures}
+    has_twins = len({str(output).casefold() for output in made.values()}) < len(made)
+    name_of = str.casefold if has_twins and ignores_case(target) else str
     jobs, outputs_of = [], {}
-    for path in pictures:
-        output = target / place(path).with_name(output_name(path.name))
+    for path, output in made.items():
+        name = name_of(str(output))
         folder = Path(os.path.realpath(output.parent))
         if folder.is_relative_to(inputs) and not folder.is_relative_to(outputs):
             refused[path] = f"its output would be among the inputs, in {shown(folder)}"
-        elif output in outputs_of:  # a.gif, which becomes a.gif.png, beside an a.gif.png
-            refused[path] = f"{shown(output)} is the output of {shown(outputs_of[output])}"
+        elif name in outputs_of:  # a.gif, which becomes a.gif.png, beside an a.gif.png
+            case = ", as TARGET ignores case" if name_of is str.casefold else ""
+            refused[path] = f"{shown(output)} is the output of {shown(outputs_of[name])}{case}"
         else:
-            outputs_of[output] = path
+            outputs_of[name] = path
             jobs.append(Job(path, output))
+    others = sorted(set(files) - set(pictures))
     if not jobs and not refused:
         endings = " ".join(sorted(SUFFIXES))
-        raise InputError(f"SOURCE = {str(source)!r}: no pictures found in it ({endings})")
+        found = f"; {describe_others(others)}" if others else ""
+        raise InputError(f"SOURCE = {str(source)!r}: no pictures found in it ({endings}){found}")
     # What is refused because of another picture is so in every part.
     return Plan(
         [job for job in jobs if part.has(place(job.source))],
         {path: reason for path, reason in refused.items() if part.has(place(path))},
-        len(files) - len(pictures),
+        others,
     )
 
 
@@ -185,8 +191,7 @@ class Tally:
         for what, reasons in ("refused", self.refused), ("failed", self.failed):
             for path, reason in reasons.items():
                 print(f"{what} {shown(path)}: {reason}")
-        others = self.plan.others
-        left_out = f"; other files left out: {others}" if others else ""
+        left_out = f"; {describe_others(self.plan.others)}" if self.plan.others else ""
         print(f"{words}, in {shown(target)}{left_out}")
         if self.there:
             print("Pictures that were there are left as they are; --overwrite makes them again.")

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from superres.images.pixels import assembled, to_network, to_pixels
+from superres.images.pixels import as_grey, assembled, to_network, to_pixels
 from superres.images.quality import CLEAN, TRAINED, Condition
 from superres.runtime import memory
 from superres.upscaling import channels, tiling
@@ -183,6 +183,11 @@ class Upscaler:
         Raises:
             MemoryError: no tile is small enough.
         """
+        if (grey := as_grey(picture)) is not None:
+            channels_of = [0, 0, 0, 1][: picture.shape[2]]
+            for band in self.bands(grey, tiles, on_tile, condition):
+                yield band.reshape(*band.shape[:2], -1)[..., channels_of]
+            return
         lr = picture[..., None] if picture.ndim == 2 else picture
         has_alpha = lr.shape[2] in (2, 4)
         most_alpha = float(to_network(lr[..., -1].max())) if has_alpha else 1.0

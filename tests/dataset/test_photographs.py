@@ -215,11 +215,11 @@ def test_index_of_something_else_is_made_anew(folder, skipped, cached, tmp_path,
 def test_nothing_that_can_be_cached_is_an_error_too(folder, cached, skipped):
     for n in range(6):
         (folder / f"{n}.png").write_bytes((folder / "cut.png").read_bytes())
-    with pytest.raises(ValueError, match="none of 7 pictures could be decoded"):
+    with pytest.raises(ValueError, match=r"none of the 7 pictures .* two sound"):
         cached()
     assert len(skipped) == 7
     source = cached(free_memory=0)
-    with pytest.raises(ValueError, match="none of 7 pictures could be decoded"):
+    with pytest.raises(ValueError, match=r"none of the 7 pictures .* two sound"):
         source.at(0)
     source.close()
 
@@ -322,11 +322,11 @@ def test_neither_disk_nor_memory_means_in_turn(folder, skipped, monkeypatch):
 def test_nothing_that_can_be_decoded_is_an_error(folder, skipped):
     for n in range(6):
         (folder / f"{n}.png").write_bytes((folder / "cut.png").read_bytes())
-    with pytest.raises(ValueError, match="none of 7 pictures could be decoded"):
+    with pytest.raises(ValueError, match=r"none of the 7 pictures .* two sound"):
         open_all(folder, skipped)
     assert len(skipped) == 7
     source = open_all(folder, skipped, free_memory=0)
-    with pytest.raises(ValueError, match="none of 7 pictures could be decoded"):
+    with pytest.raises(ValueError, match=r"none of the 7 pictures .* two sound"):
         source.at(0)
     source.close()
 

@@ -26,15 +26,15 @@ def noisy(picture, deviation, channels=3):
 @pytest.mark.parametrize("deviation", [5, 7, 9])
 def test_noise_is_estimated(photograph, deviation, channels):
     noise, _, wild = estimated(noisy(photograph, deviation, channels), LOSSLESS)
-    assert noise == pytest.approx(deviation, abs=2.5)
-    assert wild > 0.6
+    assert noise == pytest.approx(deviation, abs=3)
+    assert wild > 0.5
 
 
 @pytest.mark.parametrize("deviation", [0.7, 0.9, 1.1])
 def test_blur_is_estimated(photograph, deviation):
     _, blur, wild = estimated(cv2.GaussianBlur(photograph, (0, 0), deviation), LOSSLESS)
     assert blur == pytest.approx(deviation, abs=0.3)
-    assert wild > 0.6
+    assert wild > 0.5
 
 
 def test_a_clean_photograph_has_little_of_both(photograph):

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
+import corpus
 from superres.images.jpeg_traces import found_quality
 from superres.images.quality import (
     LOSSLESS,
@@ -50,6 +51,14 @@ def test_condition_as_networks_take_it():
     assert values.dtype == np.float32
     np.testing.assert_allclose(values, [0.75, 0.8, 1.2])
     assert Condition(0.75, 8, 1.2).values(1).tolist() == [0.75]
+
+
+def test_lossless_jpeg_is_lossless(tmp_path):
+    picture = smooth_picture(24, 32, 1)[..., 0]
+    (tmp_path / "x.jpg").write_bytes(corpus.lossless_jpeg(picture))
+    read, _ = read_picture(tmp_path / "x.jpg")
+    np.testing.assert_array_equal(read, picture)
+    assert quality_of_file(tmp_path / "x.jpg", read) == LOSSLESS
 
 
 def test_quality_of_a_file(tmp_path):

@@ -6,12 +6,13 @@ import zlib
 import cv2
 import numpy as np
 import pytest
-from PIL import Image, ImageCms, ImageFile, ImageOps, TiffImagePlugin
+from PIL import Image, ImageCms, ImageFile, ImageOps
 
 import corpus
 from superres.images import read
 from superres.images.formats import find_pictures
-from superres.images.read import EXIF_IFD, ORIENTATION, read_picture, read_rgb
+from superres.images.metadata import ORIENTATION
+from superres.images.read import read_picture, read_rgb
 from superres.images.write import write_picture
 from superres.runtime.errors import UnreadablePicture
 from support import smooth_picture
@@ -54,15 +55,6 @@ def test_pictures_are_read_upright_and_written_without_a_turn(tmp_path, orientat
     with Image.open(tmp_path / "upright.png") as file:
         assert dict(file.getexif()) == {0x010F: "Maker"}
     np.testing.assert_array_equal(read_picture(tmp_path / "upright.png")[0], read)
-
-
-def test_exif_forgets_the_size_of_the_original(tmp_path):
-    exif = Image.Exif()
-    exif.get_ifd(EXIF_IFD).update({0xA002: 6, 0xA003: 8, 0x829A: 0.5})
-    path = save(tmp_path, "RGB", "x.jpg", exif=exif)
-    kept = Image.Exif()
-    kept.load(read_picture(path)[1]["exif"])
-    assert dict(kept.get_ifd(EXIF_IFD)) == {0x829A: 0.5}
 
 
 def save(tmp_path, mode, name="x.png", **options):
@@ -127,8 +119,8 @@ def whole_png():
     [
         (b"", "empty file"),
         (b"hello, this is text", "not a picture"),
-        (whole_png()[:-500], "truncated"),
-        (b"\x89PNG\r\n\x1a\n" + bytes(40), "not a picture|broken PNG"),
+        (whole_png()[:-500], "cut off"),
+        (b"\x89PNG\r\n\x1a\n" + bytes(40), "PNG: damaged"),
     ],
 )
 def test_unreadable_files_are_refused_with_a_reason(tmp_path, content, reason):
@@ -154,7 +146,7 @@ def test_error_of_any_kind_in_a_decoder_is_a_refusal(tmp_path, monkeypatch):
     for owner, method in (Image, "open"), (Image.Image, "convert"), (ImageFile.ImageFile, "load"):
         with monkeypatch.context() as patch:
             patch.setattr(owner, method, fail)
-            with pytest.raises(UnreadablePicture, match="Failed to decode frame 0"):
+            with pytest.raises(UnreadablePicture, match="PNG: damaged"):
                 read_picture(path)
 
 
@@ -175,17 +167,10 @@ def test_damaged_avif_is_refused(tmp_path):
         read_picture(tmp_path / "x.avif")
 
 
-def test_damaged_exif_does_not_cost_the_picture(tmp_path, monkeypatch):
-    exif = Image.Exif()
-    exif[ORIENTATION] = 6
-    path = save(tmp_path, "RGB", "x.jpg", exif=exif)
-
-    def fail(self, offset=8):
-        raise TypeError
-
-    monkeypatch.setattr(Image.Exif, "tobytes", fail)
+def test_damaged_exif_does_not_cost_the_picture(tmp_path):
+    path = save(tmp_path, "RGB", "x.jpg", exif=b"Exif\0\0II*\0\xff\xff\xff\xff")
     pixels, metadata = read_picture(path)
-    assert pixels.shape == (6, 8, 3)
+    assert pixels.shape == (8, 6, 3)
     assert metadata == {}
 
 
@@ -226,36 +211,10 @@ def test_transparent_grey_of_a_png_of_any_depth(tmp_path, bits, row, greys):
     assert pixels[0].tolist() == [[grey, 0 if n == 1 else most] for n, grey in enumerate(greys)]
 
 
-def tiff(pixels, **tags):
-    """An uncompressed TIFF of (H, W, C), with other values for some tags by their names."""
-    height, width, channels = pixels.shape
-    data = pixels.tobytes()
-    values = {
-        256: width,
-        257: height,
-        258: 8 * pixels.itemsize,
-        259: 1,
-        262: 1 if channels == 1 else 2,
-        273: 1000,
-        277: channels,
-        278: height,
-        279: len(data),
-    }
-    values |= {getattr(TiffImagePlugin, name): value for name, value in tags.items()}
-    entries = b""
-    bits = struct.pack("<H", 8 * pixels.itemsize) * channels
-    for tag, value in sorted(values.items()):
-        count = channels if tag == 258 and channels > 1 else 1
-        place = 900 if count > 1 else value
-        entries += struct.pack("<HHLL", tag, 3 if tag == 258 else 4, count, place)
-    head = struct.pack("<2sHLH", b"II", 42, 8, len(values)) + entries + bytes(4)
-    return (head.ljust(900, b"\0") + bits).ljust(1000, b"\0") + data
-
-
 def test_tiff_made_by_hand_is_read(tmp_path):
     for channels in 1, 3:
         pixels = smooth_picture(5, 7, channels, dtype=np.uint16)
-        (tmp_path / "x.tif").write_bytes(tiff(pixels))
+        (tmp_path / "x.tif").write_bytes(corpus.tiff(pixels))
         np.testing.assert_array_equal(read_picture(tmp_path / "x.tif")[0], pixels.squeeze())
 
 
@@ -264,21 +223,21 @@ def test_tiff_made_by_hand_is_read(tmp_path):
     [
         (3, np.uint16, {"PLANAR_CONFIGURATION": 2}, "in separate planes"),
         (1, np.uint16, {"PHOTOMETRIC_INTERPRETATION": 0}, "white as zero"),
-        (1, np.uint8, {"SAMPLEFORMAT": 2}, "expected whole numbers"),
-        (1, np.uint16, {"SAMPLEFORMAT": 2}, "expected whole numbers"),
+        (1, np.uint8, {"SAMPLEFORMAT": 2}, "bits a channel, signed, 1 channels"),
+        (1, np.uint16, {"SAMPLEFORMAT": 2}, "bits a channel, signed, 1 channels"),
         (1, np.uint16, {"BITSPERSAMPLE": 12}, "12 bits a channel"),
     ],
 )
 def test_kinds_of_tiff_that_decoders_get_wrong_are_refused(tmp_path, channels, dtype, tags, reason):
     pixels = smooth_picture(6, 8, channels, dtype=dtype)
-    (tmp_path / "x.tif").write_bytes(tiff(pixels, **tags))
+    (tmp_path / "x.tif").write_bytes(corpus.tiff(pixels, **tags))
     with pytest.raises(UnreadablePicture, match=reason):
         read_picture(tmp_path / "x.tif")
 
 
 def test_fourth_channel_that_is_no_alpha_is_none(tmp_path):
     pixels = smooth_picture(6, 8, 4, dtype=np.uint16)
-    (tmp_path / "x.tif").write_bytes(tiff(pixels, EXTRASAMPLES=0))
+    (tmp_path / "x.tif").write_bytes(corpus.tiff(pixels, EXTRASAMPLES=0))
     np.testing.assert_array_equal(read_picture(tmp_path / "x.tif")[0], pixels[..., :3])
 
 

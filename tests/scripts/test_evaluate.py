@@ -325,22 +325,16 @@ def test_names_of_test_sets_never_clash(tmp_path):
     assert found == ["p-2", "p", "p-3", "my-set", "my-set-2", "my-set-3"]
 
 
-def test_flat_picture_that_only_bicubic_restores_exactly(tmp_path, benchmark):
-    (tmp_path / "flat").mkdir()
-    write_picture(tmp_path / "flat" / "a.png", np.full((40, 40, 3), 90, np.uint8), {})
-    write_picture(tmp_path / "flat" / "b.png", smooth_picture(40, 40), {})
-    (tmp_path / "Other").mkdir()
-    for name in "ab":
-        write_picture(tmp_path / "Other" / f"{name}.png", smooth_picture(40, 40), {})
-    words = ["flat", "--weights", "none", "--scale", "2", "--compare", "Other"]
-    assert evaluate.main(words) == 0
-    lines = (tmp_path / "evaluation/results.md").read_text().splitlines()
-    (line,) = [line for line in lines if line.startswith("| a.png")]
-    assert line.split("|")[4].strip() == "-inf"
-    (line,) = [line for line in lines if line.startswith("| mean of 2")]
-    assert line.split("|")[2].strip().startswith("inf ")
-    assert results(tmp_path)["mean"]["bicubic_psnr"] is None
-    assert (tmp_path / "evaluation/report.html").is_file()
+def test_blank_picture_is_named_and_left_out_of_the_mean(tmp_path, benchmark, capsys):
+    (tmp_path / "pages").mkdir()
+    write_picture(tmp_path / "pages/a.png", np.full((40, 40, 3), 90, np.uint8), {})
+    write_picture(tmp_path / "pages/b.png", smooth_picture(40, 40), {})
+    assert evaluate.main(["pages", "--weights", "none", "--scale", "2", "--no-pictures"]) == 1
+    assert "refused pages/a.png: blank: " in capsys.readouterr().err
+    found = results(tmp_path)
+    assert [row["name"] for row in found["images"]] == ["b.png"]
+    assert found["mean"]["bicubic_psnr"] == found["images"][0]["bicubic_psnr"]
+    assert list(found["refused"]) == ["pages/a.png"]
 
 
 def test_name_or_shape_that_cannot_be_drawn_ends_nothing(tmp_path, benchmark, capsys):

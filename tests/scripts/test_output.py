@@ -354,12 +354,41 @@ def test_the_first_line_says_how_it_computes_and_verbose_what_it_costs(
 
 
 def test_other_files_are_counted(tmp_path, pictures, small_weights, capsys):
-    for name in "notes.txt", ".DS_Store", "deeper/._a.png":
+    for name in "notes.txt", ".DS_Store", "deeper/._a.png", "b.HEIC", "a.heic", "README":
         (pictures / name).touch()
     run(pictures, tmp_path / "out", "--weights", small_weights)
     printed = capsys.readouterr().out
     assert "2 done, 0 already there, 1 refused" in printed
-    assert "; other files left out: 3" in printed
+    counts = "2 hidden, 2 .heic, 1 without ending, 1 .txt"
+    assert f"; 6 files left out: {counts}; convert them to PNG or JPEG first\n" in printed
+
+
+def test_folder_of_other_pictures_says_so(tmp_path, small_weights, capsys):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.dng").touch()
+    assert run(tmp_path / "in", tmp_path / "out", "--weights", small_weights) == 2
+    words = "1 file left out: 1 .dng; convert them to PNG or JPEG first"
+    assert words in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("ignores", [True, False])
+def test_names_that_differ_in_case(tmp_path, monkeypatch, small_weights, capsys, ignores):
+    """`ignores`: like the file systems of Windows and of most Macs."""
+    for name in "a/photo.png", "a/photo.PNG", "A/photo.png":
+        path = tmp_path / "in" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(smooth_picture(8, 8)).save(path)
+    exists = Path.exists
+    if ignores:
+        monkeypatch.setattr(
+            Path, "exists", lambda p: exists(p) or exists(p.with_name(p.name.lower()))
+        )
+    code = run(tmp_path / "in", tmp_path / "out" / "new", "--weights", small_weights)
+    printed = capsys.readouterr().out
+    assert code == int(ignores)
+    assert printed.count("as TARGET ignores case") == 2 * ignores
+    assert ("1 done" if ignores else "3 done") in printed
+    assert not list(tmp_path.glob(".unfinished*"))
 
 
 def test_folder_that_cannot_be_read_is_named(

@@ -409,6 +409,29 @@ def test_shape_and_dtype_are_kept(upscaler_of, size, channels, dtype):
     assert enlarged.shape == (2 * size[0], 2 * size[1], *picture.shape[2:])
 
 
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize("has_alpha", [False, True])
+def test_colours_of_equal_channels_stay_grey(upscaler_of, dtype, has_alpha):
+    upscaler = upscaler_of(small_network())
+    grey = smooth_picture(150, 40, 2 if has_alpha else 1, dtype=dtype)
+    grey = grey if has_alpha else grey[..., 0]
+    stored = np.dstack([grey] * 3) if not has_alpha else grey[..., [0, 0, 0, 1]]
+    unit = np.iinfo(dtype).max // 255
+    stored[::2, ::2, 0] -= (stored[::2, ::2, 0] > 2 * unit) * dtype(2 * unit)
+    enlarged = upscaler.enlarge(stored)
+    assert enlarged.shape == (300, 80, *stored.shape[2:])
+    for channel in range(3):
+        expected = upscaler.enlarge(grey)
+        np.testing.assert_array_equal(
+            enlarged[..., channel], expected[..., 0] if has_alpha else expected
+        )
+    if has_alpha:
+        np.testing.assert_array_equal(enlarged[..., 3], expected[..., 1])
+    stored[77, 20, :3] = [9 * unit, 4 * unit, 9 * unit]  # one pixel with a colour
+    stored[77, 20, 3:] = 255 * unit
+    assert np.ptp(upscaler.enlarge(stored)[..., :3], axis=2).max() > 0
+
+
 @pytest.mark.parametrize("hidden", [(0, 0, 0), (0, 255, 0)])
 def test_hidden_colours_do_not_bleed_out_of_transparent_pixels(upscaler_of, hidden):
     picture = np.zeros((12, 12, 4), np.uint8)
