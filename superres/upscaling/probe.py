@@ -49,11 +49,7 @@ def _output_shape(model, side):
 
 
 def bytes_per_pixel(model):
-    """Memory for one LR pixel in float32: that of the largest feature maps.
-
-    Raises:
-        InputError: it would be more than `traits` may take, which computes small pictures.
-    """
+    """Memory for one LR pixel in float32, of the largest feature maps; InputError: too much."""
     side = 64
     operations = keras.Model(model.inputs, model.outputs).operations
     shapes = [(1, side, side, 3), *((1, *one.shape[1:]) for one in model.inputs[1:])]

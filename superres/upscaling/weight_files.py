@@ -27,6 +27,7 @@ from superres.upscaling.graph import Graph, tensors
 MEMBERS = {"metadata.json": 2**16, "config.json": 2**21, "model.weights.h5": 2**25}
 MORE = 16
 MOST_ARRAYS = 10_000  # and groups; 200 residual blocks with attention, and Adam's averages, have
+MOST_NESTED = 100  # a network in a network adds four
 UNPACKERS = {
     zipfile.ZIP_STORED: lambda packed, most: packed,
     zipfile.ZIP_DEFLATED: lambda packed, most: zlib.decompressobj(-15).decompress(packed, most),
@@ -135,14 +136,16 @@ def _member(path, name, numbers=0):
 
 
 def _dicts(config):
-    behind = [config]
+    behind = [(config, 0)]
     while behind:
-        value = behind.pop()
+        value, depth = behind.pop()
+        if depth > MOST_NESTED:
+            raise RefusedWeights(f"its config.json is nested more than {MOST_NESTED} deep")
         if isinstance(value, dict):
             yield value
-            behind += value.values()
+            behind += ((inner, depth + 1) for inner in value.values())
         elif isinstance(value, list):
-            behind += value
+            behind += ((inner, depth + 1) for inner in value)
 
 
 def _objects(config):
@@ -191,10 +194,9 @@ def check_config(config, register=lambda: None):
 
 
 def _takes_tensor(call):
-    if not isinstance(call, dict):
-        return False
-    inputs = [*call.get("args", ()), *call.get("kwargs", {}).values()]
-    return any(isinstance(name, str) for name in tensors(inputs))
+    is_call = isinstance(call, dict)
+    values = [*call.get("args", ()), *call.get("kwargs", {}).values()] if is_call else []
+    return any(isinstance(name, str) for name in tensors(values))
 
 
 def _is_harmless(name, module):

@@ -277,6 +277,13 @@ def large_config(parts, mark):
     parts["config.json"] = b"[" + b"[]," * 2_000_000 + b"[]]"
 
 
+def deep_config(parts, mark):
+    nested = 1
+    for _ in range(200):
+        nested = [nested]
+    change_config(parts, "Conv2D", note=nested)
+
+
 def wide(parts, mark):
     """As many filters as would take gigabytes, by the configuration alone."""
     parts["config.json"] = parts["config.json"].replace(b'"filters": 8,', b'"filters": 1000000,')
@@ -404,6 +411,7 @@ HOSTILE = {
     zeros_as_described: "model.weights.h5 in it has 48,",
     short_by_its_header: "model.weights.h5 in it is damaged",
     large_config: "config.json in it has 6,000,004 bytes: at most 2,097,152",
+    deep_config: "its config.json is nested more than 100 deep",
     # By OpenVINO and by Keras.
     wide: ("(3, 3, 3, 1000000), (1000000,)]", "needs an array of (3, 3, 1000000, 1000000)"),
     half_a_filter: (
