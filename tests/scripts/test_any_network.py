@@ -301,6 +301,7 @@ def test_network_that_does_not_fit_is_refused_before_photographs_are_decoded(
     assert message in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_export_says_of_which_sizes_pictures_must_be(tmp_path, capsys):
     path = saved("U-Net", tmp_path)
     assert export.main([str(path), str(tmp_path / "any.onnx")]) == 2

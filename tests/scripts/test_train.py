@@ -582,7 +582,10 @@ def full_disk(monkeypatch, *names):
         monkeypatch.setattr(module, "replacing", refuse)
 
 
-@pytest.mark.parametrize("ending", [".keras", ".progress.png", ".npz"])
+@pytest.mark.parametrize(
+    "ending",
+    [".npz", *(pytest.param(e, marks=pytest.mark.slow) for e in (".keras", ".progress.png"))],
+)
 def test_full_disk_costs_nothing_when_it_has_room_again(photographs, monkeypatch, capsys, ending):
     run()
     undisturbed, rows = newest_state(), rows_of(photographs)
@@ -677,7 +680,7 @@ def test_out_of_memory_says_what_to_lower(photographs, monkeypatch, capsys):
 # ---- time, recipes, and training that goes on elsewhere ----
 
 
-@pytest.mark.parametrize("is_fast", [True, False])
+@pytest.mark.parametrize("is_fast", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_precision_that_is_faster_here_is_kept_elsewhere(photographs, monkeypatch, capsys, is_fast):
     precision = "mixed_bfloat16" if is_fast else "float32"
     with monkeypatch.context() as patched:

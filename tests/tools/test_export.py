@@ -116,7 +116,7 @@ def test_other_scales_give_our_pictures(program, scale, tmp_path):
 
 
 @pytest.mark.parametrize("program", PROGRAMS)
-@pytest.mark.parametrize("count", [1, 3])
+@pytest.mark.parametrize("count", [pytest.param(1, marks=pytest.mark.slow), 3])
 def test_network_that_takes_a_condition(program, count, tmp_path, capsys):
     weights, is_onnx = tmp_path / "photo.keras", PROGRAMS[program][0] == ".onnx"
     small_network(conditions=count, global_skip=True).save(weights)
