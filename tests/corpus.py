@@ -485,9 +485,7 @@ def refused_cases():
     for name, content in {
         "text.png": b"hello, this is text\n" * 100,
         "page.jpg": b"<!doctype html><html><title>404</title></html>",
-        "drawing.png": b'<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"/>',
         "script.jpg": b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\nshowpage\n",
-        "paper.png": b"%PDF-1.4\n1 0 obj<</Type/Catalog>>endobj\ntrailer<</Root 1 0 R>>",
         "bitmap.bmp": b"P6 2 2 255\n" + bytes(12),
         "noise.jpg": np.random.default_rng(0).bytes(5000),
     }.items():
@@ -512,6 +510,14 @@ def refused_cases():
     yield "refused/twin.gif.png", Case(files["png"], reason="is the output of")
     too_long = "refused/" + "g" * 251 + ".gif"
     yield too_long, Case(files["gif"], reason="File name too long")
+    for name, content in (
+        ("SVG", b'<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"/>'),
+        ("PDF", b"%PDF-1.4\n1 0 obj<</Type/Catalog>>endobj\ntrailer<</Root 1 0 R>>"),
+        ("JPEG 2000", b"\0\0\0\x0cjP  \r\n\x87\n" + bytes(90)),
+        ("JPEG XL", b"\xff\x0a" + bytes(90)),
+        ("PSD", b"8BPS\0\1" + bytes(90)),
+    ):
+        yield f"refused/{name}.png", Case(content, reason=f"{name}: not supported; convert it")
 
 
 def cases():

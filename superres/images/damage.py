@@ -6,11 +6,14 @@ import struct
 import zlib
 from pathlib import Path
 
-from PIL import Image, ImageChops, TiffImagePlugin
+from PIL import Image, ImageChops, TiffImagePlugin, UnidentifiedImageError
 
 from superres.images.formats import FORMATS
 
 FRAMES = {0xF7, *range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}  # markers of a JPEG's kind
+# First bytes of others, often under the name .jpg.
+OTHER_KINDS = {b"ftyphe": "HEIC", b"jP  ": "JPEG 2000", b"\xff\x0a": "JPEG XL", b"JXL ": "JPEG XL"}
+OTHER_KINDS |= {b"8BPS": "PSD", b"%PDF": "PDF", b"<svg": "SVG"}
 # What a TIFF's tags say: its colours, its numbers, its channels besides the colours.
 COLOURS = {0: "grey with white as zero", 1: "grey", 2: "RGB", 3: "palette", 5: "CMYK", 8: "Lab"}
 SAMPLES = {2: ", signed", 3: ", floating point", 5: ", complex", 6: ", complex"}
@@ -51,15 +54,18 @@ def reason(path, error):
     with open(path, "rb") as file:
         head = file.read(16)
         kind = next((name for name in FORMATS if Image.OPEN[name][1](head) is True), None)
-        if head[4:10] == b"ftyphe":  # as telephones make them, often under the name .jpg
-            return "HEIC: not supported; convert it to PNG or JPEG first"
+        for start, other in OTHER_KINDS.items():
+            if start in head:
+                return f"{other}: not supported; convert it to PNG or JPEG first"
         if kind is None:
             known = " ".join(FORMATS)
             return f"not a picture of a kind that is known ({known}), or damaged in its first bytes"
         if "truncated" in str(error).lower():
             return f"cut off: the end of its {kind} data is missing"
         kind = {"JPEG": _jpeg_kind, "TIFF": _tiff_kind}.get(kind, lambda file: kind)(file)
-    return f"{kind}: damaged, or of a kind that is not supported"
+    # What Pillow does not know has a sound header, or else it would have no kind.
+    is_sound = isinstance(error, UnidentifiedImageError) and " " in kind
+    return f"{kind}: " + ("not supported" if is_sound else "damaged, or not supported")
 
 
 def _jpeg_kind(file):
@@ -94,5 +100,5 @@ def describe_tiff(tags):
     return (
         f"TIFF of {bits} bits a channel{SAMPLES.get(samples, '')}, {channels} channels"
         f"{' in separate planes' if planes == 2 else ''}, {COLOURS.get(colours, 'other colours')}"
-        f"{EXTRA.get(extra, '')}, compression {compression}"
+        f"{EXTRA.get(extra, '')}" + f", compression {compression}" * (compression != 1)
     )

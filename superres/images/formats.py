@@ -48,7 +48,8 @@ def describe_others(files):
         for path in files
     )
     counts = ", ".join(f"{count} {shown(ending)}" for ending, count in endings.most_common())
-    advice = "" if OTHER_PICTURES.isdisjoint(endings) else "; convert them to PNG or JPEG first"
+    pictures = ", ".join(ending for ending in endings if ending in OTHER_PICTURES)
+    advice = f"; convert {pictures} to PNG or JPEG first" * bool(pictures)
     return f"{len(files)} file{'s' * (len(files) != 1)} left out: {counts}{advice}"
 
 

@@ -2,7 +2,8 @@
 
 import numpy as np
 
-GREY_SPREAD, GREY_ROWS = 2, 64  # levels of 255 by which lossy WebP and AVIF colour what is grey
+LOSSY_GREY = 2  # levels of 255 by which lossy WebP and AVIF colour what is grey
+GREY_ROWS = 64
 
 
 def to_8bit(pixels):
@@ -14,20 +15,21 @@ def to_8bit(pixels):
     return pixels[..., :3] if pixels.ndim == 3 else pixels
 
 
-def as_grey(picture):
+def as_grey(picture, spread=0):
     """The grey picture that colours of equal channels are: (H, W), or (H, W, 2) with alpha.
 
-    Scans, comics and old photographs are stored so. `None`: it has colours, or is grey by itself.
+    Scans, comics and old photographs are stored so. `None`: its channels differ by more than
+    `spread` levels of 255, or it is grey by itself.
     """
     if picture.ndim == 2 or picture.shape[2] < 3:
         return None
     blocks = (picture[first : first + GREY_ROWS] for first in range(0, len(picture), GREY_ROWS))
     for pixels in picture[::GREY_ROWS], *blocks:  # a few rows show most colours at once
         colours = pixels[..., :3].astype(np.int32)
-        spread = np.abs(colours[..., ::2] - colours[..., 1:2]).max(axis=2)
+        differences = np.abs(colours[..., ::2] - colours[..., 1:2]).max(axis=2)
         if picture.shape[2] == 4:
-            spread = spread[pixels[..., 3] > 0]
-        if np.any(spread > GREY_SPREAD * np.iinfo(picture.dtype).max / 255):
+            differences = differences[pixels[..., 3] > 0]
+        if np.any(differences > spread * np.iinfo(picture.dtype).max / 255):
             return None
     return picture[..., 1] if picture.shape[2] == 3 else picture[..., [1, 3]]
 

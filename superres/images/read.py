@@ -33,6 +33,8 @@ cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 # Bytes a pixel while a picture is decoded: the decoder's copy, ours, and one in between.
 DECODING_BYTES, DEEP_DECODING_BYTES = 12, 24
 SUBFILE, NO_PICTURE, SUBDIRECTORIES = 254, (1, 3, 4, 5), 330  # in TIFF: thumbnails and masks
+# A PNG's texts, but for XMP and what ImageMagick writes, EXIF among it.
+TEXTS, KEPT_APART = (b"tEXt", b"zTXt", b"iTXt"), (b"XML:com.adobe.xmp", b"Raw profile type")
 # For each EXIF orientation: whether to swap rows and columns, then flip rows, columns.
 UPRIGHT = {
     1: (False, False, False),
@@ -61,8 +63,8 @@ def read_picture(path, max_pixels=MAX_PIXELS, max_bytes=math.inf):
         What must go back into the output: a dict that `write_picture` takes, with what there is of
         `icc_profile`, `exif` and `xmp` (bytes), `segments` (bytes of a JPEG, with IPTC), `dpi`
         (pair of numbers), of a PNG `srgb`, `gamma`, `chromaticity` (what Pillow makes of its
-        chunks) and `cicp` (bytes), `lossless` (True for such a WebP), and `lost` (list of texts:
-        what of the file is neither in the pixels nor here).
+        chunks), `cicp` (bytes) and `texts` (pairs of bytes), `lossless` (True for such a WebP),
+        and `lost` (list of texts: what of the file is neither in the pixels nor here).
 
     Raises:
         UnreadablePicture: with the reason.
@@ -96,13 +98,19 @@ def opened(path):
         if file.format == "TIFF" and file.tag_v2.get(SUBFILE) in NO_PICTURE:
             if SUBDIRECTORIES in file.tag_v2:
                 raise UnreadablePicture("a thumbnail, the picture is in a SubIFD: not supported")
-            file.seek(int(file.is_animated))  # to the picture, if there is another
+            is_picture = [_is_picture(file, page) for page in range(file.n_frames)]
+            file.seek(is_picture.index(True) if True in is_picture else 0)
         return file
     content, bad = without_bad_chunks(path)
     with decoding(path):
         file = Image.open(content if bad else path, formats=FORMATS)
     file.bad_chunks = bad
     return file
+
+
+def _is_picture(file, page):
+    file.seek(page)
+    return file.tag_v2.get(SUBFILE) not in NO_PICTURE
 
 
 @contextlib.contextmanager
@@ -152,7 +160,10 @@ def _read_open(file, path, max_pixels, max_bytes):
         metadata["lost"].append(f"all pictures but {which}")
     if file.format == "PNG":  # what its colours are, where there is no profile
         metadata |= {key: file.info[key] for key in PNG_COLOURS if key in file.info}
-        metadata["cicp"] = _png_chunk(path, b"cICP")
+        metadata["cicp"] = next(_png_chunks(path, b"cICP"), None)
+        kinds = [kind for kind in TEXTS if kind.decode() not in getattr(file, "bad_chunks", ())]
+        texts = ((kind, text) for kind in kinds for text in _png_chunks(path, kind))
+        metadata["texts"] = [one for one in texts if not one[1].startswith(KEPT_APART)]
     if file.format == "WEBP":
         metadata["lossless"] = webp_coding(path)[0] == "VP8L"
     if file.format == "AVIF":
@@ -197,16 +208,16 @@ def _is_deep(file, raw_modes):
     return is_deep
 
 
-def _png_chunk(path, wanted):
-    """Content of a PNG's first chunk of a kind, as bytes; `None` where it has none."""
+def _png_chunks(path, wanted):
+    """Contents of a PNG's chunks of a kind, as bytes."""
     with open(path, "rb") as file:
         file.seek(8)
-        while len(head := file.read(8)) == 8 and head[4:] != b"IDAT":
+        while len(head := file.read(8)) == 8:
             size = struct.unpack(">L", head[:4])[0]
             if head[4:] == wanted:
-                return file.read(size)
+                yield file.read(size)
+                size = 0
             file.seek(size + 4, os.SEEK_CUR)
-    return None
 
 
 def _refuse_wide_colours(path):

@@ -53,7 +53,9 @@ def write_bands(path, bands, shape, dtype, metadata):
     suffix = Path(path).suffix.lower()
     metadata = resized(metadata, shape[1], shape[0])
     kept = {key: value for key, value in metadata.items() if key in ("icc_profile", "exif", "xmp")}
-    of_png = {key: v for key, v in metadata.items() if key in (*PNG_COLOURS, "cicp", "dpi")}
+    of_png = {
+        key: v for key, v in metadata.items() if key in (*PNG_COLOURS, "cicp", "dpi", "texts")
+    }
     with replacing(path) as part:
         if suffix in STREAMED:
             rows = max(1, 2**20 // (np.dtype(dtype).itemsize * math.prod(shape[1:])))

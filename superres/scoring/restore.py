@@ -1,5 +1,6 @@
 """One picture of a test set in all its versions, scored; what of it is written."""
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -57,11 +58,9 @@ def restore(pair, scale, enlarge=None, others=None, degradation=None, random=Non
         `Restored`.
 
     Raises:
-        InputError: the pair cannot be scored, as `reading.read_pair` says, or is of one colour.
+        InputError: the pair cannot be scored, as `reading.read_pair` says, or is blank.
     """
     hr, lr, notes = reading.read_pair(pair, scale)
-    if not np.ptp(hr, axis=(0, 1)).any():
-        raise InputError("blank: any enlargement is exact, so its PSNR is infinite; not scored")
     is_bicubic = np.array_equal(lr, downscale(hr, scale)) if pair.lr else None
     condition = CLEAN
     if degradation:
@@ -79,6 +78,8 @@ def restore(pair, scale, enlarge=None, others=None, degradation=None, random=Non
         except InputError as error:
             left_out[path] = str(error)
     scores = {name: metrics.score(hr, view, scale) for name, view in views.items()}
+    if math.isinf(scores[BICUBIC]["psnr"]):
+        raise InputError("blank: bicubic enlargement restores it exactly, which has no finite PSNR")
     best = results.main_method(scores)
     before = BICUBIC if best != BICUBIC else NEAREST
     return Restored(

@@ -33,6 +33,7 @@ OPERATIONS = {
 }
 POINTWISE = POINTWISE_LAYERS | set().union(*OPERATIONS.values()) - {"DepthToSpace", "Pad"}
 TRANSPARENT = POINTWISE | {"DepthToSpace", "InputLayer", "Pad"}
+MOST_SIZE = 2**24  # of what a convolution is made of
 ITEM_BYTES = {"float32": 4, "bfloat16": 2}
 CONDITION_INPUTS = {0: "", 1: "quality", 3: "condition"}  # name of the second input, by its numbers
 EXPECTED = (
@@ -418,8 +419,11 @@ def _in_words(shape):
 def _check_convolution(node):
     config = node.config
     sizes = config["filters"], config["groups"], *config["kernel_size"], *config["dilation_rate"]
-    if not all(type(size) is int and size > 0 for size in sizes):
-        raise InputError(f"layer {node.name!r} (Conv2D): expected sizes above 0, not {sizes}")
+    if not all(type(size) is int and 0 < size < MOST_SIZE for size in sizes):
+        raise InputError(
+            f"layer {node.name!r} (Conv2D): filters, groups, kernel size and dilation are {sizes}: "
+            f"expected whole numbers from 1 to {MOST_SIZE - 1}"
+        )
     if set(config["strides"]) != {1}:
         raise Unknown(node, f"with strides {config['strides']}")
     if config.get("data_format") == "channels_first":

@@ -5,8 +5,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from superres.images.pixels import as_grey, assembled, to_network, to_pixels
-from superres.images.quality import CLEAN, TRAINED, Condition
+from superres.images.pixels import LOSSY_GREY, as_grey, assembled, to_network, to_pixels
+from superres.images.quality import CLEAN, LOSSLESS, TRAINED, Condition
 from superres.runtime import memory
 from superres.upscaling import channels, tiling
 from superres.upscaling.tiling import TilePlan
@@ -183,7 +183,8 @@ class Upscaler:
         Raises:
             MemoryError: no tile is small enough.
         """
-        if (grey := as_grey(picture)) is not None:
+        spread = LOSSY_GREY if condition.quality < LOSSLESS else 0
+        if (grey := as_grey(picture, spread)) is not None:
             channels_of = [0, 0, 0, 1][: picture.shape[2]]
             for band in self.bands(grey, tiles, on_tile, condition):
                 yield band.reshape(*band.shape[:2], -1)[..., channels_of]

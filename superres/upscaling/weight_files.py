@@ -290,7 +290,7 @@ def read_config(path, register=lambda: None):
         with _reading(), zipfile.ZipFile(path) as archive:
             names = archive.namelist()
         if sorted(names) != sorted(MEMBERS):
-            held = ", ".join(dict.fromkeys(names)) or "nothing"
+            held = ", ".join(names) or "nothing"
             raise RefusedWeights(f"it holds {held}: expected {', '.join(MEMBERS)}")
         with _reading():
             config = json.loads(_member(path, "config.json"))
@@ -320,8 +320,15 @@ def _arrays_of(path, numbers):
             shapes, size = _shapes_there(file)
         # Arrays that are stored in less than their size would fill the memory.
         if size > len(weights):
-            raise RefusedWeights("its weights are stored in less than their size")
+            raise RefusedWeights("its weights unpack to more than the file can hold")
+        with _reading():
+            file.visititems(_check_finite)
         yield file, shapes
+
+
+def _check_finite(name, item):
+    if isinstance(item, h5py.Dataset) and not np.isfinite(item[()]).all():
+        raise RefusedWeights("some of its weights are not finite numbers")
 
 
 def check(path):

@@ -95,6 +95,17 @@ def resource(number, content):
     return b"8BIM" + struct.pack(">H2xL", number, len(content)) + content + bytes(len(content) % 2)
 
 
+def test_texts_of_a_png_are_kept(tmp_path):
+    texts = PngImagePlugin.PngInfo()
+    texts.add_text("parameters", "a cat, by a lake")
+    texts.add_text("Comment", "x" * 2000, zip=True)
+    texts.add_itxt("Title", TEXT.decode())
+    texts.add_text("Raw profile type exif", "\nexif\n 2\n0000")
+    file, _ = enlarged(saved(tmp_path, ".png", pnginfo=texts))
+    expected = {"parameters": "a cat, by a lake", "Comment": "x" * 2000, "Title": TEXT.decode()}
+    assert file.text == expected
+
+
 def test_iptc_and_long_xmp_of_a_jpeg_are_kept_but_not_the_thumbnail(tmp_path):
     kept = b"Photoshop 3.0\0" + resource(0x0404, b"\x1c\x02\x19\0\3key") + resource(1034, b"\1")
     thumbnail = resource(1036, bytes(7))

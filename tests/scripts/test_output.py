@@ -360,14 +360,14 @@ def test_other_files_are_counted(tmp_path, pictures, small_weights, capsys):
     printed = capsys.readouterr().out
     assert "2 done, 0 already there, 1 refused" in printed
     counts = "2 hidden, 2 .heic, 1 without ending, 1 .txt"
-    assert f"; 6 files left out: {counts}; convert them to PNG or JPEG first\n" in printed
+    assert f"; 6 files left out: {counts}; convert .heic to PNG or JPEG first\n" in printed
 
 
 def test_folder_of_other_pictures_says_so(tmp_path, small_weights, capsys):
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "a.dng").touch()
     assert run(tmp_path / "in", tmp_path / "out", "--weights", small_weights) == 2
-    words = "1 file left out: 1 .dng; convert them to PNG or JPEG first"
+    words = "1 file left out: 1 .dng; convert .dng to PNG or JPEG first"
     assert words in capsys.readouterr().err
 
 

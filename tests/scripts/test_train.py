@@ -477,7 +477,7 @@ def test_files_that_are_no_pictures_are_counted(photographs, capsys):
     for name in ("notes.txt", "a.heic", ".hidden"):
         (photographs / "data" / name).write_text("?")
     run(epochs=1)
-    words = "2 files left out: 1 .heic, 1 .txt; convert them to PNG or JPEG first"
+    words = "2 files left out: 1 .heic, 1 .txt; convert .heic to PNG or JPEG first"
     assert words in capsys.readouterr().out
 
 

@@ -247,6 +247,13 @@ def array_bomb(parts, mark):
     change_weights(parts, change)
 
 
+def not_finite(parts, mark):
+    def change(file, name, shape):
+        file[name] = np.full(shape, np.nan, np.float32)
+
+    change_weights(parts, change)
+
+
 def text_array(parts, mark):
     def change(file, name, shape):
         file.create_dataset(name, shape, h5py.string_dtype())
@@ -402,7 +409,8 @@ HOSTILE = {
     soft_link: "its weights hold a link to another place",
     external_storage: "its weights hold a link to another file, /layers/conv2d/vars/0",
     virtual_dataset: "its weights hold a link to another file",
-    array_bomb: "its weights are stored in less than their size",
+    array_bomb: "its weights unpack to more than",
+    not_finite: "some of its weights are not finite numbers",
     text_array: "its weights hold something else than numbers",
     group_in_itself: "its weights hold a link to another place",
     many_groups: "its weights hold more than 500 arrays",
@@ -415,7 +423,7 @@ HOSTILE = {
     # By OpenVINO and by Keras.
     wide: ("(3, 3, 3, 1000000), (1000000,)]", "needs an array of (3, 3, 1000000, 1000000)"),
     half_a_filter: (
-        "layer 'head' (Conv2D): expected sizes above 0, not (8.5, 1, 3, 3, 1, 1)",
+        "layer 'head' (Conv2D): filters, groups, kernel size and dilation are (8.5, 1, 3, 3, 1, 1)",
         "could not be deserialized properly",
     ),
     built_wide: "layer 'head' is incompatible with the layer: expected axis -1 of input shape",
