@@ -22,7 +22,7 @@ import time
 from pathlib import Path
 
 from superres.images.formats import output_name
-from superres.images.read import ORIENTATION, read_rgb
+from superres.images.read import ORIENTATION, opened, read_rgb
 from superres.images.write import write_picture
 from superres.runtime.files import PART
 
@@ -81,7 +81,7 @@ def fix_checksum(content):
 
 def shown_size(path):
     """Width and height as a file's header has them, after the turn that EXIF asks for."""
-    with Image.open(path) as file:
+    with opened(path) as file:  # which mends what Pillow refuses
         width, height = file.size
         is_turned = file.format != "TIFF" and file.getexif().get(ORIENTATION) in (5, 6, 7, 8)
     return (height, width) if is_turned else (width, height)

@@ -29,7 +29,7 @@ def as_grey(picture, spread=0):
         differences = np.abs(colours[..., ::2] - colours[..., 1:2]).max(axis=2)
         if picture.shape[2] == 4:
             differences = differences[pixels[..., 3] > 0]
-        if np.any(differences > spread * np.iinfo(picture.dtype).max / 255):
+        if np.any(differences > (spread and spread * np.iinfo(picture.dtype).max / 255)):
             return None
     return picture[..., 1] if picture.shape[2] == 3 else picture[..., [1, 3]]
 

@@ -64,7 +64,7 @@ def test_the_whole_batch(batch):
     assert unchanged
     done = sum(case.truth is not None for case in CASES.values())
     refused = len(CASES) - done
-    others = f"{len(corpus.OTHERS)} files left out: 3 hidden, 1 "
+    others = f"{len(corpus.OTHERS)} files left out: 2 hidden, 1 "
     assert (
         f"{done} done, 0 already there, {refused} refused, in {shown(target)}; {others}"
     ) in printed

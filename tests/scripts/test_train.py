@@ -269,7 +269,10 @@ def at_step(monkeypatch, step, do):
     [
         (signal.SIGINT, 1, {"optimizer": "adam"}),
         (signal.SIGTERM, 7, {"decay_epochs": 2}),
-        (signal.SIGHUP, 10, {"conditions": 1, "degradation": "wild", "crop_size": 24}),
+        pytest.param(
+            *(signal.SIGHUP, 10, {"conditions": 1, "degradation": "wild", "crop_size": 24}),
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_stopped_training_ends_as_an_undisturbed_one(
@@ -501,7 +504,9 @@ def test_signal_while_pictures_are_decoded_ends_with_130(photographs, monkeypatc
     assert "stopped; nothing was saved to go on from" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("error", FAULTS, ids=repr)
+@pytest.mark.parametrize(
+    "error", [FAULTS[0], *(pytest.param(e, marks=pytest.mark.slow) for e in FAULTS[1:])], ids=repr
+)
 def test_fault_in_a_step_is_shown(photographs, monkeypatch, capsys, error):
     run(epochs=1)
     at_step(monkeypatch, 7, lambda: (_ for _ in ()).throw(copy(error)))

@@ -34,7 +34,7 @@ def test_state_of_another_network_is_wrong_input():
         trainer_of(4, 2).restore(state, 1)
 
 
-@pytest.mark.parametrize("count", [1, 3])
+@pytest.mark.parametrize("count", [pytest.param(1, marks=pytest.mark.slow), 3])
 def test_every_number_of_the_condition_is_trained(count):
     """From the column of the batch that is its own."""
 

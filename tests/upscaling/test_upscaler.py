@@ -72,7 +72,12 @@ def test_tiled_equals_whole(upscaler_of, tile_size, scale):
 
 @pytest.mark.parametrize(
     ("count", "condition"),
-    [(1, Condition(0.3)), (3, Condition(0.3)), (3, Condition(noise=9)), (3, Condition(blur=1))],
+    [
+        pytest.param(1, Condition(0.3), marks=pytest.mark.slow),
+        pytest.param(3, Condition(0.3), marks=pytest.mark.slow),
+        (3, Condition(noise=9)),
+        (3, Condition(blur=1)),
+    ],
 )
 def test_condition_reaches_every_tile_of_a_network_that_takes_it(upscaler_of, count, condition):
     """Other for each condition; grey, alpha and the eight turns included."""
