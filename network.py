@@ -99,12 +99,10 @@ def edsr(
         residual_scaling: factor of each block's branch, above 0 and at most 1.
         global_skip: whether the bilinearly enlarged input is added to the output, so
             that the network learns the difference only.
-        conditions: numbers of the second input, float32 (N, 1, 1, conditions): 0 for no such
-            input, 1 for the JPEG quality of the picture, 3 for its quality, noise and blur, see
-            `images.quality.Condition`. A multiple of each, learnt and 0 at first, is added to each
-            feature map of the first convolution: what a further channel of the picture that holds
-            nothing else would add. DRUNet (Zhang et al., 2021, https://arxiv.org/abs/2008.13751)
-            takes the strength of noise as such a channel.
+        conditions: numbers in a second input, float32 (N, 1, 1, conditions), the first ones of
+            `images.quality.Condition`; 0: no such input. Learnt multiples of them, 0 at first, are
+            added to the first feature maps, as if they were channels of the picture (DRUNet, Zhang
+            et al., 2021, https://arxiv.org/abs/2008.13751).
 
     Returns:
         `keras.Model` from float32 RGB (N, H, W, 3) in [0, 1], or a list of it and the condition,

@@ -82,15 +82,15 @@ class Run(NamedTuple):
     """What is the same for all pictures: the settings, and what enlarges, counts and writes."""
 
     chosen: object
+    known: dict  # of the condition of all pictures
     size: Size
     networks: utils.AnyScale
     tally: Tally
     writer: WriteBehind
 
 
-def load(chosen, size):
+def load(chosen, known, size):
     """Loads the networks, or those that are needed at any rate; each is printed when it is."""
-    known = utils.known_condition(chosen, UNSET)
     of_all = ", ".join(f"{name} {getattr(chosen, name)}" for name in known)
 
     def on_load(networks):
@@ -117,10 +117,10 @@ def enlarge_picture(run, job, picture, metadata):
     shape = (*way.shape, *picture.shape[2:])
     check_storable(job.target, shape, picture.dtype)
     print_notes(run, job, picture, metadata, way)
-    condition, known = CLEAN, utils.known_condition(run.chosen, UNSET)
-    if way.scales and len(known) < run.networks[way.scales[0]].conditions:
+    condition = CLEAN
+    if way.scales and len(run.known) < run.networks[way.scales[0]].conditions:
         condition = condition_of_file(job.source, picture)
-    condition = condition._replace(**known)
+    condition = condition._replace(**run.known)
     needed = output_memory(job.target, shape, picture.dtype)
     bands, made = [picture], picture.shape
     for number, scale in enumerate(way.scales, 1):
@@ -184,7 +184,8 @@ def enlarge(chosen, stop):
     size, part = Size.parse(chosen.size), chosen_part(chosen.part, os.environ)
     max_pixels = int(1e6 * chosen.max_megapixels)
     plan = batch.plan(chosen.source, chosen.target, part)
-    networks = load(chosen, size)
+    known = utils.known_condition(chosen, UNSET)
+    networks = load(chosen, known, size)
     prepare(plan, chosen.target)
     if part != WHOLE:
         print_line(f"{part}: {len(plan.jobs)} picture{'s' if len(plan.jobs) != 1 else ''}")
@@ -192,7 +193,7 @@ def enlarge(chosen, stop):
         tally = Tally(plan, stop, bar)
         try:
             with stop.gently(), WriteBehind(tally) as writer:
-                run = Run(chosen, size, networks, tally, writer)
+                run = Run(chosen, known, size, networks, tally, writer)
                 for job, read in read_ahead(tally.to_do(chosen.overwrite), max_pixels):
                     stop.check()
                     with tally.refusing(job):

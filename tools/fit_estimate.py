@@ -13,12 +13,12 @@ from tqdm import tqdm
 from superres.images.degradation import Degradation, degrade, draw
 from superres.images.estimate import FILE, statistics
 from superres.images.formats import find_pictures
-from superres.images.patterns import drawn
+from superres.images.patterns import draw_pattern
 from superres.images.read import read_rgb
 from superres.images.resize import downscale
 from superres.runtime.backend import keras
 
-DRAWS, SCALES, SIDES, GREY_SHARE, DRAWN_SHARE = 12, (2, 3, 4), (64, 320), 0.08, 0.2
+DRAWS, SCALES, SIDES, GREY_SHARE, PATTERN_SHARE = 12, (2, 3, 4), (64, 320), 0.08, 0.2
 UNITS = np.float32([3, 0.35, 0.35])  # of noise, blur and wild, so that all count alike
 EPOCHS, BATCH = 60, 64
 
@@ -32,8 +32,8 @@ def example(hr, random):
     if random.random() < GREY_SHARE:
         part = cv2.cvtColor(cv2.cvtColor(part, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
     degradation, lr = draw(random), downscale(part, scale)
-    if random.random() < DRAWN_SHARE:
-        lr, part = drawn(random, *lr.shape[:2]), None
+    if random.random() < PATTERN_SHARE:
+        lr, part = draw_pattern(random, *lr.shape[:2]), None
         degradation = degradation if random.random() < 0.5 else Degradation()
     lr = degrade(degradation, lr, part, scale, random)
     truth = degradation.noise, degradation.blur, str(degradation) != "clean"

@@ -62,8 +62,9 @@ def reason(path, error):
             return f"not a picture of a kind that is known ({known}), or damaged in its first bytes"
         if "truncated" in str(error).lower():
             return f"cut off: the end of its {kind} data is missing"
-        kind = {"JPEG": _jpeg_kind, "TIFF": _tiff_kind}.get(kind, lambda file: kind)(file)
-    # What Pillow does not know has a sound header, or else it would have no kind.
+        if kind in ("JPEG", "TIFF"):
+            kind = (_jpeg_kind if kind == "JPEG" else _tiff_kind)(file)
+    # Its header could be described, and yet Pillow does not know what to make of it.
     is_sound = isinstance(error, UnidentifiedImageError) and " " in kind
     return f"{kind}: " + ("not supported" if is_sound else "damaged, or not supported")
 

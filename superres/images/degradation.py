@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
+from superres.images.estimate import MOST_BLUR, MOST_NOISE
 from superres.images.quality import LOSSLESS, network_quality
 from superres.runtime.errors import InputError
 
@@ -30,10 +31,10 @@ KERNELS = {
     "lanczos": Image.Resampling.LANCZOS,
 }
 # A lens a little out of focus, a scanner, a hand that moved: standard deviation in LR pixels.
-BLUR_SHARE, BLUR_SIGMA = 0.4, (0.2, 1.2)
+BLUR_SHARE, BLUR_SIGMA = 0.4, (0.2, MOST_BLUR)
 # Phones in the evening and scanned film: standard deviation in levels. Half of it is the same in
 # all channels, as grain is. Cameras smooth a third, which leaves blotches.
-NOISE_SHARE, NOISE_SIGMA = 0.4, (1.0, 11.0)
+NOISE_SHARE, NOISE_SIGMA = 0.4, (1.0, MOST_NOISE)
 GREY_SHARE, SMOOTHED_SHARE, SMOOTHING_SIGMA = 0.5, 1 / 3, (0.3, 0.6)
 # Sites sharpen what they have reduced: an unsharp mask.
 SHARPENED_SHARE, SHARPENED_AMOUNT, SHARPENED_RADIUS = 0.25, (0.3, 1.5), (0.5, 1.2)

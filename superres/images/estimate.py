@@ -61,7 +61,7 @@ def _layers():
         return [arrays[name] for name in ("kernel1", "bias1", "kernel2", "bias2")]
 
 
-def estimated(picture, quality):
+def noise_and_blur(picture, quality):
     """Estimates the noise and blur of a picture, as `read_picture` returns it, of a known quality.
 
     Returns:

@@ -10,7 +10,7 @@ LETTERS = list("abcdefghijklmnopqrstuvwxyz ABCDEFGHIJKLMNOPQRSTUVWXYZ 0123456789
 _font = cache(ImageFont.load_default)
 
 
-def drawn(random, height, width):
+def draw_pattern(random, height, width):
     """Draws one, by a NumPy generator: uint8 (height, width, 3)."""
     is_two_toned = random.random() < TWO_TONES_SHARE
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from superres.images.estimate import estimated
+from superres.images.estimate import MOST_BLUR, MOST_NOISE, noise_and_blur
 from superres.images.jpeg_tables import quality_of, tables_in
 from superres.images.jpeg_traces import found_quality
 from superres.images.pixels import to_8bit
@@ -15,7 +15,7 @@ from superres.images.read import opened, webp_coding
 
 LOSSLESS = 1.0
 TRAINED = (25, 98)  # qualities that networks are trained on; others are clipped
-RANGES = {"quality": TRAINED, "noise": (0, 11), "blur": (0, 1.2)}
+RANGES = {"quality": TRAINED, "noise": (0, MOST_NOISE), "blur": (0, MOST_BLUR)}
 # Of 100 clean photographs two seem wilder; of noisy or blurred ones that are lossless half.
 LEAST_WILD = 0.65
 # WebP and AVIF: bytes of the file by those of the picture as JPEG of quality 75, and the quality
@@ -76,7 +76,7 @@ def condition_of_file(path, picture):
 
 def condition_of(picture, quality):
     """The `Condition` of a picture of known quality; `CLEAN` where nothing seems wrong."""
-    noise, blur, wild = estimated(picture, quality)
+    noise, blur, wild = noise_and_blur(picture, quality)
     return Condition(quality, noise, blur) if quality < LOSSLESS or wild > LEAST_WILD else CLEAN
 
 

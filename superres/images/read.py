@@ -142,35 +142,17 @@ def _read_open(file, path, max_pixels, max_bytes):
             f"{file.width}x{file.height} pixels: decoding takes up to {needed / 2**30:.1f} GB of "
             f"memory, {max_bytes / 2**30:.1f} are free"
         )
-    bad = [
-        f"its chunk {name}, whose checksum is wrong," for name in getattr(file, "bad_chunks", ())
-    ]
-    metadata = {"icc_profile": file.info.get("icc_profile"), "lost": bad}
+    metadata = {"icc_profile": file.info.get("icc_profile"), "lost": []}
     # TIFF has it among its tags, and so has a JPEG without its own.
     if file.format in ("PNG", "BMP") or file.info.get("jfif_unit"):
         metadata["dpi"] = file.info.get("dpi")
-    with decoding(path):
-        is_animated = getattr(file, "is_animated", False)
-        if is_animated and getattr(file, "default_image", False) and not is_deep:
-            file.load()  # the picture that stands in for a PNG's animation
-            file.paste(0, (0, 0, *file.size))  # or it would shine through the first of that
-            file.seek(1)
-    if is_animated and file.format != "MPO":
-        which = f"number {file.tell() + 1}" if file.tell() else "the first"
-        metadata["lost"].append(f"all pictures but {which}")
-    if file.format == "PNG":  # what its colours are, where there is no profile
-        metadata |= {key: file.info[key] for key in PNG_COLOURS if key in file.info}
-        metadata["cicp"] = next(_png_chunks(path, b"cICP"), None)
-        kinds = [kind for kind in TEXTS if kind.decode() not in getattr(file, "bad_chunks", ())]
-        texts = ((kind, text) for kind in kinds for text in _png_chunks(path, kind))
-        metadata["texts"] = [one for one in texts if not one[1].startswith(KEPT_APART)]
+    _take_first_picture(file, path, metadata, is_deep)
+    if file.format == "PNG":
+        _take_png_chunks(file, path, metadata)
     if file.format == "WEBP":
         metadata["lossless"] = webp_coding(path)[0] == "VP8L"
     if file.format == "AVIF":
         _refuse_wide_colours(path)
-        xmp = {"xmp": file.info.pop("xmp")} if "xmp" in file.info else {}
-        file.getexif()  # which Pillow keeps; else it would ask XMP too, which turns no AVIF
-        file.info |= xmp
     if file.format == "TIFF" and "RGBX" in raw_modes:
         metadata["lost"].append("its channels beyond red, green and blue, such as near-infrared,")
     if is_deep and file.mode == "CMYK":
@@ -208,14 +190,39 @@ def _is_deep(file, raw_modes):
     return is_deep
 
 
-def _png_chunks(path, wanted):
-    """Contents of a PNG's chunks of a kind, as bytes."""
+def _take_first_picture(file, path, metadata, is_deep):
+    """Goes to the first picture of an animation, and notes that there are others."""
+    with decoding(path):
+        is_animated = getattr(file, "is_animated", False)
+        if is_animated and getattr(file, "default_image", False) and not is_deep:
+            file.load()  # the picture that stands in for a PNG's animation
+            file.paste(0, (0, 0, *file.size))  # or it would shine through the first of that
+            file.seek(1)
+    if is_animated and file.format != "MPO":
+        which = f"number {file.tell() + 1}" if file.tell() else "the first"
+        metadata["lost"].append(f"all pictures but {which}")
+
+
+def _take_png_chunks(file, path, metadata):
+    """Adds what a PNG's colours are, where it has no profile, and its texts."""
+    metadata |= {key: file.info[key] for key in PNG_COLOURS if key in file.info}
+    bad = getattr(file, "bad_chunks", ())
+    metadata["lost"] += [f"its chunk {name}, whose checksum is wrong," for name in bad]
+    chunks = [one for one in _png_chunks(path) if one[0].decode() not in bad]
+    metadata["cicp"] = next((content for kind, content in chunks if kind == b"cICP"), None)
+    metadata["texts"] = [
+        one for one in chunks if one[0] in TEXTS and not one[1].startswith(KEPT_APART)
+    ]
+
+
+def _png_chunks(path):
+    """Kinds and contents of a PNG's chunks `TEXTS` and cICP, as bytes."""
     with open(path, "rb") as file:
         file.seek(8)
         while len(head := file.read(8)) == 8:
-            size = struct.unpack(">L", head[:4])[0]
-            if head[4:] == wanted:
-                yield file.read(size)
+            size, kind = struct.unpack(">L4s", head)
+            if kind in (b"cICP", *TEXTS):
+                yield kind, file.read(size)
                 size = 0
             file.seek(size + 4, os.SEEK_CUR)
 
@@ -253,6 +260,8 @@ def webp_coding(path):
 def _take_exif(file, path, metadata):
     """The orientation; adds EXIF to the metadata, or notes that it is damaged."""
     orientation, block = 1, None
+    # Pillow asks XMP, too, which turns no AVIF.
+    xmp = file.info.pop("xmp", None) if file.format == "AVIF" else None
     # Pillow raises errors of any kind where it is damaged; the picture itself is sound.
     with contextlib.suppress(Exception):
         orientation = int(file.getexif().get(ORIENTATION, 1))
@@ -261,6 +270,8 @@ def _take_exif(file, path, metadata):
             block = bytes.fromhex("".join(file.info["Raw profile type exif"].split("\n")[3:]))
         if file.format == "AVIF":  # where it is turned, Pillow has encoded EXIF anew
             block = file._decoder.get_info()[4] or b""
+    if xmp:
+        file.info["xmp"] = xmp
     if file.format == "TIFF":
         block = exif_of_tiff(path, file.tag_v2.offset, metadata["lost"])
     block = block and block.removeprefix(b"Exif\0\0")
