@@ -342,14 +342,18 @@ def with_bad_chunk(content, kind, data=b"\0" * 9):
     return content[:33] + chunk + content[33:]
 
 
-def behind_thumbnail(pixels, **tags):
-    """A TIFF of two pages, the first of them a thumbnail."""
+def behind_thumbnails(pixels, count=1, **tags):
+    """A TIFF whose first pages are thumbnails, and the last is the picture."""
     small, big = (Image.fromarray(p) for p in (np.ascontiguousarray(pixels[::2, ::2]), pixels))
     content, subfile = io.BytesIO(), struct.pack("<2HL", 254, 4, 1)
-    options = {"save_all": True, "append_images": [big], "tiffinfo": {254: 1, **tags}}
+    options = {
+        "save_all": True,
+        "append_images": [*[small] * (count - 1), big],
+        "tiffinfo": {254: 1, **tags},
+    }
     small.save(content, "TIFF", **options)
-    first, second, third = content.getvalue().split(subfile + b"\1\0\0\0")
-    return first + subfile + b"\1\0\0\0" + second + subfile + bytes(4) + third
+    thumbnails, picture = content.getvalue().rsplit(subfile + b"\1\0\0\0", 1)
+    return thumbnails + subfile + bytes(4) + picture
 
 
 def tiff(pixels, **tags):
@@ -394,9 +398,11 @@ def mended_cases():
         for cut in 1, 2:
             yield f"mended/no-end-{progressive}-{cut}.jpg", Case(content[:-cut], rgb, 8)
     note = "all pictures but number 2"
-    yield "mended/thumbnail.tif", Case(behind_thumbnail(rgb), rgb, note=note)
+    yield "mended/thumbnail.tif", Case(behind_thumbnails(rgb), rgb, note=note)
+    case = Case(behind_thumbnails(rgb, 2), rgb, note="all pictures but number 3")
+    yield "mended/two-thumbnails.tif", case
     deep = picture(1, dtype=np.uint16)
-    yield "mended/deep-thumbnail.tif", Case(behind_thumbnail(deep), deep, note=note)
+    yield "mended/deep-thumbnail.tif", Case(behind_thumbnails(deep), deep, note=note)
     only = encoded(rgb, "TIFF", tiffinfo={254: 1})
     yield "mended/only-thumbnail.tif", Case(only, rgb)
     xmp = b'<x xmlns:tiff="http://ns.adobe.com/tiff/1.0/" tiff:Orientation="6"/>'

@@ -16,7 +16,7 @@ from superres.images.read import opened, webp_coding
 LOSSLESS = 1.0
 TRAINED = (25, 98)  # qualities that networks are trained on; others are clipped
 RANGES = {"quality": TRAINED, "noise": (0, MOST_NOISE), "blur": (0, MOST_BLUR)}
-# Of 100 clean photographs two seem wilder; of noisy or blurred ones that are lossless half.
+# Two of 100 clean photographs seem wilder, and half of the noisy or blurred lossless ones.
 LEAST_WILD = 0.65
 # WebP and AVIF: bytes of the file by those of the picture as JPEG of quality 75, and the quality
 # that is best for networks then. Over 20 pictures, 9 settings and both formats this costs at most

@@ -21,9 +21,9 @@ from superres.runtime.errors import InputError, RefusedWeights
 from superres.runtime.files import replacing
 from superres.upscaling.graph import Graph, tensors
 
-# What a `.keras` file is made of, and how many bytes of each are read. Of weights there may be
-# more: so many bytes for each number of the network, beside which Adam's averages may lie, but for
-# each byte of the file, since trained weights do not pack to less than a half.
+# What a `.keras` file is made of, and how many bytes of each are unpacked at most. Weights may take
+# `MORE` for each number of the network, since Adam's averages may lie beside them, or for each
+# packed byte, if those are fewer: trained weights do not pack to less than a half.
 MEMBERS = {"metadata.json": 2**16, "config.json": 2**21, "model.weights.h5": 2**25}
 MORE = 16
 MOST_ARRAYS = 10_000  # and groups; 200 residual blocks with attention, and Adam's averages, have

@@ -645,6 +645,25 @@ def test_noise_takes_the_photo_network_for_all_pictures(tmp_path, shipped, capsy
         assert line.endswith(words.get(noise, "photo.keras (lossless, noise 5.0, blur 0.00)"))
 
 
+@pytest.mark.parametrize(("count", "network"), [(1, "x2"), (3, "x2_photo")])
+def test_noisy_lossless_picture_takes_the_photo_network_that_knows_noise(
+    tmp_path, shipped, capsys, count, network
+):
+    shipped("edsr_small_x2", "edsr_small_x2_photo")
+    photo = utils.WEIGHTS_FOLDER / "edsr_small_x2_photo.keras"
+    small_network(conditions=count).save(photo)
+    clean = read_rgb(ROOT / "evaluation/original/astronaut.png")[::2, ::2]
+    noise = np.random.default_rng(0).normal(0, 10, clean.shape)
+    (tmp_path / "in").mkdir()
+    write_picture(tmp_path / "in/clean.png", clean, {})
+    write_picture(tmp_path / "in/noisy.png", np.uint8(np.clip(clean + noise, 0, 255)), {})
+    assert run(tmp_path / "in", tmp_path / "out", "--verbose") == 0
+    lines = [line for line in capsys.readouterr().out.splitlines() if "extra work" in line]
+    assert "edsr_small_x2.keras" in lines[0]
+    assert f"edsr_small_{network}.keras" in lines[1]
+    assert ("(lossless, noise " in lines[1]) == (count == 3)
+
+
 def test_file_overrules_nothing_that_is_set(tmp_path, of_three, shipped, capsys, monkeypatch):
     """And it is not looked at where nothing is left to know."""
     of_file, looked = Condition(0.6, 4.0, 0.3), []
