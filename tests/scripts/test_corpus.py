@@ -86,7 +86,8 @@ def test_refusal(batch, name):
     assert reasons[0]
     assert CASES[name].reason in reasons[0]
     words = "Traceback", "object at 0x", " mode", "decode", "buffer", "operands", "bytes not", "-2"
-    assert not any(word in reasons[0] for word in words)
+    own = reasons[0].replace(str(source.parent), "")  # whose number may begin with a 2
+    assert not any(word in own for word in words)
 
 
 @pytest.mark.parametrize("name", [name for name, case in CASES.items() if case.truth is not None])
