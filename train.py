@@ -43,6 +43,7 @@ CACHE = "data/.cache"  # folder for decoded photographs, 3.8 bytes a pixel; empt
 CROP_SIZE = 64  # height and width of a training crop, in HR pixels
 BATCH_SIZE = 8  # crops a step, on all devices together
 DEGRADATION = "bicubic"  # of LR crops: bicubic: clean; wild: also JPEG, noise, blur and more
+DRAWINGS = 0.0  # share of crops that are random drawings: text, lines, dithering
 # how long
 EPOCHS = 1000  # times STEPS_PER_EPOCH; the learning rate reaches 0 at the end
 STEPS_PER_EPOCH = 1000  # steps between validations
@@ -82,6 +83,7 @@ _FROM_X2 = _SMALL | {
 _PHOTO = _SMALL | {
     "conditions": 3,
     "degradation": "wild",
+    "drawings": 0.03,
     "learning_rate": 1e-3,
     "warmup_steps": 100,
     "crop_size": 96,
@@ -166,6 +168,7 @@ def validate(chosen):
     settings.check_choice("precision", chosen.precision, PRECISIONS)
     settings.check_choice("scale", chosen.scale, network.SCALES)
     settings.check_choice("degradation", chosen.degradation, ("bicubic", "wild"))
+    settings.check_within("drawings", chosen.drawings, 0, 1)
     if chosen.conditions and chosen.degradation == "bicubic":
         raise InputError(
             f"CONDITIONS = {chosen.conditions}: expected DEGRADATION = 'wild' with it, "

@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 
 from superres.images.degradation import BLOCK, WILD, degrade, draw
+from superres.images.patterns import draw_pair
 from superres.images.quality import CLEAN, Condition, condition_of
 
 
@@ -98,7 +99,15 @@ class CropSampler:
         return crop, condition_of(window, degradation.quality)
 
 
-def cut_batch(pool, step, *, batch_size, seed, part=slice(None), degradation="bicubic"):
+    def of_drawing(self, random):
+        """A random drawing with room for a crop and its surroundings, to cut crops from."""
+        side = self.lr_size + 2 * BLOCK
+        return CropSampler([Photograph(*draw_pair(random, side, side, self.scale))], self.crop_size)
+
+
+def cut_batch(
+    pool, step, *, batch_size, seed, part=slice(None), degradation="bicubic", drawings=0.0
+):
     """Random aligned crops, each flipped and turned at random; a function of (seed, step).
 
     Args:
@@ -107,6 +116,7 @@ def cut_batch(pool, step, *, batch_size, seed, part=slice(None), degradation="bi
         batch_size: crops a step.
         part: which of them to cut: one process of several cuts its own.
         degradation: bicubic; or `WILD`: what people's pictures have been through.
+        drawings: share of the crops that are of random drawings instead.
 
     Returns:
         What networks take, and what they are to make of it: uint8
@@ -121,7 +131,10 @@ def cut_batch(pool, step, *, batch_size, seed, part=slice(None), degradation="bi
     condition = np.empty((len(places), 1, 1, 3), np.float32)
     numbers = range(batch_size)[part]
     for n, (place, way, number) in enumerate(zip(places, ways, numbers, strict=True)):
-        own = np.random.default_rng((seed, step, number)) if degradation == WILD else None
-        drawn = draw(own) if own else None
-        condition[n] = pool.cut(place, way, lr[n], hr[n], drawn, own).values(3)
+        random, source = np.random.default_rng((seed, step, number)), pool
+        if drawings and random.random() < drawings:
+            source = pool.of_drawing(random)
+            place = int(source.ends[-1]) // 2
+        drawn = draw(random) if degradation == WILD else None
+        condition[n] = source.cut(place, way, lr[n], hr[n], drawn, random).values(3)
     return (lr, condition), hr

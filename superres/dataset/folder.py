@@ -191,6 +191,7 @@ def open_dataset(options, *, held_out=(), in_turn=None, step=0, part=slice(None)
             seed=options.seed,
             part=part,
             degradation=options.degradation,
+            drawings=options.drawings,
         )
 
     return Dataset(source, validation, skips, make_batch)

@@ -17,6 +17,7 @@ class DataOptions:
         seed: of all crops.
         degradation: bicubic: LR pictures are as they are; wild: they have been through
             what people's pictures have, see `images.degradation`.
+        drawings: share of the crops that are of random drawings.
     """
 
     data: str
@@ -28,3 +29,4 @@ class DataOptions:
     validation_crop: int
     seed: int
     degradation: str = "bicubic"
+    drawings: float = 0.0

@@ -20,7 +20,7 @@ WILD = "wild"  # the name, in settings, of a random one
 # As they are: photo networks also get PNGs, and what is clean must stay sharp.
 CLEAN_SHARE = 0.15
 # Nothing but JPEG, in some of them twice: here photo networks are easily worse than they were.
-LONE_SHARE, TWICE_SHARE = 0.2, 0.35
+LONE_SHARE, TWICE_SHARE = 0.3, 0.4
 # Once they were larger, and saved so: sites and messengers reduce what others have saved.
 EARLIER_SHARE, EARLIER_FACTOR, EARLIER_QUALITY = 0.4, (1.1, 2.0), (50, 95)
 # A camera, a browser or an editor reduces by other kernels than MATLAB's bicubic.

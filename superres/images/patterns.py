@@ -5,15 +5,55 @@ from functools import cache
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from superres.images.resize import downscale, upscale_nearest
+
 TWO_TONES_SHARE = 0.5  # of the drawings
 LETTERS = list("abcdefghijklmnopqrstuvwxyz ABCDEFGHIJKLMNOPQRSTUVWXYZ 0123456789 .,;:!?()-+*/%&")
+DITHERED, SCREENTONE = 0, 2  # kinds of two tones; 1: by one threshold
+
 _font = cache(ImageFont.load_default)
 
 
 def draw_pattern(random, height, width):
     """Draws one, by a NumPy generator: uint8 (height, width, 3)."""
-    is_two_toned = random.random() < TWO_TONES_SHARE
+    return draw_pair(random, height, width, scale=1)[1]
 
+
+def draw_pair(random, height, width, scale):
+    """A LR drawing, uint8 (height, width, 3), and what it is at `scale` times the size.
+
+    The LR one of two tones is reduced, or has two tones itself, as faxes and screentone do.
+    """
+    is_two_toned = random.random() < TWO_TONES_SHARE
+    hr = _draw(random, scale * height, scale * width)
+    if not is_two_toned:
+        return (downscale(hr, scale) if scale > 1 else hr), hr
+    grey = np.asarray(Image.fromarray(hr).convert("L"))
+    lr = downscale(grey, scale) if scale > 1 else grey
+    kind, period = random.integers(3), 0
+    if kind == DITHERED:  # the same dots, larger
+        lr = np.uint8(255) * np.asarray(Image.fromarray(lr).convert("1"))
+        hr = upscale_nearest(lr, scale)
+    else:
+        period = int(random.integers(3, 9)) if kind == SCREENTONE else 0
+        hr, lr = _threshold(grey, period * scale), _threshold(lr, period)
+        if scale > 1 and random.random() < 0.5:
+            lr = downscale(hr, scale)
+    return tuple(np.stack([tones] * 3, axis=-1) for tones in (lr, hr))
+
+
+def _threshold(grey, period):
+    """Black and white, by one threshold, or by one that makes dots, `period` pixels apart."""
+    dots = 0
+    if period:
+        rows, columns = np.indices(grey.shape) + 0.5
+        dots = np.cos(2 * np.pi * (rows + columns) / period) + np.cos(
+            2 * np.pi * (rows - columns) / period
+        )
+    return np.where(grey > 127.5 + 63 * dots, np.uint8(255), np.uint8(0))
+
+
+def _draw(random, height, width):
     def colour():
         if random.random() < 0.5:  # paper, ink
             return (255, 255, 255) if random.random() < 0.5 else (0, 0, 0)
@@ -43,19 +83,4 @@ def draw_pattern(random, height, width):
         else:
             fill = colour() if random.random() < 0.5 else None
             getattr(draw, kind)((x, y, x_end, y_end), fill, colour(), int(random.integers(1, 4)))
-    if is_two_toned:
-        image = _in_two_tones(np.asarray(image.convert("L")), random)
-    return np.asarray(image.convert("RGB"))
-
-
-def _in_two_tones(grey, random):
-    """By a threshold, dithered, or in screentone."""
-    kind = random.integers(3)
-    if kind == 0:
-        return Image.fromarray(grey).convert("1")
-    period = int(random.integers(3, 9))
-    rows, columns = np.indices(grey.shape)
-    dots = np.cos(2 * np.pi * (rows + columns) / period) + np.cos(
-        2 * np.pi * (rows - columns) / period
-    )
-    return Image.fromarray(grey > (128 if kind == 1 else 127.5 + 63 * dots))
+    return np.asarray(image)
