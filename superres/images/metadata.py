@@ -23,6 +23,8 @@ UNFIT_TAGS |= {0x927C: "maker note", 270: "description by ImageJ, OME or tifffil
 STACK = re.compile(rb'ImageJ=|\{"shape":|.*<OME\b', re.DOTALL)
 # What XMP says of a gain map or video behind the picture.
 TRAILERS = rb'\s(hdrgm:|GCamera:M[io])\w+="[^"]*"|<(Container:Directory)>(?s:.*?)</\2>'
+# Faces, by their places in the picture before it is turned.
+REGIONS = rb"<(mwg-rs:Regions)\b(?s:.*?)</\1>"
 TYPE_BYTES = (0, 1, 1, 2, 4, 8, 1, 1, 2, 4, 8, 4, 8, 4)  # of a number, by TIFF's types
 ORDERS = {b"II*\0": "<", b"MM\0*": ">"}  # struct's, by the first bytes of an EXIF block
 
@@ -70,14 +72,15 @@ def packed(order, tag, kind, value, place):
 
 
 def exif_of_tiff(path, directory, lost):
-    """An EXIF block with the tags of a TIFF's directory that fit other pictures; `None` if BigTIFF.
+    """An EXIF block with the tags of a TIFF's directory that fit other pictures; none of a BigTIFF.
 
     What is left out and may be missed is added to the list `lost`.
     """
     with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as tiff:
         block = bytearray(tiff[:8])
         if not (order := ORDERS.get(tiff[:4])):
-            return None
+            lost.append("its tags, such as EXIF, which are in a BigTIFF's form,")
+            return b""
 
         def copy(directory, links):
             """Adds a directory to the block; returns its place."""
@@ -90,7 +93,6 @@ def exif_of_tiff(path, directory, lost):
                     if tag in LINKS:
                         place = copy(number_at(tiff, value.start), links - {tag})
                         kind, content = 4, struct.pack(order + "L", place)
-                    content = without_thumbnails(content) if tag == 34377 else content
                     entry, rest = packed(order, tag, kind, content, len(block))
                     copied.append(entry)
                     block.extend(rest)
@@ -130,27 +132,15 @@ def with_number(xmp, names, number):
     return re.sub(rf"""(\b({names})\s*(=\s*["']|>)\s*)\d+""".encode(), rb"\g<1>%d" % number, xmp)
 
 
-def without_thumbnails(resources):
-    """Photoshop's resources without thumbnails, and slices of the canvas."""
-    kept, place = bytearray(), 0
-    while resources[place : place + 4] == b"8BIM":
-        name = place + 6  # its length in a byte, and both filled up to an even number
-        start = name + number_at(resources, name, 1) // 2 * 2 + 2
-        end = start + 4 + (number_at(resources, start) + 1) // 2 * 2
-        if number_at(resources, place + 4, 2) not in (1033, 1036, 1050):
-            kept += resources[place:end]
-        place = end
-    return bytes(kept) + resources[place:]
-
-
 def jpeg_segments(segments):
     """Those of a JPEG's segments, one after the other, that hold IPTC, and XMP beyond 64 kB."""
-    head = b"Photoshop 3.0\0"
-    kept = [(0xE1, s) for s in segments if s.startswith(b"http://ns.adobe.com/xmp/extension/\0")]
-    resources = b"".join(s.removeprefix(head) for s in segments if s.startswith(head))
-    if 0 < len(resources := without_thumbnails(resources)) < 65_500:
-        kept.append((0xED, head + resources))
-    return b"".join(struct.pack(">BBH", 255, mark, len(s) + 2) + s for mark, s in kept)
+    kept = {b"http://ns.adobe.com/xmp/extension/\0": 0xE1, b"Photoshop 3.0\0": 0xED}
+    return b"".join(
+        struct.pack(">BBH", 255, mark, len(segment) + 2) + segment
+        for start, mark in kept.items()
+        for segment in segments
+        if segment.startswith(start)
+    )
 
 
 def resized(metadata, width, height):

@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import logging
 import math
 import os
 import re
@@ -18,9 +19,11 @@ from superres.images.formats import FORMATS, MAX_PIXELS, PNG_COLOURS
 from superres.images.metadata import (
     ORDERS,
     ORIENTATION,
+    REGIONS,
     TRAILERS,
     exif_of_tiff,
     jpeg_segments,
+    number_at,
     upright_exif,
     with_number,
 )
@@ -29,6 +32,7 @@ from superres.runtime.errors import UnreadablePicture
 
 # The libraries' own words about files, of which `read_picture` says itself what matters.
 warnings.filterwarnings("ignore", module=r"PIL\.")
+logging.getLogger("PIL").setLevel(logging.CRITICAL)
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 # Bytes a pixel while a picture is decoded: the decoder's copy, ours, and one in between.
 DECODING_BYTES, DEEP_DECODING_BYTES = 12, 24
@@ -153,8 +157,8 @@ def _read_open(file, path, max_pixels, max_bytes):
         metadata["lossless"] = webp_coding(path)[0] == "VP8L"
     if file.format == "AVIF":
         _refuse_wide_colours(path)
-    if file.format == "TIFF" and "RGBX" in raw_modes:
-        metadata["lost"].append("its channels beyond red, green and blue, such as near-infrared,")
+    if file.format == "TIFF" and "X" in raw_modes:
+        metadata["lost"].append("its channels beyond colour and alpha, such as near-infrared,")
     if is_deep and file.mode == "CMYK":
         metadata["lost"].append("8 of its 16 bits a channel, in the conversion from CMYK")
         is_deep = False
@@ -163,7 +167,7 @@ def _read_open(file, path, max_pixels, max_bytes):
     else:
         pixels = _read_shallow(file, path, metadata, raw_modes)
     orientation = _take_exif(file, path, metadata)
-    _take_xmp(file, path, metadata)
+    _take_xmp(file, path, metadata, orientation)
     # Pillow has turned an 8-bit TIFF's pixels itself and changed the tag. So has OpenCV.
     orientation = 1 if is_deep and file.format == "TIFF" else orientation
     swap, flip_rows, flip_columns = UPRIGHT.get(orientation, UPRIGHT[1])
@@ -275,14 +279,14 @@ def _take_exif(file, path, metadata):
     if file.format == "TIFF":
         block = exif_of_tiff(path, file.tag_v2.offset, metadata["lost"])
     block = block and block.removeprefix(b"Exif\0\0")
-    if block and block[:4] in ORDERS:
+    if block and block[:4] in ORDERS and number_at(block, 4) < len(block):
         metadata["exif"] = upright_exif(block)
     elif block != b"":
         metadata["lost"].append("its EXIF, which is damaged or cannot be stored,")
     return orientation
 
 
-def _take_xmp(file, path, metadata):
+def _take_xmp(file, path, metadata, orientation):
     """Adds XMP and IPTC to the metadata; notes what a JPEG holds behind its picture."""
     xmp, segments = file.info.get("xmp"), getattr(file, "applist", [])
     metadata["segments"] = jpeg_segments([content for _, content in segments])
@@ -290,6 +294,9 @@ def _take_xmp(file, path, metadata):
         if segments and re.search(rb'GCamera:M(otionPhoto|icroVideo)="1"', xmp):
             metadata["lost"].append("its video")
         xmp = re.sub(TRAILERS, b"", xmp) if segments else xmp
+        if orientation != 1 and re.search(REGIONS, xmp):
+            metadata["lost"].append("its face regions, because it was turned,")
+            xmp = re.sub(REGIONS, b"", xmp)
         metadata["xmp"] = with_number(xmp, "tiff:Orientation", 1)
     if "mp" in file.info:
         others = getattr(file, "mpinfo", {}).get(0xB002, [])[1:]

@@ -33,7 +33,7 @@ OPERATIONS = {
 }
 POINTWISE = POINTWISE_LAYERS | set().union(*OPERATIONS.values()) - {"DepthToSpace", "Pad"}
 TRANSPARENT = POINTWISE | {"DepthToSpace", "InputLayer", "Pad"}
-MOST_SIZE = 2**24  # of what a convolution is made of
+MOST_SIZE = 2**16  # of what a convolution is made of
 ITEM_BYTES = {"float32": 4, "bfloat16": 2}
 CONDITION_INPUTS = {0: "", 1: "quality", 3: "condition"}  # name of the second input, by its numbers
 EXPECTED = (

@@ -219,6 +219,9 @@ def _shapes_needed(config):
     def count():
         with scope:
             model = keras.saving.deserialize_keras_object(config, safe_mode=True)
+            # Its layers may fit for unknown sizes alone.
+            sizes = [[side or 64 for side in one.shape] for one in model.inputs]
+            model.compute_output_spec([keras.KerasTensor(size) for size in sizes])
         return Counter(tuple(variable.shape) for variable in model.weights)
 
     # In a thread that ends: in this one Keras would make them when it is used next.

@@ -179,10 +179,12 @@ def keras_function(parts, mark):
     parts["config.json"] = json.dumps(config)
 
 
-def change_layer(parts, class_name, config, module="keras.layers", registered=None):
-    """Puts another layer in the place of the first convolution."""
+def change_layer(
+    parts, class_name, config, module="keras.layers", registered=None, replaced="Conv2D"
+):
+    """Puts another layer in the place of the first of the class `replaced`."""
     whole = json.loads(parts["config.json"])
-    layer = next(x for x in whole["config"]["layers"] if x["class_name"] == "Conv2D")
+    layer = next(x for x in whole["config"]["layers"] if x["class_name"] == replaced)
     layer |= {"class_name": class_name, "module": module, "registered_name": registered}
     layer["config"] = config | {"name": layer["config"]["name"], "trainable": True}
     parts["config.json"] = json.dumps(whole)
@@ -293,8 +295,13 @@ def deep_config(parts, mark):
 
 def wide(parts, mark):
     """As many filters as would take gigabytes, by the configuration alone."""
-    parts["config.json"] = parts["config.json"].replace(b'"filters": 8,', b'"filters": 1000000,')
+    parts["config.json"] = parts["config.json"].replace(b'"filters": 8,', b'"filters": 60000,')
     change_config(parts, "Conv2D")
+
+
+def enlarged_within(parts, mark):
+    """Which fits for unknown sizes alone."""
+    change_layer(parts, "UpSampling2D", {"size": [1000, 1000]}, replaced="Rescaling")
 
 
 def half_a_filter(parts, mark):
@@ -318,7 +325,7 @@ def reshaped_wide(parts, mark):
     made = keras.layers.Conv2D(12, 3, padding="same")(keras.layers.Dense(8)(wide))
     keras.Model(lr, keras.ops.depth_to_space(made, 2)).save(mark.parent / "reshaped.keras")
     parts |= members(mark.parent / "reshaped.keras")
-    change_config(parts, "Reshape", target_shape=[-1, 5, 10**9])
+    change_config(parts, "Reshape", target_shape=[-1, 1, 4096])
 
 
 def no_input(parts, mark):
@@ -421,13 +428,14 @@ HOSTILE = {
     large_config: "config.json in it has 6,000,004 bytes: at most 2,097,152",
     deep_config: "its config.json is nested more than 100 deep",
     # By OpenVINO and by Keras.
-    wide: ("(3, 3, 3, 1000000), (1000000,)]", "needs an array of (3, 3, 1000000, 1000000)"),
+    wide: ("(3, 3, 3, 60000), (60000,)]", "needs an array of (3, 3, 60000, 60000)"),
     half_a_filter: (
         "layer 'head' (Conv2D): filters, groups, kernel size and dilation are (8.5, 1, 3, 3, 1, 1)",
         "could not be deserialized properly",
     ),
+    enlarged_within: "Inputs have incompatible shapes",
     built_wide: "layer 'head' is incompatible with the layer: expected axis -1 of input shape",
-    reshaped_wide: "needs an array of (1000000000, 8), which it has not",
+    reshaped_wide: "needs an array of (4096, 8), which it has not",
     no_input: "its layer 'tile' computes without an input",
     value_of_long_texts: "it holds values of type S2000000000: expected numbers",
     nested_archive: "file signature not found",
