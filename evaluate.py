@@ -235,7 +235,7 @@ def evaluate(chosen, stop):
 def main(arguments=None):
     """Runs the command; returns its exit code."""
     names = ("FOLDER", "COMPARE")
-    return command.run(evaluate, [__file__], arguments, positional=("FOLDER",), several=names)
+    return command.run(evaluate, [__name__], arguments, positional=("FOLDER",), several=names)
 
 
 if __name__ == "__main__":

@@ -158,8 +158,7 @@ def draw(chosen, stop):
     if not is_edsr(model):
         print("The diagrams in docs/ are EDSR's; of this network none are drawn")
         return 0
-    as_in_file = {s.name.lower(): s.value for s in settings.read_block(__file__)}
-    folder = DOCS if vars(chosen) == as_in_file else Path()
+    folder = DOCS if vars(chosen) == settings.values_of(sys.modules[__name__]) else Path()
     folder.mkdir(exist_ok=True)
     block, whole = folder / "residual_block.png", folder / "network.png"
     diagrams.draw_residual_block(block, chosen.num_filters, chosen.residual_scaling)
@@ -177,7 +176,7 @@ def draw(chosen, stop):
 
 def main(arguments=None):
     """Runs the command; returns its exit code."""
-    return command.run(draw, [__file__], arguments)
+    return command.run(draw, [__name__], arguments)
 
 
 if __name__ == "__main__":

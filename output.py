@@ -209,7 +209,7 @@ def enlarge(chosen, stop):
 def main(arguments=None):
     """Runs the command; returns its exit code."""
     hint = "the same command goes on with what is left"
-    return command.run(enlarge, [__file__], arguments, hint, positional=("SOURCE", "TARGET"))
+    return command.run(enlarge, [__name__], arguments, hint, positional=("SOURCE", "TARGET"))
 
 
 if __name__ == "__main__":

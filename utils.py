@@ -54,7 +54,7 @@ def best_weights(folder, scale=0, size="auto", content="clean", engine="auto"):
     if not there:
         raise InputError(f"{folder}: no .keras file in it; train one with python train.py")
     if not fitting:
-        recipe = f"{'photo' if mark else 'small'}_x{scale or 2}"
+        recipe = f"{'photo' if mark else 'small'} --scale {scale or 2}"
         kind = ("JPEGs" if mark else "clean pictures") + (f" at x{scale}" if scale else "")
         raise InputError(
             f"{folder}: no weights for {kind} in it (*{ending}.keras), only {', '.join(there)}; "

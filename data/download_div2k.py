@@ -186,7 +186,7 @@ def work(chosen, stop):
 
 def main(arguments=None):
     """Runs the command; returns its exit code."""
-    return command.run(work, [__file__], arguments, hint="the same command goes on")
+    return command.run(work, [__name__], arguments, hint="the same command goes on")
 
 
 if __name__ == "__main__":

@@ -2,6 +2,8 @@
 
 import itertools
 import signal
+import sys
+from types import ModuleType
 
 import pytest
 
@@ -90,3 +92,19 @@ def pytest_collection_modifyitems(items):
     for item in items:
         if "chromium" in item.fixturenames:
             item.add_marker(pytest.mark.slow)
+
+
+@pytest.fixture
+def make_script(tmp_path, monkeypatch):
+    """Makes a module of a text, as if it were a script; returns its name."""
+
+    def make(text):
+        path = tmp_path / "script.py"
+        path.write_text(f'"""A script."""\n{text}')
+        module = ModuleType("script", "A script.")
+        module.__file__ = str(path)
+        exec(path.read_text(), vars(module))
+        monkeypatch.setitem(sys.modules, "script", module)
+        return "script"
+
+    return make

@@ -107,7 +107,7 @@ def scores():
 
 def states():
     """Weights and optimizer after 5 steps of training, at once or killed after 3 and resumed."""
-    save = checkpoint.save
+    save = checkpoint.States.save
 
     def save_and_die(*arguments):
         save(*arguments)
@@ -119,10 +119,10 @@ def states():
             with mock.patch.object(train, "WEIGHTS_FOLDER", Path(kind, way).absolute()) as folder:
                 folder.mkdir(parents=True)
                 if way == "resumed":
-                    with mock.patch.object(checkpoint, "save", save_and_die):
+                    with mock.patch.object(checkpoint.States, "save", save_and_die):
                         run(train.main, words=f"{TINY} {kind} --save-minutes 1e-9", code=130)
                 run(train.main, words=f"{TINY} {kind}")
-                arrays = checkpoint.load_newest(folder, "tiny")[1].arrays
+                arrays = checkpoint.States(folder, "tiny").newest().arrays
                 yield f"{kind} {way}", b"".join(arrays[name].tobytes() for name in sorted(arrays))
 
 

@@ -344,7 +344,7 @@ def work(chosen, stop):
 
 def main(arguments=None):
     """Runs the command; returns its exit code."""
-    return command.run(work, [__file__], arguments)
+    return command.run(work, [__name__], arguments)
 
 
 if __name__ == "__main__":

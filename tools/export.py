@@ -112,7 +112,7 @@ def export(chosen, stop):
 
 def main(arguments=None):
     """Runs the command; returns its exit code."""
-    return command.run(export, [__file__], arguments, positional=("WEIGHTS", "FILE"))
+    return command.run(export, [__name__], arguments, positional=("WEIGHTS", "FILE"))
 
 
 if __name__ == "__main__":

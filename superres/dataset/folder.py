@@ -1,5 +1,6 @@
 """The pictures of a training: what is trained on, what is held out, and what is of no use."""
 
+import hashlib
 import math
 import os
 from pathlib import Path
@@ -14,7 +15,7 @@ from superres.images.formats import SUFFIXES, describe_others, find_pictures, is
 from superres.images.quality import condition_of
 from superres.images.read import picture_size, read_rgb
 from superres.images.resize import crop_to_multiple, downscale
-from superres.runtime import memory
+from superres.runtime import devices, memory
 from superres.runtime.errors import InputError, UnreadablePicture
 from superres.runtime.files import find_files
 from superres.runtime.prefetch import Prefetcher, in_order
@@ -130,14 +131,14 @@ class Dataset:
     Attributes:
         validation: dict of path -> `Photograph`, the centre that is scored.
         skips: `Skips`.
-        in_turn: whether photographs come in turn.
+        record: dict of what a training needs to resume with the same pictures, and to name them.
         waited: seconds that its user had to wait for batches.
     """
 
-    def __init__(self, source, validation, skips, make_batch):
+    def __init__(self, source, validation, skips, record, make_batch):
         self.validation = validation
         self.skips = skips
-        self.in_turn = source.is_in_turn
+        self.record = record
         self._source = source
         self._stream = Prefetcher(make_batch)
 
@@ -157,7 +158,7 @@ class Dataset:
         self._source.close()
 
 
-def open_dataset(options, *, held_out=(), in_turn=None, step=0, part=slice(None)):
+def open_dataset(options, before=None, step=0):
     """Finds the pictures to train on and the pictures to validate on, and makes them ready.
 
     Pictures below VALIDATION_DATA are never trained on, also where it lies in DATA. Without
@@ -165,21 +166,35 @@ def open_dataset(options, *, held_out=(), in_turn=None, step=0, part=slice(None)
 
     Args:
         options: `DataOptions`.
-        held_out, in_turn: as a training that goes on had it.
+        before: `Dataset.record` of a training that is resumed.
         step: the first one that batches are asked for.
-        part: which of a step's crops to cut: one process of several cuts its own.
 
     Returns:
         `Dataset`, a context that ends its threads.
 
     Raises:
-        InputError: a folder is missing, or holds too few usable pictures.
+        InputError: a folder is missing, or holds too few usable pictures; the validation pictures
+            are not those of `before`.
     """
-    skips = Skips()
-    sizes, validation = _choose(options, skips, held_out)
+    skips, before = Skips(), before or {}
+    sizes, validation = _choose(options, skips, before.get("held_out", ()))
+    record = {
+        "held_out": [] if options.validation_data else [str(path) for path in validation],
+        "validation": digest(validation.values(), with_lr=options.degradation != "bicubic"),
+        "photographs": hashlib.sha256(repr(sorted(map(_identity, sizes))).encode()).hexdigest(),
+    }
+    if record["validation"] != before.get("validation", record["validation"]):
+        raise InputError(
+            "the validation pictures have changed, so that scores could not be compared; put them "
+            "back, take another NAME, or begin anew with --restart"
+        )
     source = open_photographs(
-        sizes, options, free_memory=memory.free_memory(), on_skip=skips, in_turn=in_turn
+        *(sizes, options),
+        free_memory=memory.free_memory(),
+        on_skip=skips,
+        in_turn=before.get("in_turn"),
     )
+    record["in_turn"] = source.is_in_turn
     source.at(step)  # which fails where not one can be decoded
     print(f"{source.count} photographs, {source.where}; {len(validation)} to validate; {skips}")
 
@@ -189,12 +204,28 @@ def open_dataset(options, *, held_out=(), in_turn=None, step=0, part=slice(None)
             step,
             batch_size=options.batch_size,
             seed=options.seed,
-            part=part,
+            part=devices.own_part(options.batch_size),
             degradation=options.degradation,
             drawings=options.drawings,
         )
 
-    return Dataset(source, validation, skips, make_batch)
+    return Dataset(source, validation, skips, record, make_batch)
+
+
+def digest(photographs, with_lr=False):
+    """Hash of validation pictures; `with_lr`: the LR pictures do not follow from the HR ones."""
+    found = hashlib.sha256()
+    for photograph in photographs:
+        found.update(repr(photograph.hr.shape).encode())
+        found.update(photograph.hr)
+        if with_lr:
+            found.update(np.ascontiguousarray(photograph.lr))
+    return found.hexdigest()
+
+
+def _identity(path):
+    """Name and bytes of a file, which tell a photograph from others well enough."""
+    return Path(path).name, os.path.getsize(path)
 
 
 def _choose(options, skips, held_out):

@@ -89,6 +89,11 @@ def wants_xla():
     return name == "jax" or (name == "tensorflow" and has_gpu())
 
 
+def fastest_precision():
+    """Keras's name of the dtype policy that is fastest here."""
+    return "mixed_bfloat16" if has_fast_bfloat16() else "float32"
+
+
 def has_fast_bfloat16():
     """Whether the network runs faster in bfloat16 than in float32 here.
 

@@ -5,6 +5,7 @@ libraries to load.
 """
 
 import contextlib
+import io
 import os
 import signal
 import sys
@@ -14,7 +15,7 @@ from pathlib import Path
 from superres.runtime import settings
 from superres.runtime.errors import Failed, InputError, Stopped, is_machine_error
 
-# Of what ends a command: Ctrl-C, a request to end, and a terminal that is gone.
+# Signals that end a command: Ctrl-C, a request to end, a closed terminal.
 SIGNALS = [signal.SIGINT, signal.SIGTERM]
 SIGNALS += [signal.SIGHUP] if hasattr(signal, "SIGHUP") else []  # not on Windows
 
@@ -73,7 +74,7 @@ def run(work, scripts, arguments=None, hint="", **options):
 
     Args:
         work: function of the settings and a `Stop`; returns the exit code.
-        scripts: paths of the files with its settings, the last one that of the command.
+        scripts: names of the modules with its settings, the last one that of the command.
         arguments: words of the command line; `None` for the process's own.
         hint: how to go on after a signal, where `Stopped` says nothing else.
         options: as `settings.parse` takes them.
@@ -82,10 +83,20 @@ def run(work, scripts, arguments=None, hint="", **options):
         The exit code: that of the work; 1 after `Failed`; 2 after `InputError` or an error of the
         machine, where nothing could start; 130 after a signal.
     """
-    name = Path(scripts[-1]).name
-    with _unbreakable_streams(), _stop_at_signals() as stop:
+    name = Path(sys.modules[scripts[-1]].__file__).name
+    sys.stdout = sys.stdout or io.StringIO()  # where it is closed
+    sys.stderr = sys.stderr or io.StringIO()
+    for stream in sys.stdout, sys.stderr:
+        if hasattr(stream, "reconfigure"):  # names of files need not be valid text
+            stream.reconfigure(errors="backslashreplace")
+    with _stop_at_signals() as stop:
         try:
-            return work(settings.parse(scripts, arguments, **options), stop)
+            code = work(settings.parse(scripts, arguments, **options), stop)
+            print(end="", flush=True)
+            return code
+        except BrokenPipeError:  # nobody reads on, as behind `| head`
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 1
         except (Stopped, KeyboardInterrupt) as error:
             return _say_stopped(name, str(error) or hint)
         except Exception as error:
@@ -111,45 +122,3 @@ def _stop_at_signals():
         yield stop
     finally:
         stop.end()
-
-
-class _Unbreakable:
-    """A text stream that takes no error: nobody reads it, or the disk under it is full."""
-
-    def __init__(self, stream):
-        self._stream = stream
-
-    def __getattr__(self, name):
-        return getattr(self._stream, name)
-
-    def write(self, text):
-        """Writes, if it can."""
-        with contextlib.suppress(OSError, ValueError):  # ValueError: it is closed
-            self._stream.write(text)
-        return len(text)
-
-    def flush(self):
-        """Flushes, if it can."""
-        with contextlib.suppress(OSError, ValueError):
-            self._stream.flush()
-
-
-@contextlib.contextmanager
-def _unbreakable_streams():
-    """Lets what is printed be lost where it cannot be written; a closed stream is nowhere."""
-    with contextlib.ExitStack() as held:
-        nowhere = held.enter_context(open(os.devnull, "w"))
-        streams = [sys.stdout, sys.stderr]
-        for stream in filter(None, streams):
-            if hasattr(stream, "reconfigure"):  # names of files need not be valid text
-                stream.reconfigure(errors="backslashreplace")
-        held.enter_context(contextlib.redirect_stdout(_Unbreakable(streams[0] or nowhere)))
-        held.enter_context(contextlib.redirect_stderr(_Unbreakable(streams[1] or nowhere)))
-        yield
-        for stream in filter(None, streams):
-            try:
-                stream.flush()
-            except (OSError, ValueError):
-                # Or Python would try again at its end, and fail with a code of its own.
-                with contextlib.suppress(OSError, ValueError):
-                    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

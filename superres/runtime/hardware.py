@@ -1,7 +1,10 @@
-"""What this machine has, found without loading what would compute on it."""
+"""What this machine and program are, found without loading what would compute here."""
 
 import os
+import platform
+import re
 import shutil
+import subprocess
 from pathlib import Path
 
 
@@ -21,6 +24,24 @@ def has_bfloat16():
 def has_amx():
     """Whether it multiplies matrices of bfloat16, by AMX."""
     return "amx_bf16" in _flags()
+
+
+def describe():
+    """The processor and how many cores of it may be used."""
+    path = Path("/proc/cpuinfo")
+    found = re.search(r"model name\s*: (.+)", path.read_text()) if path.exists() else None
+    return f"{found[1] if found else platform.processor()}, {os.cpu_count()} cores"
+
+
+def commit():
+    """The project's git commit, "+" behind it where files differ; empty without git."""
+    command = ["git", "describe", "--always", "--abbrev=40", "--exclude=*", "--dirty=+"]
+    try:
+        return subprocess.run(
+            command, cwd=Path(__file__).parent, capture_output=True, text=True, check=True
+        ).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return ""
 
 
 def _flags():

@@ -11,7 +11,6 @@ in the file or given for one run, and is written down in one place only.
 """
 
 import argparse
-import ast
 import difflib
 import importlib.util
 import io
@@ -35,47 +34,37 @@ class Setting(NamedTuple):
     heading: str
 
 
-def read_block(path):
-    """The settings in the ruled block of a script, which is read as text and not run.
-
-    Args:
-        path: of the script; the block stands between its first two lines that begin with `RULE`.
-
-    Returns:
-        List of `Setting`, in the order of the block.
+def block_of(module):
+    """The `Setting`s of a script, an imported module, in the order of the block.
 
     Raises:
-        InputError: there is no block, a setting in it has no comment, or its value makes no sense.
+        InputError: there is no block, or a setting in it has no comment.
     """
-    path = Path(path)
+    path = Path(module.__file__)
     lines = path.read_text(encoding="utf-8").splitlines()
     rules = [n for n, line in enumerate(lines) if line.startswith(RULE)]
     if len(rules) < 2:
         raise InputError(f"{path}: expected settings between two lines that begin with {RULE!r}")
     block = "\n".join(lines[rules[0] + 1 : rules[1]]) + "\n"
-    values, meanings, headings = {}, {}, {}
-    for node in ast.parse(block).body:
-        target = node.target if isinstance(node, ast.AnnAssign) else node.targets[0]
-        if node.value is None:
-            raise InputError(f"{path.name}: {target.id}: expected a value")
-        name, text = target.id, ast.unparse(node.value)
-        try:  # so that EPOCHS = 20 * 50 can be written; with settings above it, and nothing else
-            values[name] = eval(text, {"__builtins__": {}}, values)
-        except Exception as error:
-            raise InputError(f"{path.name}: {name} = {text}: {error}") from error
+    meanings, headings = {}, {}
     name = heading = ""
     for token in tokenize.generate_tokens(io.StringIO(block).readline):
-        if token.type == tokenize.NAME and token.start[1] == 0:
+        starts_line = token.start[1] == 0
+        if token.type == tokenize.NAME and starts_line:
             name = token.string
             headings[name] = heading
-        elif token.type == tokenize.COMMENT and token.start[1] == 0:
+        elif token.type == tokenize.COMMENT and starts_line:
             heading = token.string.lstrip("# ")
         elif token.type == tokenize.COMMENT and name:
             meanings[name] = token.string.lstrip("# ")
-    for name in values:
-        if not meanings.get(name):
-            raise InputError(f"{path.name}: {name}: expected a comment on the setting's line")
-    return [Setting(name, value, meanings[name], headings[name]) for name, value in values.items()]
+    if missing := [name for name in headings if not meanings.get(name)]:
+        raise InputError(f"{path.name}: {missing[0]}: expected a comment on the setting's line")
+    return [Setting(n, getattr(module, n), meanings[n], headings[n]) for n in headings]
+
+
+def values_of(module):
+    """The settings of a script as they are in its file: a dict, by name in lower case."""
+    return {setting.name.lower(): setting.value for setting in block_of(module)}
 
 
 class _Parser(argparse.ArgumentParser):
@@ -92,58 +81,60 @@ def number(text):
         return float(text)
 
 
-def parse(scripts, arguments=None, positional=(), several=(), recipes=None):
+def parse(scripts, arguments=None, positional=(), several=(), presets=None):
     """Reads the command line that the settings blocks of scripts define.
 
     Args:
-        scripts: paths of files with a settings block; the last one is the script that runs,
+        scripts: names of modules with a settings block; the last one is the script that runs,
             and its docstring describes the command.
         arguments: list of words of the command line; `None` for the process's own.
         positional: names of settings that may also be given without an option.
-        several: names of settings that may be given more than once: a list, when they are
-            on the command line.
-        recipes: dict of the name of a recipe -> dict of settings, in lower case, with their
-            values: the setting RECIPE names one. What is on the command line goes before it.
+        several: names of settings that take one or more words, as a list.
+        presets: function of the settings on the command line, a dict, that returns values for
+            others, in place of those in the files.
 
     Returns:
         `argparse.Namespace` with one attribute for each setting, in lower case.
         A word that is no setting, or a value of the wrong type, ends the program with
         exit code 2 and one line that says what was expected.
-
-    Raises:
-        InputError: there is no such recipe.
     """
+    modules = [sys.modules[name] for name in scripts]
     parser = _Parser(
-        prog=Path(scripts[-1]).name,
-        description=ast.get_docstring(ast.parse(Path(scripts[-1]).read_text(encoding="utf-8"))),
+        prog=Path(modules[-1].__file__).name,
+        description=modules[-1].__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    found = [setting for script in scripts for setting in read_block(script)]
+    found = [setting for module in modules for setting in block_of(module)]
     groups = {heading: parser.add_argument_group(heading) for _, _, _, heading in found if heading}
     for setting in found:
-        _add(groups.get(setting.heading, parser), setting, setting.name in several)
+        is_several = setting.name in several
+        _add(groups.get(setting.heading, parser), setting, is_several)
         if setting.name in positional:
             parser.add_argument(
                 setting.name.lower(),
-                nargs="*" if setting.name in several else "?",
+                nargs="*" if is_several else "?",
                 default=argparse.SUPPRESS,
                 metavar=setting.name,
                 help=f"same as --{setting.name.lower()}",
             )
     arguments = sys.argv[1:] if arguments is None else arguments
-    _check_words(parser, arguments, positional, several)
-    _check_names(parser, arguments, [setting.name for setting in found])
     # Options may stand between the positionals; argparse does not allow it beside a --.
-    parse_all = parser.parse_args if "--" in arguments else parser.parse_intermixed_args
+    is_plain = "--" in arguments
+    parse_all = parser.parse_known_args if is_plain else parser.parse_known_intermixed_args
+    given, unknown = parse_all(arguments)
+    if unknown:
+        close = difflib.get_close_matches(
+            unknown[0].split("=")[0], parser._option_string_actions, 1
+        )
+        hint = f"no such setting; did you mean {close[0]}?" if close else "not expected"
+        parser.error(f"{unknown[0]}: {hint}")
     # A positional and its option share one name, and argparse would let the default of
     # the one overwrite the value of the other: hence SUPPRESS, and the defaults here.
     defaults = {setting.name.lower(): setting.value for setting in found}
-    chosen = defaults | vars(parse_all(arguments))
-    if recipes and chosen["recipe"]:
-        check_choice("recipe", chosen["recipe"], tuple(recipes))
-        chosen = defaults | recipes[chosen["recipe"]] | vars(parse_all(arguments))
-    return argparse.Namespace(**chosen)
+    preset = presets(vars(given)) if presets else {}
+    preset = {name: value for name, value in preset.items() if name in defaults}
+    return argparse.Namespace(**defaults | preset | vars(given))
 
 
 def _add(parser, setting, is_several):
@@ -160,31 +151,8 @@ def _add(parser, setting, is_several):
     elif isinstance(setting.value, int | float):
         options |= {"type": number, "metavar": "NUMBER"}
     else:
-        options |= {"type": str, "metavar": "TEXT"}
-        options |= {"action": "append"} if is_several else {}
+        options |= {"type": str, "metavar": "TEXT"} | ({"nargs": "+"} if is_several else {})
     parser.add_argument("--" + key.replace("_", "-"), **options)
-
-
-def _check_words(parser, arguments, positional, several):
-    """Ends the program where argparse would mistake a word."""
-    lists = {"--" + name.lower() for name in several}
-    for word, first, second in zip(arguments, arguments[1:], arguments[2:], strict=False):
-        if word in lists and not second.startswith("-"):
-            parser.error(
-                f"{word} {first} {second}: expected one value after {word}; give another one as "
-                f"{word} {second}, and what is meant for {' or '.join(positional)} before {word}"
-            )
-
-
-def _check_names(parser, arguments, names):
-    """Ends the program at an option that is not known but close to one that is."""
-    options = ["--" + name.lower().replace("_", "-") for name in names]
-    known = {*options, *(option.replace("--", "--no-", 1) for option in options), "--", "--help"}
-    for word in arguments[: arguments.index("--") if "--" in arguments else None]:
-        option = word.split("=")[0]
-        close = difflib.get_close_matches(option, options, 1)
-        if option.startswith("--") and option not in known and close:
-            parser.error(f"{option}: no such setting; did you mean {close[0]}?")
 
 
 def check_installed(package, what, hint=""):

@@ -1,8 +1,8 @@
-"""The state of a training on disk, from which it goes on as if it had not been interrupted.
+"""The state of a training on disk, from which it resumes as if it had not been interrupted.
 
 A state is a file of its own, `<name>.state-<step>.npz`: NumPy arrays, a JSON text, and the
-SHA-256 of all that at its end. It is written beside its name and moved there when it is whole;
-the last two are kept.
+SHA-256 of all that at its end. It is written to a temporary file and renamed; the last two are
+kept.
 """
 
 import contextlib
@@ -15,10 +15,16 @@ from pathlib import Path
 
 import numpy as np
 
+from superres.runtime import devices
 from superres.runtime.errors import InputError
-from superres.runtime.files import locked, replacing
+from superres.runtime.files import (
+    check_writable,
+    locked,
+    make_folder,
+    remove_leftovers,
+    replacing,
+)
 
-KEPT = 2
 DIGEST = hashlib.sha256
 
 
@@ -27,68 +33,167 @@ class State:
     """A training as it was saved.
 
     Attributes:
-        step: steps that are done.
+        step: steps done.
         settings: dict of all settings, by name in lower case.
         arrays: what `Trainer.arrays` returns.
-        rows, epoch, shown: of the `TrainingLog`.
-        held_out: paths of the validation pictures that were held out of the training folder.
-        validation: digest of the validation pictures.
-        in_turn: whether photographs come in turn, see `photographs.open_photographs`.
+        log: the `TrainingLog`'s `rows` and `epoch`.
+        shown: the `TrainingLog`'s pictures, by epoch.
+        dataset: `Dataset.record`.
     """
 
     step: int
     settings: dict
     arrays: dict
-    rows: list
-    epoch: dict
+    log: dict
     shown: dict
-    held_out: list
-    validation: str
-    in_turn: bool
+    dataset: dict
+
+    def check_settings(self, now, may_change, with_note):
+        """Compares the settings with those of now.
+
+        Args:
+            now: dict of settings, by name in lower case.
+            may_change: names of those that may differ.
+            with_note: names of those that may differ, which is noted.
+
+        Returns:
+            List of notes.
+
+        Raises:
+            InputError: others differ; all of them are named.
+        """
+        before = self.settings
+        changed = [
+            name
+            for name, value in now.items()
+            if name not in may_change and (name not in before or before[name] != value)
+        ]
+        refused = [name for name in changed if name not in with_note]
+        if unknown := [name.upper() for name in refused if name not in before]:
+            raise InputError(
+                f"{', '.join(unknown)}: the state was saved before there was such a setting; take "
+                "another NAME, or begin anew with --restart"
+            )
+        if refused:
+            raise InputError(
+                "; ".join(f"{n.upper()} = {now[n]!r}: expected {before[n]!r}" for n in refused)
+                + ", as in the earlier run; set it so, take another NAME, or begin anew with "
+                "--restart"
+            )
+        return [
+            f"{name.upper()} was {before[name]!r} and is {now[name]!r} from here on"
+            for name in changed
+        ]
 
 
-def find(folder, name):
-    """The states of the training `name` in `folder`: list of paths, the newest first."""
-    form = re.compile(re.escape(name) + r"\.state-(\d+)\.npz")
-    found = {}
-    if Path(folder).is_dir():
-        for path in Path(folder).iterdir():
-            if match := form.fullmatch(path.name):
-                found[int(match[1])] = path
-    return [found[step] for step in sorted(found, reverse=True)]
+class States:
+    """The states of one training; the last two are kept.
 
-
-def save(folder, name, state, is_new=False):
-    """Writes a state; deletes all but the last two.
-
-    Args:
-        folder: where to.
-        name: of the training.
-        state: `State`.
-        is_new: whether the training has begun anew: the states of the one before are deleted.
-
-    Raises:
-        OSError: it cannot be written; the states before are still there.
+    Attributes:
+        last: path of the one that was read or written last; `None` at first.
     """
-    about = {key: v for key, v in vars(state).items() if key not in ("arrays", "shown")}
-    about["shown"] = sorted(state.shown)
-    arrays = state.arrays | {f"shown_{n}": crop for n, crop in state.shown.items()}
-    path = Path(folder, f"{name}.state-{state.step:08d}.npz")
-    with replacing(path) as part, open(part, "w+b") as file:
-        np.savez(file, about=json.dumps(about), **arrays)
-        file.seek(0)
-        digest = hashlib.file_digest(file, DIGEST).digest()
-        file.write(digest)
-    # Those of later steps are damaged, or of a way that was left.
-    paths = find(folder, name)
-    kept = [path] if is_new else paths[paths.index(path) :][:KEPT]
-    for other in paths:
-        if other not in kept:
+
+    def __init__(self, folder, name):
+        self.folder, self.name, self.last = Path(folder), name, None
+
+    def paths(self):
+        """The newest first."""
+        form = re.compile(re.escape(self.name) + r"\.state-(\d+)\.npz")
+        files = self.folder.iterdir() if self.folder.is_dir() else []
+        found = {int(match[1]): path for path in files if (match := form.fullmatch(path.name))}
+        return [found[step] for step in sorted(found, reverse=True)]
+
+    def newest(self):
+        """The newest `State` that is whole; `None` where there is none at all.
+
+        Raises:
+            InputError: all are damaged; or several processes do not have the same.
+        """
+        state = self._newest()
+        # Before anything is assigned to a model, which all processes have to do together.
+        steps = devices.all_gather(state.step if state else 0)
+        if len(set(steps)) > 1:
+            raise InputError(
+                f"the processes would go on from steps {steps}: expected the same; all need the "
+                f"same files in {self.folder}"
+            )
+        return state
+
+    def _newest(self):
+        paths = self.paths()
+        for path in paths:
+            try:
+                state = read(path)
+            except InputError as error:
+                print(error)
+                continue
+            if path != paths[0]:
+                print(f"using the one before: {path}")
+            self.last = path
+            return state
+        if paths:
+            raise InputError(
+                f"{', '.join(map(str, paths))}: damaged; put a copy there, or begin anew with "
+                "--restart (and START_FROM, which takes weights alone)"
+            )
+        return None
+
+    def save(self, state):
+        """Writes a `State`; deletes all but it and the one before.
+
+        Raises:
+            OSError: it cannot be written; the states before are still there.
+        """
+        about = {key: v for key, v in vars(state).items() if key not in ("arrays", "shown")}
+        about["shown"] = sorted(state.shown)
+        arrays = state.arrays | {f"shown_{n}": crop for n, crop in state.shown.items()}
+        path = self.folder / f"{self.name}.state-{state.step:08d}.npz"
+        with replacing(path) as part, open(part, "w+b") as file:
+            np.savez(file, about=json.dumps(about), **arrays)
+            file.seek(0)
+            digest = hashlib.file_digest(file, DIGEST).digest()
+            file.write(digest)
+        # The others are damaged, or of an earlier training of this name.
+        for other in set(self.paths()) - {path, self.last}:
             other.unlink(missing_ok=True)
+        self.last = path
+
+    def hint(self):
+        """How to resume after a training was stopped."""
+        if paths := self.paths():
+            return f"the same command, without --restart, goes on from {paths[0]}"
+        return "nothing was saved to go on from"
+
+    def prepare_folder(self, may_overwrite):
+        """Makes the folder; raises InputError where weights of no state would be replaced."""
+        make_folder(self.folder)
+        remove_leftovers(self.folder)
+        check_writable(self.folder)
+        weights = self.folder / f"{self.name}.keras"
+        if weights.exists() and not self.paths() and not may_overwrite:
+            raise InputError(
+                f"{weights}: is there, but no {self.name}.state-*.npz to go on from; take another "
+                "NAME (and START_FROM, to go on from the weights alone), or replace them with "
+                "--restart"
+            )
+
+    @contextlib.contextmanager
+    def lock(self):
+        """Raises InputError where another process trains the same name."""
+        path = self.folder / f".{self.name}.lock"
+        if not devices.is_first():  # the first has it for all
+            yield
+            return
+        with locked(path, wait=False) as is_ours:
+            if not is_ours:
+                raise InputError(
+                    f"NAME = {self.name!r}: is being trained by another process ({path})"
+                )
+            yield
 
 
-def load(path):
-    """Reads a state.
+def read(path):
+    """Reads a `State`.
 
     Raises:
         InputError: it is damaged, or none.
@@ -112,61 +217,3 @@ def load(path):
         return State(arrays=arrays, shown=shown, **about)
     except Exception as error:  # NumPy raises many kinds
         raise InputError(f"{path}: no state of a training: {error}") from error
-
-
-def load_newest(folder, name):
-    """Reads the newest state that is whole; says so where it is not the newest.
-
-    Returns:
-        Path and `State`; `None` for both where there is none at all.
-
-    Raises:
-        InputError: there are states, but all are damaged.
-    """
-    paths = find(folder, name)
-    for path in paths:
-        try:
-            state = load(path)
-        except InputError as error:
-            print(error)
-            continue
-        if path != paths[0]:
-            print(f"using the one before: {path}")
-        return path, state
-    if paths:
-        raise InputError(
-            f"{', '.join(map(str, paths))}: damaged; put a copy there, or begin anew with "
-            "--restart (and START_FROM, which takes weights alone)"
-        )
-    return None, None
-
-
-def how_to_go_on(folder, name):
-    """What to do after a training was stopped, in words."""
-    if states := find(folder, name):
-        return f"the same command, without --restart, goes on from {states[0]}"
-    return "nothing was saved to go on from"
-
-
-def check_not_lost(folder, name):
-    """Raises InputError where a training would replace weights that it does not go on from."""
-    weights = Path(folder, f"{name}.keras")
-    if weights.exists() and not find(folder, name):
-        raise InputError(
-            f"{weights}: is there, but no {name}.state-*.npz to go on from; take another NAME (and "
-            "START_FROM, to go on from the weights alone), or replace them with --restart"
-        )
-
-
-@contextlib.contextmanager
-def claimed(folder, name):
-    """Keeps other processes from training the same name at the same time.
-
-    Raises:
-        InputError: one does.
-    """
-    path = Path(folder, f".{name}.lock")
-    with locked(path, wait=False) as is_ours:
-        if not is_ours:
-            raise InputError(f"NAME = {name!r}: is being trained by another process ({path})")
-        yield

@@ -7,6 +7,7 @@ added blocks begin with a second convolution of 0. Into any other network the we
 the same name and shape are copied.
 """
 
+import math
 import re
 from collections import Counter
 from math import isqrt
@@ -17,6 +18,7 @@ import numpy as np
 from superres.runtime.backend import keras
 from superres.runtime.errors import InputError
 from superres.upscaling import weight_files
+from superres.upscaling.graph import CONDITION_INPUTS
 
 # What `network.edsr` is made of, by names and classes, and what it must have.
 NAMES = re.compile(
@@ -68,10 +70,24 @@ def shape_of(layers):
     )
 
 
-def _kind_of(layer):
-    activation = getattr(getattr(layer, "activation", None), "__name__", "")
-    name = re.sub(r"^(block|upscale)\d+", r"\1#", layer.name)
-    return name, type(layer).__name__, activation
+def settings_of(path):
+    """Settings of `network.edsr` that build the network in a weights file; none of another."""
+    config = weight_files.read_config(path)
+    layers = {layer["name"]: layer["config"] for layer in config["config"]["layers"]}
+    if not layers.keys() >= NEEDED:
+        return {}
+    filters = layers["head"]["filters"]
+    upscaling = [layers[name]["filters"] for name in layers if re.fullmatch(r"upscale\d+", name)]
+    return {
+        "scale": math.prod(isqrt(wide // filters) for wide in upscaling),
+        "num_filters": filters,
+        "residual_blocks": sum(
+            re.fullmatch(r"block\d+_conv1", name) is not None for name in layers
+        ),
+        "residual_scaling": layers["block1_scale"]["scale"],
+        "global_skip": "global_skip" in layers,
+        "conditions": next((n for n, name in CONDITION_INPUTS.items() if name in layers), 0),
+    }
 
 
 def start_from(model, path):

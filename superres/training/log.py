@@ -1,24 +1,31 @@
-"""What a training tells of its epochs: scores, weights, table, plot and picture."""
+"""What a training reports of its epochs: scores, weights, table, plot and picture."""
 
+import contextlib
 import csv
-import hashlib
 import json
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
+from tqdm import tqdm
 
 from superres.images.drawing import side_by_side
 from superres.images.pixels import to_network
 from superres.images.resize import upscale_bicubic, upscale_nearest
 from superres.images.write import write_picture
+from superres.runtime import devices, hardware
 from superres.runtime.backend import keras
+from superres.runtime.errors import InputError, is_fault
 from superres.runtime.files import replacing
 from superres.scoring import metrics
+from superres.training.checkpoint import State
 from superres.upscaling import weight_files
 from superres.upscaling.upscaler import Upscaler
 
 HALO_PICTURES = 6  # validation pictures on which the halo of new weights is measured
 EPOCH = {"loss": 0.0, "seconds": 0.0, "waited": 0.0}  # sums over the steps of an epoch
+TIMED_STEPS, DAY = 20, 24 * 60 * 60  # steps by which a training is forecast; seconds
 SHOWN_SIZE, SHOWN_ZOOM = 96, 3  # side of the crop in the picture of the progress; enlargement
 
 
@@ -28,33 +35,8 @@ def validation_psnr(photographs, pictures, scale):
     return float(np.mean([metrics.psnr(p.hr, picture, scale) for p, picture in pairs]))
 
 
-def digest(photographs, with_lr=False):
-    """Text that tells whether validation pictures are the same as before.
-
-    Args:
-        photographs: list of `Photograph`.
-        with_lr: whether their LR pictures count too; where those follow from the HR pictures they
-            need not.
-    """
-    found = hashlib.sha256()
-    for photograph in photographs:
-        found.update(repr(photograph.hr.shape).encode())
-        found.update(photograph.hr)
-        if with_lr:
-            found.update(np.ascontiguousarray(photograph.lr))
-    return found.hexdigest()
-
-
-def place_to_show(photographs, bicubic, scale):
-    """Where bicubic enlargement fails most: what a network learns can be seen there.
-
-    Args:
-        photographs: list of `Photograph`.
-        bicubic: their enlarged LR pictures.
-
-    Returns:
-        Number of the photograph, and the rows and the columns of its LR picture as slices.
-    """
+def hardest_detail(photographs, bicubic, scale):
+    """Where bicubic fails most: number of the photograph, rows and columns of its LR picture."""
     side = SHOWN_SIZE // scale
     places = []
     for number, (photograph, picture) in enumerate(zip(photographs, bicubic, strict=True)):
@@ -70,71 +52,103 @@ def place_to_show(photographs, bicubic, scale):
     return number, place
 
 
+def _duration(seconds):
+    if seconds < 2 * 60**2:
+        return f"{seconds / 60:.0f} minutes"
+    return f"{seconds / 60**2:.0f} hours" if seconds < 2 * DAY else f"{seconds / DAY:.0f} days"
+
+
 class TrainingLog:
-    """Scores of the epochs, and the files that tell of them.
+    """Scores of the epochs, and the files that report them.
 
     Args:
         path: of the weights; the other files lie beside them.
         settings: dict of all settings of the training.
         network: `KerasNetwork` in float32, to which averaged weights are copied.
-        validation: list of `Photograph`.
-        rows: one dict for each epoch that is done; grows.
-        epoch: dict of sums over the steps that are done of the next one, see `EPOCH`.
-        shown: dict of epoch -> uint8 prediction of the part of a validation picture that is
-            shown: of the last epoch, and of those that are powers of two.
-        about: dict of what else the settings' file tells.
+        dataset: `Dataset`, whose validation pictures are scored.
+        state: the `State` of a training that is resumed.
 
     Attributes:
+        rows: one dict for each epoch done.
+        epoch: dict of sums over the steps of the current one, see `EPOCH`.
+        shown: dict of epoch -> uint8 prediction of a detail: of the last epoch, and of those
+            that are powers of two.
         best_weights: of the best epoch, where they are not on disk yet; else `None`.
     """
 
-    def __init__(
-        self, path, settings, network, validation, *, rows=(), epoch=None, shown=None, about=None
-    ):
+    def __init__(self, path, settings, network, dataset, state=None):
         self.path = Path(path)
         self.settings = settings
         self.scale = settings["scale"]
+        self.total_steps = settings["epochs"] * settings["steps_per_epoch"]
         self.network = network.model
         self.upscaler = Upscaler(
             network, precision="float32", tile_size=settings["validation_crop"]
         )
-        self.validation = validation
-        self.rows = list(rows)
-        self.epoch = dict(epoch or EPOCH)
-        self.shown = dict(shown or {})
-        self.about = about or {}
-        self.best_weights = None
-        bicubic = [upscale_bicubic(p.lr, self.scale) for p in validation]
-        self.bicubic_psnr = validation_psnr(validation, bicubic, self.scale)
-        self._number, self._place = place_to_show(validation, bicubic, self.scale)
-        self._is_written = not self.shown  # else the last run may have ended before it wrote
+        self.dataset = dataset
+        self.validation = list(dataset.validation.values())
+        self.rows, self.epoch, self.shown, self.best_weights = [], dict(EPOCH), {}, None
+        bicubic = [upscale_bicubic(p.lr, self.scale) for p in self.validation]
+        self.bicubic_psnr = validation_psnr(self.validation, bicubic, self.scale)
+        self._number, self._place = hardest_detail(self.validation, bicubic, self.scale)
+        if state:
+            self.rows, self.epoch, self.shown = state.log["rows"], state.log["epoch"], state.shown
+        self._is_written = not self.shown  # the last run may have ended before it wrote
+        self._waited = 0.0
+
+    @contextlib.contextmanager
+    def progress_bar(self, step):
+        """Shows a bar from `step` on, which `on_steps` moves."""
+        batch = self.settings["batch_size"]
+        with tqdm(
+            desc="training",
+            total=self.total_steps * batch,
+            initial=step * batch,
+            unit="crop",
+            unit_scale=True,
+            smoothing=0.05,
+            mininterval=0.5 if sys.stderr.isatty() else 60,  # a log file needs few lines
+        ) as self._bar:
+            self._left = self.total_steps - step
+            self._timed_steps, self._began = 0, None
+            yield
+
+    def on_steps(self, steps, loss):
+        """Moves the bar; soon after the beginning, forecasts how long a training takes."""
+        psnr = {"psnr": f"{self.rows[-1]['psnr']:.2f}"} if self.rows else {}
+        self._bar.set_postfix(psnr | {"loss": f"{loss:.4f}"}, refresh=False)
+        self._bar.update(steps * self.settings["batch_size"])
+        self._left -= steps
+        if self._began is None:  # behind the first steps, which are compiled
+            self._timed_steps, self._began = 0, time.monotonic()
+            return
+        self._timed_steps += steps
+        if self._timed_steps >= TIMED_STEPS and self._began:
+            seconds = self._left * (time.monotonic() - self._began) / self._timed_steps
+            hint = "; python train.py --recipe speedrun takes minutes" if seconds > DAY else ""
+            self._bar.write(f"{self._left:,} steps to go, about {_duration(seconds)}{hint}")
+            self._began = 0
 
     def best(self):
         """The row of the best epoch."""
         return max(self.rows, key=lambda row: row["psnr"])
 
-    def count(self, fitted, waited):
-        """Adds steps to the epoch: a `Fitted`, and the seconds in which it waited for crops."""
+    def count(self, fitted):
+        """Adds the steps of a `Fitted` to the epoch."""
         self.epoch["loss"] += fitted.loss * fitted.steps
         self.epoch["seconds"] += fitted.seconds
-        self.epoch["waited"] += waited
+        self.epoch["waited"] += self.dataset.waited - self._waited
+        self._waited = self.dataset.waited
 
-    def end_epoch(self, step, weights, learning_rate):
-        """Scores the weights after an epoch, on the validation pictures.
-
-        Args:
-            step: steps done.
-            weights: list of arrays.
-            learning_rate: at its end.
-
-        Returns:
-            The line that tells of it.
-        """
+    def end_epoch(self, trainer):
+        """Scores the averaged weights of a `Trainer` on the validation pictures."""
+        if not devices.is_first():
+            return
         number, sums = len(self.rows) + 1, self.epoch
         # Rounded before they are scored, so that the score is the saved file's own.
         weights = [
             weight_files.round_to_half(array) if variable.trainable else array
-            for variable, array in zip(self.network.weights, weights, strict=True)
+            for variable, array in zip(self.network.weights, trainer.ema_weights(), strict=True)
         ]
         self.network.set_weights(weights)
         pictures = [self.upscaler.enlarge(p.lr, condition=p.condition) for p in self.validation]
@@ -144,8 +158,8 @@ class TrainingLog:
             self.best_weights = weights
         row = {
             "epoch": number,
-            "step": step,
-            "learning_rate": learning_rate,
+            "step": trainer.step,
+            "learning_rate": float(trainer.schedule(trainer.step)),
             "loss": round(sums["loss"] / self.settings["steps_per_epoch"], 7),
             "psnr": psnr,
             "bicubic_psnr": self.bicubic_psnr,
@@ -158,7 +172,7 @@ class TrainingLog:
         self.shown = {n: crop for n, crop in self.shown.items() if n.bit_count() == 1}
         self.shown[number] = pictures[self._number][*self._in_hr()].copy()
         self._is_written = False
-        return (
+        tqdm.write(
             f"epoch {number}/{self.settings['epochs']}: loss {row['loss']:.5f}, PSNR {psnr:.3f} dB "
             f"(bicubic {self.bicubic_psnr:.3f}), waited for crops {row['waited']:.1%}"
             + (f", best so far: {self.path}" if is_best else "")
@@ -167,6 +181,41 @@ class TrainingLog:
     def _in_hr(self):
         scale = self.scale
         return [slice(scale * part.start, scale * part.stop) for part in self._place]
+
+    def save(self, states, trainer):
+        """Saves weights, state and log; where the disk is full says so, and the training goes on.
+
+        Returns:
+            The error, if any.
+        """
+        if not devices.is_first():
+            return None
+        rows = {"rows": self.rows, "epoch": self.epoch}
+        parts = trainer.arrays(), rows, self.shown, self.dataset.record
+        try:
+            # In this order: a run that is resumed does not write the best weights before it again.
+            self.write_weights()
+            states.save(State(trainer.step, self.settings, *parts))
+            self.write()
+        except (InputError, OSError) as error:
+            if is_fault(error):
+                raise
+            tqdm.write(
+                f"could not save at step {trainer.step:,}: {error}; what was saved before is still "
+                "there, and it is tried again at the next saving"
+            )
+            return error
+        return None
+
+    def conclude(self):
+        """Prints what has become of the training."""
+        if devices.is_first():
+            best = self.best()
+            print(
+                f"done: {self.path} is of epoch {best['epoch']}, PSNR {best['psnr']:.3f} dB "
+                f"(bicubic {best['bicubic_psnr']:.3f}); {self.dataset.skips}; enlarge with python "
+                f"output.py --weights {self.path}"
+            )
 
     def write_weights(self):
         """Writes the best weights, where they are not on disk yet.
@@ -193,7 +242,9 @@ class TrainingLog:
             "settings": self.settings,
             "best": self.best(),
             "backend": keras.backend.backend(),
-            **self.about,
+            "machine": hardware.describe(),
+            "commit": hardware.commit(),
+            **self.dataset.record,
         }
         with replacing(self.path.with_suffix(".json")) as part:
             part.write_text(json.dumps(about, indent=2) + "\n")

@@ -5,12 +5,7 @@ from superres.runtime.backend import keras
 WARMUP_SHARE = 10  # the learning rate rises over at most a tenth of all steps
 
 
-def warmup_within(warmup_steps, total_steps):
-    """`warmup_steps`, or where these are more than a tenth of all steps, that tenth."""
-    return min(warmup_steps, total_steps // WARMUP_SHARE)
-
-
-def learning_rates(peak, *, total_steps, warmup_steps, decay_steps):
+def learning_rates(peak, total_steps, warmup_steps, decay_steps):
     """The learning rate of every step, as a Keras schedule.
 
     Args:
@@ -20,14 +15,22 @@ def learning_rates(peak, *, total_steps, warmup_steps, decay_steps):
         decay_steps: at the end, in which it falls in a straight line, while before it is held;
             0: it falls by a cosine from the warm-up on.
     """
-    warmup_steps = warmup_within(warmup_steps, total_steps)
+    longest = total_steps // WARMUP_SHARE
+    if warmup_steps > longest:
+        print(
+            f"warm-up shortened from {warmup_steps} to {longest} steps, a tenth of {total_steps:,}"
+        )
+        warmup_steps = longest
+    if decay_steps > total_steps:
+        print(f"decay shortened from {decay_steps:,} to {total_steps:,} steps, the whole training")
+        decay_steps = total_steps
     if decay_steps:
         from superres.training.optimizers import HoldAndDecay  # here, since it loads Keras
 
         return HoldAndDecay(
             peak,
             warmup_steps=warmup_steps,
-            decay_steps=min(decay_steps, total_steps),
+            decay_steps=decay_steps,
             total_steps=total_steps,
         )
     return keras.optimizers.schedules.CosineDecay(

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from superres.runtime import backend, processes
+from superres.runtime import backend, devices
 from superres.runtime.backend import keras
 from superres.runtime.errors import InputError
 from superres.training.losses import LOSSES
@@ -25,13 +25,11 @@ class Fitted:
         steps: how many were done.
         loss: their mean loss.
         seconds: that they took.
-        is_stopped: whether the training is to end.
     """
 
     steps: int
     loss: float
     seconds: float
-    is_stopped: bool
 
 
 class Trainer:
@@ -46,7 +44,8 @@ class Trainer:
         ema_decay: decay of the averaged weights; smaller at first.
 
     Attributes:
-        step: steps that are done.
+        step: steps done.
+        is_stopped: whether a signal ended the last `fit`, in one of the processes.
         model: `network` with uint8 pixels in, and the condition if it takes one, compiled.
     """
 
@@ -72,8 +71,8 @@ class Trainer:
             jit_compile=backend.wants_xla(),
         )
         self.model.optimizer.build(self.model.trainable_variables)
-        self.schedule = learning_rate
-        self.step = 0
+        self.network, self.schedule = network, learning_rate
+        self.step, self.is_stopped = 0, False
 
     def fit(self, batches, steps, stop, seconds=math.inf, on_steps=lambda steps, loss: None):
         """Trains on some batches.
@@ -98,7 +97,11 @@ class Trainer:
             self.model.fit(batches, callbacks=hook, shuffle=False, verbose=0)
         finally:
             batches.forget()
-        return Fitted(hook.steps, hook.read(), hook.seconds, hook.reason == STOPPED)
+        self.is_stopped = hook.reason == STOPPED
+        return Fitted(hook.steps, hook.read(), hook.seconds)
+
+    def __str__(self):
+        return f"{self.network.count_params():,} parameters, {backend.describe()}"
 
     def ema_weights(self):
         """The averaged weights, in the order of the network's `get_weights()`.
@@ -229,11 +232,11 @@ class _Hook(keras.callbacks.CallbackList):
         """Of several processes the strongest: all end after the same step."""
         late = PAUSED if self.seconds > self.most_seconds else GOES_ON
         own = STOPPED if self.stop.is_set() else late
-        if processes.index_and_count()[1] == 1:
+        if devices.index_and_count()[1] == 1:
             return own
         if self.trainer.step % AGREEMENT_STEPS:
             return GOES_ON
-        return max(processes.all_gather(own))
+        return max(devices.all_gather(own))
 
     def read(self):
         """Looks at the losses that were not looked at yet; returns the mean since the beginning."""

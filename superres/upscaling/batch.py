@@ -162,6 +162,8 @@ class Tally:
         """Within, an error is the reason why a picture is refused; the others go on."""
         try:
             yield
+        except BrokenPipeError:  # nobody reads what is printed
+            raise
         except Exception as error:
             if self.stop.is_set():  # a library may make an error of its own of an interrupt
                 raise KeyboardInterrupt from error

@@ -11,14 +11,12 @@ from support import FAULTS, ROOT
 
 
 @pytest.fixture
-def script(tmp_path):
-    path = tmp_path / "script.py"
-    path.write_text('"""A script."""\n# ----\nCOUNT = 3  # of things\n# ----\n')
-    return path
+def script(make_script):
+    return make_script("# ----\nCOUNT = 3  # of things\n# ----\n")
 
 
 def fails(error):
-    def work(chosen, stop):
+    def work(config, stop):
         raise error
 
     return work
@@ -51,14 +49,14 @@ def test_fault_of_ours_is_shown(script, capsys, error):
 
 
 def test_code_and_settings_are_those_of_the_work(script):
-    assert command.run(lambda chosen, stop: chosen.count, [script], ["--count", "7"]) == 7
+    assert command.run(lambda config, stop: config.count, [script], ["--count", "7"]) == 7
 
 
 @pytest.mark.parametrize("number", command.SIGNALS)
 def test_signal_interrupts_at_once(script, ending_signals, number):
     done = []
 
-    def work(chosen, stop):
+    def work(config, stop):
         signal.raise_signal(number)
         done.append("not reached")
 
@@ -69,12 +67,12 @@ def test_signal_interrupts_at_once(script, ending_signals, number):
 def test_within_gently_the_first_signal_is_asked_for_and_the_second_interrupts(script):
     done = []
 
-    def work(chosen, stop):
+    def work(config, stop):
         with stop.gently():
             done.append(stop.is_set())
             signal.raise_signal(signal.SIGTERM)
             done.append(stop.is_set())
-            if chosen.count:
+            if config.count:
                 signal.raise_signal(signal.SIGINT)
                 done.append("not reached")
         return 5
@@ -85,7 +83,7 @@ def test_within_gently_the_first_signal_is_asked_for_and_the_second_interrupts(s
 
 
 def test_interrupt_that_a_library_turns_into_another_error_stops(script, capsys):
-    def work(chosen, stop):
+    def work(config, stop):
         try:
             signal.raise_signal(signal.SIGINT)
         except KeyboardInterrupt as error:
@@ -98,7 +96,7 @@ def test_interrupt_that_a_library_turns_into_another_error_stops(script, capsys)
 def test_handlers_are_as_before_and_what_is_ignored_stays_so(script):
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
-    def work(chosen, stop):
+    def work(config, stop):
         signal.raise_signal(signal.SIGINT)
         return int(stop.is_set())
 
@@ -106,8 +104,10 @@ def test_handlers_are_as_before_and_what_is_ignored_stays_so(script):
     assert signal.getsignal(signal.SIGINT) == signal.SIG_IGN
 
 
-@pytest.mark.parametrize("closed", ["| true", "> /dev/full", ">&-", "2>&-"])
-def test_work_goes_on_where_nobody_reads(tmp_path, closed):
+@pytest.mark.parametrize(
+    ("closed", "code"), [("| true", 1), ("> /dev/full", 2), (">&-", 4), ("2>&-", 4)]
+)
+def test_work_ends_quietly_where_nobody_reads(tmp_path, closed, code):
     path = tmp_path / "script.py"
     path.write_text(
         f"""import sys, time
@@ -117,18 +117,18 @@ from superres.runtime import command
 # ----
 COUNT = 3  # of things
 # ----
-def work(chosen, stop):
+def work(config, stop):
     for n in range(20):
         print("x" * 10000, flush=True)
         print("x", file=sys.stderr)
     Path("done").touch()
     return 4
-sys.exit(command.run(work, [__file__]))
+sys.exit(command.run(work, [__name__]))
 """
     )
     words = f"{sys.executable} script.py {closed}; exit ${{PIPESTATUS[0]}}"
     done = subprocess.run(["bash", "-c", words], cwd=tmp_path, capture_output=True, text=True)
-    assert done.returncode == 4, done.stderr
-    assert (tmp_path / "done").exists()
+    assert done.returncode == code, done.stderr
+    assert (tmp_path / "done").exists() == (code == 4)
     assert "Traceback" not in done.stderr + done.stdout
     assert os.path.exists(path)

@@ -1,4 +1,5 @@
 import ast
+import sys
 
 import pytest
 
@@ -18,7 +19,7 @@ def test_help_shows_every_setting_with_its_meaning(module, capsys):
         module.main(["--help"])
     assert stop.value.code == 0
     shown = " ".join(capsys.readouterr().out.split())
-    found = settings.read_block(module.__file__)
+    found = settings.block_of(module)
     assert found
     for setting in found:
         assert "--" + setting.name.lower().replace("_", "-") in shown
@@ -46,92 +47,83 @@ def test_wrong_words_end_in_exit_code_2(words, capsys):
     assert error.count("\n") == 1
 
 
-def script(tmp_path, text):
-    """A file with a settings block, as if it were a script."""
-    path = tmp_path / "script.py"
-    path.write_text(f'"""A script."""\n{text}')
-    return path
-
-
 BLOCK = '# ---- settings\nCOUNT = 2 * 3  # how "many", # in all\nFLAG = False  # whether\n# ----\n'
 
 
-def test_defaults_come_from_the_file_and_words_win(tmp_path):
-    path = script(tmp_path, BLOCK)
-    assert vars(settings.parse([path], [])) == {"count": 6, "flag": False}
-    chosen = settings.parse([path], ["--count", "8", "--flag"])
-    assert vars(chosen) == {"count": 8, "flag": True}
+def test_defaults_come_from_the_module_and_words_win(make_script):
+    name = make_script(BLOCK)
+    assert vars(settings.parse([name], [])) == {"count": 6, "flag": False}
+    assert vars(settings.parse([name], ["--count", "8", "--flag"])) == {"count": 8, "flag": True}
+    sys.modules[name].COUNT = 7
+    assert settings.parse([name], []).count == 7
 
 
-def test_positional_and_option_mean_the_same(tmp_path):
-    path = script(tmp_path, BLOCK)
-    assert settings.parse([path], ["--count", "8"], ("COUNT",)).count == 8
+def test_positional_and_option_mean_the_same(make_script):
+    assert settings.parse([make_script(BLOCK)], ["--count", "8"], ("COUNT",)).count == 8
 
 
-def test_decimal_is_taken_for_a_setting_that_is_whole_in_the_file(tmp_path):
-    path = script(tmp_path, BLOCK)
-    assert settings.parse([path], ["--count", "0.5"]).count == 0.5
+def test_decimal_is_taken_for_a_setting_that_is_whole_in_the_file(make_script):
+    assert settings.parse([make_script(BLOCK)], ["--count", "0.5"]).count == 0.5
 
 
-def test_recipe_replaces_settings_and_the_command_line_goes_before_it(tmp_path):
-    path = script(tmp_path, BLOCK.replace("FLAG", 'RECIPE = ""  # name\nFLAG'))
-    recipes = {"big": {"count": 9, "flag": False}}
+def test_setting_of_several_words(make_script):
+    name = make_script('# ----\nPLACE = "a"  # where\nMORE = ""  # what else\n# ----\n')
 
     def parse(*words):
-        return settings.parse([path], list(words), recipes=recipes)
+        return vars(settings.parse([name], list(words), ("PLACE",), ("PLACE", "MORE")))
 
-    before = parse()
-    assert (parse("--recipe", "big").count, parse("--recipe", "big").flag) == (9, False)
-    assert parse("--recipe", "big", "--count", "2").count == 2
-    assert (parse().count, parse().flag) == (before.count, before.flag)
-    with pytest.raises(ValueError, match="RECIPE = 'small': expected one of 'big'"):
-        parse("--recipe", "small")
-    script(tmp_path, BLOCK.replace("FLAG", 'RECIPE = "big"  # name\nFLAG'))
-    assert parse().count == 9
-    assert parse("--recipe", "").count == before.count
+    assert parse() == {"place": "a", "more": ""}
+    assert parse("b", "c", "--more", "d", "e") == {"place": ["b", "c"], "more": ["d", "e"]}
+    assert parse("--place", "b") == {"place": ["b"], "more": ""}
+
+
+def test_presets_replace_values_of_the_file_and_words_win(make_script):
+    name = make_script(BLOCK)
+
+    def parse(*words):
+        seen.clear()
+        return settings.parse([name], list(words), presets=lambda given: seen.update(given) or big)
+
+    seen, big = {}, {"count": 9, "not a setting": 1}
+    assert vars(parse("--flag")) == {"count": 9, "flag": True}
+    assert seen == {"flag": True}
+    assert parse("--count", "2").count == 2
 
 
 @pytest.mark.parametrize(("word", "meant"), [("--coutn", "--count"), ("--flags=1", "--flag")])
-def test_word_that_is_nearly_a_setting(tmp_path, capsys, word, meant):
-    path = script(tmp_path, BLOCK)
+def test_word_that_is_nearly_a_setting(make_script, capsys, word, meant):
+    name = make_script(BLOCK)
     with pytest.raises(SystemExit):
-        settings.parse([path], [word, "3"])
+        settings.parse([name], [word, "3"])
     assert f"no such setting; did you mean {meant}?" in capsys.readouterr().err
-    assert settings.parse([path], ["--no-flag", "--count", "3"]).count == 3
+    assert settings.parse([name], ["--no-flag", "--count", "3"]).count == 3
 
 
-def test_meaning_is_the_whole_comment(tmp_path):
-    assert settings.read_block(script(tmp_path, BLOCK)) == [
+def test_meaning_is_the_whole_comment(make_script):
+    assert settings.block_of(sys.modules[make_script(BLOCK)]) == [
         ("COUNT", 6, 'how "many", # in all', ""),
         ("FLAG", False, "whether", ""),
     ]
 
 
-def test_headings_are_those_of_the_help(tmp_path, capsys):
-    path = script(tmp_path, BLOCK.replace("FLAG", "# what to do\nFLAG"))
-    assert [setting.heading for setting in settings.read_block(path)] == ["", "what to do"]
+def test_headings_are_those_of_the_help(make_script, capsys):
+    name = make_script(BLOCK.replace("FLAG", "# what to do\nFLAG"))
+    assert [one.heading for one in settings.block_of(sys.modules[name])] == ["", "what to do"]
     with pytest.raises(SystemExit):
-        settings.parse([path], ["--help"])
+        settings.parse([name], ["--help"])
     assert "what to do:\n  --flag" in capsys.readouterr().out
-
-
-def test_value_may_be_computed_from_those_above(tmp_path):
-    text = "# ----\nA = 20 * 50  # a\nB = A // 5  # b\n# ----\n"
-    assert [setting.value for setting in settings.read_block(script(tmp_path, text))] == [1000, 200]
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
         ("# ----\nCOUNT = 1\n# ----\n", "script.py: COUNT: expected a comment"),
-        ("# ----\nA = open('x')  # a\n# ----\n", r"script.py: A = open\('x'\): name 'open' is not"),
-        ("# ----\nA: int\n# ----\n", "script.py: A: expected a value"),
         ("A = 1  # a\n", "script.py: expected settings between two lines that begin with"),
     ],
 )
-def test_block_that_makes_no_sense_is_refused(tmp_path, text, message):
+def test_block_that_makes_no_sense_is_refused(make_script, text, message):
     with pytest.raises(ValueError, match=message):
-        settings.read_block(script(tmp_path, text))
+        settings.block_of(sys.modules[make_script(text)])
 
 
 @pytest.mark.parametrize("value", [0, 1.0, "3", True, None])

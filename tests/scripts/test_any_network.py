@@ -159,9 +159,9 @@ def test_network_trains_resumes_enlarges_and_is_scored(name, photographs, monkey
     assert run() == 0
     assert "going on after step 3" in capsys.readouterr().out
     if name == "nested":  # with its dropout, as if it had not been interrupted
-        state = checkpoint.load_newest("weights", "tiny")[1].arrays
+        state = checkpoint.States("weights", "tiny").newest().arrays
         assert run("--restart") == 0
-        for key, array in checkpoint.load_newest("weights", "tiny")[1].arrays.items():
+        for key, array in checkpoint.States("weights", "tiny").newest().arrays.items():
             np.testing.assert_array_equal(array, state[key], err_msg=key)
 
     path = "weights/tiny.keras"

@@ -421,14 +421,6 @@ def test_page_of_an_earlier_run_is_told_of(tmp_path, benchmark, capsys):
     assert "report.html and the pictures in evaluation are of an earlier" in capsys.readouterr().out
 
 
-def test_second_word_after_compare_is_refused(benchmark, capsys):
-    with pytest.raises(SystemExit, match="2"):
-        evaluate.main(["Set", "--compare", "A", "B"])
-    error = capsys.readouterr().err
-    assert "--compare A B: expected one value after --compare" in error
-    assert "give another one as --compare B, and what is meant for FOLDER before --compare" in error
-
-
 def test_pictures_that_would_be_replaced_are_refused(tmp_path, benchmark, capsys):
     words = ["--weights", "none", "--scale", "2"]
     shutil.copytree(benchmark / "HR", tmp_path / "evaluation" / "output")

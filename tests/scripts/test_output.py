@@ -815,7 +815,7 @@ def test_best_weights_of_a_scale(tmp_path):
 def test_large_network_leaves_jpegs_to_the_one_for_them(shipped):
     """No large one is shipped for JPEGs, and one for clean pictures takes blocks for detail."""
     shipped("edsr_x2", "edsr_small_x2", "edsr_small_x2_photo")
-    chosen = settings.parse([output.__file__], ["--network", "large"])
+    chosen = settings.parse(["output"], ["--network", "large"])
     networks = utils.load_chosen(chosen, "auto", scale=2)
     names = [network.path.name for network in (networks.clean, networks.photo)]
     assert names == ["edsr_x2.keras", "edsr_small_x2_photo.keras"]

@@ -15,12 +15,19 @@ def state(step):
     values = np.random.default_rng(step)
     arrays = {"model_0": values.random((20, 30), np.float32), "model_1": np.array(step)}
     shown = {1: np.zeros((4, 4, 3), np.uint8)}
-    return checkpoint.State(step, {"a": 1}, arrays, [{"psnr": 1.5}], {}, shown, [], "x", False)
+    rows = {"rows": [{"psnr": 1.5}], "epoch": {}}
+    return checkpoint.State(step, {"a": 1}, arrays, rows, shown, {"held_out": []})
 
 
 def save(folder, *steps, name="run"):
+    """Saves the states of one training."""
+    states = checkpoint.States(folder, name)
     for step in steps:
-        checkpoint.save(folder, name, state(step))
+        states.save(state(step))
+
+
+def newest(folder, name="run"):
+    return checkpoint.States(folder, name).newest()
 
 
 def names(folder):
@@ -28,27 +35,27 @@ def names(folder):
 
 
 def assert_is(found, step):
-    path, loaded = found
     expected = state(step)
-    assert path.name.endswith(f"{step:08d}.npz")
-    for ours, theirs in (loaded.arrays, expected.arrays), (loaded.shown, expected.shown):
+    for ours, theirs in (found.arrays, expected.arrays), (found.shown, expected.shown):
         assert ours.keys() == theirs.keys()
         for name, array in theirs.items():
             np.testing.assert_array_equal(ours[name], array)
     same = {"arrays": {}, "shown": {}}
-    assert dataclasses.replace(loaded, **same) == dataclasses.replace(expected, **same)
+    assert dataclasses.replace(found, **same) == dataclasses.replace(expected, **same)
 
 
 def test_what_is_saved_is_loaded(tmp_path):
-    assert checkpoint.load_newest(tmp_path, "run") == (None, None)
+    assert newest(tmp_path) is None
     save(tmp_path, 5)
-    assert_is(checkpoint.load_newest(tmp_path, "run"), 5)
+    assert_is(newest(tmp_path), 5)
 
 
 def test_the_last_two_are_kept(tmp_path):
     save(tmp_path, 5, 90, 100, 1_000_000_000)
     assert names(tmp_path) == ["run.state-00000100.npz", "run.state-1000000000.npz"]
-    assert [path.name for path in checkpoint.find(tmp_path, "run")] == names(tmp_path)[::-1]
+    assert [path.name for path in checkpoint.States(tmp_path, "run").paths()] == names(tmp_path)[
+        ::-1
+    ]
 
 
 def test_trainings_do_not_touch_the_states_of_others(tmp_path):
@@ -56,11 +63,11 @@ def test_trainings_do_not_touch_the_states_of_others(tmp_path):
     save(tmp_path, 3, 4, name="run.state-1")
     save(tmp_path, 5, 6, name="r.n")
     assert len(names(tmp_path)) == 6
-    assert_is(checkpoint.load_newest(tmp_path, "r.n"), 6)
-    checkpoint.save(tmp_path, "r.n", state(1), is_new=True)
-    assert_is(checkpoint.load_newest(tmp_path, "run"), 2)
-    assert_is(checkpoint.load_newest(tmp_path, "run.state-1"), 4)
-    assert_is(checkpoint.load_newest(tmp_path, "r.n"), 1)
+    assert_is(newest(tmp_path, "r.n"), 6)
+    save(tmp_path, 1, name="r.n")  # begun anew
+    assert_is(newest(tmp_path), 2)
+    assert_is(newest(tmp_path, "run.state-1"), 4)
+    assert_is(newest(tmp_path, "r.n"), 1)
     assert len(names(tmp_path)) == 5
 
 
@@ -82,21 +89,20 @@ def damage(content, chance):
 @pytest.mark.parametrize("seed", range(50))
 def test_damaged_state_is_detected_and_the_one_before_used(tmp_path, capsys, seed):
     save(tmp_path, 5, 6)
-    newest = tmp_path / "run.state-00000006.npz"
-    newest.write_bytes(damage(newest.read_bytes(), random.Random(seed)))
-    assert_is(checkpoint.load_newest(tmp_path, "run"), 5)
+    last = tmp_path / "run.state-00000006.npz"
+    last.write_bytes(damage(last.read_bytes(), random.Random(seed)))
+    assert_is(newest(tmp_path), 5)
     said = capsys.readouterr().out
-    assert f"{newest}: damaged" in said
+    assert f"{last}: damaged" in said
     assert f"using the one before: {tmp_path / 'run.state-00000005.npz'}" in said
-    # Those that follow replace it.
-    save(tmp_path, 7)
-    assert names(tmp_path)[-1] == "run.state-00000007.npz"
 
 
-def test_states_of_later_steps_are_of_a_way_that_was_left(tmp_path):
-    """A damaged one, or one of a run that has begun anew, does not cost a good one its place."""
+def test_a_damaged_state_is_replaced_and_the_one_before_kept(tmp_path):
     save(tmp_path, 5, 9)
-    save(tmp_path, 6)
+    (tmp_path / "run.state-00000009.npz").write_bytes(b"")
+    states = checkpoint.States(tmp_path, "run")
+    assert states.newest().step == 5
+    states.save(state(6))
     assert names(tmp_path) == ["run.state-00000005.npz", "run.state-00000006.npz"]
 
 
@@ -105,7 +111,7 @@ def test_all_damaged_is_an_error_that_names_them(tmp_path):
     for path in tmp_path.iterdir():
         path.write_bytes(path.read_bytes()[:-1])
     with pytest.raises(ValueError, match=r"state-00000006\.npz, .*state-00000005\.npz: damaged"):
-        checkpoint.load_newest(tmp_path, "run")
+        newest(tmp_path)
     assert len(names(tmp_path)) == 2
 
 
@@ -122,7 +128,7 @@ def test_pickles_are_not_opened(tmp_path):
         path = tmp_path / "run.state-00000001.npz"
         path.write_bytes(content + hashlib.sha256(content).digest())
         with pytest.raises(ValueError, match="no state of a training"):
-            checkpoint.load(path)
+            checkpoint.read(path)
     assert not opened.exists()
 
 
@@ -133,7 +139,7 @@ def test_a_packed_state_is_refused_before_it_is_unpacked(tmp_path, monkeypatch):
     path = tmp_path / "run.state-00000001.npz"
     path.write_bytes(content + hashlib.sha256(content).digest())
     with pytest.raises(ValueError, match="no state of a training: its arrays are packed"):
-        checkpoint.load(path)
+        checkpoint.read(path)
 
 
 @pytest.mark.parametrize("about", ["{}", "[]", '{"shown": [], "step": 1}'])
@@ -142,7 +148,7 @@ def test_a_state_that_lacks_something_is_refused(tmp_path, about):
     path = tmp_path / "run.state-00000001.npz"
     path.write_bytes(state.getvalue() + hashlib.sha256(state.getvalue()).digest())
     with pytest.raises(ValueError, match="no state of a training"):
-        checkpoint.load(path)
+        checkpoint.read(path)
 
 
 def test_failed_saving_keeps_the_states_before(tmp_path, monkeypatch):
@@ -151,4 +157,4 @@ def test_failed_saving_keeps_the_states_before(tmp_path, monkeypatch):
     with pytest.raises(OSError, match="full"):
         save(tmp_path, 7)
     assert names(tmp_path) == ["run.state-00000005.npz", "run.state-00000006.npz"]
-    assert_is(checkpoint.load_newest(tmp_path, "run"), 6)
+    assert_is(newest(tmp_path), 6)

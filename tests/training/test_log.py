@@ -1,9 +1,12 @@
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from PIL import Image
 
 from superres.dataset.crops import Photograph
 from superres.images.resize import downscale
+from superres.training.checkpoint import State
 from superres.training.log import TrainingLog
 from superres.training.trainer import Fitted
 from superres.upscaling.networks import KerasNetwork
@@ -22,37 +25,34 @@ def sharpest(height=400, width=300):
     return Photograph(downscale(hr, 2), hr)
 
 
-def make(folder, photographs, rows=(), shown=()):
+def make(folder, photographs, state=None):
     settings = {"scale": 2, "epochs": 9, "steps_per_epoch": 100, "validation_crop": 512}
-    path = folder / "a.keras"
-    return TrainingLog(
-        path,
-        settings,
-        KerasNetwork(bilinear_network()),
-        photographs,
-        rows=rows,
-        shown=dict(shown),
-    )
+    data = SimpleNamespace(validation=dict(enumerate(photographs)), waited=0.0, record={})
+    network = KerasNetwork(bilinear_network())
+    return TrainingLog(folder / "a.keras", settings, network, data, state)
 
 
-def end_epochs(told, count):
+def end_epochs(log, count):
     """Ends epochs with weights that get worse and worse."""
     random = np.random.default_rng(0)
-    start = told.network.get_weights()
-    lines = []
+    start = log.network.get_weights()
     for n in range(count):
-        weights = [w + n * random.normal(0, 1e-3, w.shape) for w in start]
-        told.count(Fitted(30, 0.2, 20.0, False), 0.0)
-        told.count(Fitted(70, 0.4 / 7, 40.0, False), 0.6)
-        weights = [w.astype(np.float32) for w in weights]
-        lines.append(told.end_epoch(100 * (n + 1), weights, 1e-3))
-    return lines
+        weights = [(w + n * random.normal(0, 1e-3, w.shape)).astype(np.float32) for w in start]
+        log.count(Fitted(30, 0.2, 20.0))
+        log.dataset.waited += 0.6
+        log.count(Fitted(70, 0.4 / 7, 40.0))
+        log.end_epoch(
+            SimpleNamespace(
+                step=100 * (n + 1), ema_weights=lambda w=weights: w, schedule=lambda step: 1e-3
+            )
+        )
 
 
-def test_line_of_an_epoch(tmp_path):
-    told = make(tmp_path, [photograph(64, 64, 1)])
-    first, second = end_epochs(told, 2)
-    row = told.rows[0]
+def test_line_of_an_epoch(tmp_path, capsys):
+    log = make(tmp_path, [photograph(64, 64, 1)])
+    end_epochs(log, 2)
+    first, second = capsys.readouterr().out.splitlines()
+    row = log.rows[0]
     assert first == (
         f"epoch 1/9: loss 0.10000, PSNR {row['psnr']:.3f} dB (bicubic "
         f"{row['bicubic_psnr']:.3f}), waited for crops 1.0%, best so far: {tmp_path / 'a.keras'}"
@@ -61,30 +61,30 @@ def test_line_of_an_epoch(tmp_path):
 
 
 def test_what_is_shown_is_where_bicubic_fails_most(tmp_path):
-    told = make(tmp_path, [photograph(300, 300, 2), sharpest()])
-    assert told._number == 1
-    rows, columns = told._place
+    log = make(tmp_path, [photograph(300, 300, 2), sharpest()])
+    assert log._number == 1
+    rows, columns = log._place
     assert rows.start <= 110 < rows.stop or rows.start <= 130 < rows.stop
     assert columns.start <= 55 < columns.stop or columns.start <= 85 < columns.stop
 
 
 def test_predictions_of_epochs_that_are_powers_of_two_are_kept(tmp_path):
-    told = make(tmp_path, [photograph(64, 64, 1)])
-    end_epochs(told, 7)
-    assert sorted(told.shown) == [1, 2, 4, 7]
-    assert all(crop.shape == (64, 64, 3) for crop in told.shown.values())
+    log = make(tmp_path, [photograph(64, 64, 1)])
+    end_epochs(log, 7)
+    assert sorted(log.shown) == [1, 2, 4, 7]
+    assert all(crop.shape == (64, 64, 3) for crop in log.shown.values())
 
 
 @pytest.mark.parametrize("size", [(20, 24), (300, 280)])
 def test_picture_shows_lr_bicubic_prediction_and_original(tmp_path, size):
-    told = make(tmp_path, [photograph(*size, 1)])
-    end_epochs(told, 3)
-    told.write()
+    log = make(tmp_path, [photograph(*size, 1)])
+    end_epochs(log, 3)
+    log.write()
     sheet = np.array(Image.open(tmp_path / "a.progress.png"))
     side = min(size[0], 96), min(size[1], 96)
     assert sheet.shape[1] >= 4 * 3 * side[1]
     assert sheet.shape[0] >= 2 * 3 * side[0]
-    hr = told.validation[0].hr[*told._in_hr()].repeat(3, 0).repeat(3, 1)
+    hr = log.validation[0].hr[*log._in_hr()].repeat(3, 0).repeat(3, 1)
     # The original is the last of the first line.
     step = (sheet.shape[1] + 6) // 4
     found = sheet[:, 3 * step :][:, : hr.shape[1]]
@@ -93,22 +93,24 @@ def test_picture_shows_lr_bicubic_prediction_and_original(tmp_path, size):
 
 
 def test_what_was_written_is_not_written_again(tmp_path):
-    told = make(tmp_path, [photograph(64, 64, 1)])
-    end_epochs(told, 1)
-    told.write()
+    log = make(tmp_path, [photograph(64, 64, 1)])
+    end_epochs(log, 1)
+    log.write()
     for path in tmp_path.iterdir():
         path.unlink()
-    told.write()
+    log.write()
     assert not list(tmp_path.iterdir())
-    end_epochs(told, 2)
-    told.write()
+    end_epochs(log, 2)
+    log.write()
     assert (tmp_path / "a.csv").exists()
     assert not (tmp_path / "a.keras").exists()  # the second and third were no better
 
 
-def test_journal_goes_on_with_what_was_before(tmp_path):
-    told = make(tmp_path, [photograph(64, 64, 1)])
-    end_epochs(told, 2)
-    again = make(tmp_path, [photograph(64, 64, 1)], told.rows, told.shown)
-    assert "epoch 3/9" in end_epochs(again, 1)[0]
+def test_log_goes_on_with_what_was_before(tmp_path, capsys):
+    log = make(tmp_path, [photograph(64, 64, 1)])
+    end_epochs(log, 2)
+    state = State(200, {}, {}, {"rows": log.rows, "epoch": log.epoch}, log.shown, {})
+    again = make(tmp_path, [photograph(64, 64, 1)], state)
+    end_epochs(again, 1)
+    assert "epoch 3/9" in capsys.readouterr().out
     assert sorted(again.shown) == [1, 2, 3]

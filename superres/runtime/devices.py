@@ -1,6 +1,5 @@
 """Several devices, and several processes, that train together."""
 
-import contextlib
 import os
 
 from superres.runtime import backend
@@ -9,10 +8,8 @@ from superres.runtime.errors import InputError
 
 
 def join():
-    """Joins the processes that train together, where the environment says that there are some.
-
-    They are named by Keras's own KERAS_DISTRIBUTION_JOB_ADDRESSES, _NUM_PROCESSES and
-    _PROCESS_ID. Must come before anything is computed.
+    """Joins the processes that Keras's KERAS_DISTRIBUTION_JOB_ADDRESSES, _NUM_PROCESSES and
+    _PROCESS_ID name. Must come before anything is computed.
 
     Raises:
         InputError: the backend cannot, or the others were not found.
@@ -43,11 +40,20 @@ def index_and_count():
     return jax.process_index(), jax.process_count()
 
 
-def all_gather(value):
-    """The whole numbers `value` of all processes that train together, as a list.
+def is_first():
+    """Whether this process scores and saves; the others only compute."""
+    return index_and_count()[0] == 0
 
-    All of them must ask at the same time.
-    """
+
+def own_part(batch_size):
+    """The slice of a batch that this process computes."""
+    index, count = index_and_count()
+    share = batch_size // count
+    return slice(index * share, (index + 1) * share)
+
+
+def all_gather(value):
+    """The whole numbers `value` of all processes; all must ask at the same time."""
     if index_and_count()[1] == 1:
         return [value]
     import numpy as np
@@ -56,11 +62,11 @@ def all_gather(value):
     return multihost_utils.process_allgather(np.array(value)).tolist()
 
 
-def over_all_devices(batch_size):
-    """Context in which a model is built and trained on all devices that there are.
+def use_all(batch_size):
+    """Lets models that are built from here on be trained on all devices.
 
-    With JAX and more than one device, each has a copy of the weights and a part of every
-    batch. Other backends use one; where there are more, a line says so.
+    With JAX and more than one device, each has a copy of the weights and a part of every batch.
+    Other backends use one; where there are more, a line says so.
 
     Raises:
         InputError: the batch cannot be divided among the devices.
@@ -69,14 +75,15 @@ def over_all_devices(batch_size):
         count = backend.count_gpus()
         if count > 1:
             print(f"one of {count} GPUs is used; KERAS_BACKEND=jax trains on all of them")
-        return contextlib.nullcontext()
+        return
     devices = keras.distribution.list_devices()
     if len(devices) == 1:
-        return contextlib.nullcontext()
+        return
     if batch_size % len(devices):
         raise InputError(
             f"BATCH_SIZE = {batch_size}: expected a multiple of the {len(devices)} devices"
         )
     print(f"each step is shared among {len(devices)} devices")
     # Each process cuts its own part of the batch.
-    return keras.distribution.DataParallel(devices=devices, auto_shard_dataset=False).scope()
+    shared = keras.distribution.DataParallel(devices=devices, auto_shard_dataset=False)
+    keras.distribution.set_distribution(shared)
