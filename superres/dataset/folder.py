@@ -261,7 +261,7 @@ def _choose(options, skips, held_out):
             f"DATA = {options.data!r}, VALIDATION_DATA = {options.validation_data!r}: "
             f"{len(sizes)} usable pictures to train on and {len(validation)} to validate among "
             f"{' and '.join(found)} ({' '.join(sorted(SUFFIXES))}), {skips}; expected at "
-            "least 1 of each"
+            "least two sound ones, one of them to validate on, or VALIDATION_DATA"
         )
     return sizes, validation
 

@@ -86,7 +86,7 @@ def _tiff_kind(file):
         tags = TiffImagePlugin.ImageFileDirectory_v2(file.read(8))
         file.seek(tags.next)
         tags.load(file)
-        if tags:
+        if TiffImagePlugin.IMAGEWIDTH in tags:
             return describe_tiff(tags)
     return "TIFF"
 

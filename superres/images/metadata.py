@@ -22,7 +22,8 @@ UNFIT_TAGS = {37724: "layers", 34412: "LSM tags", 50839: "ImageJ tags", 50844: "
 UNFIT_TAGS |= {0x927C: "maker note", 270: "description by ImageJ, OME or tifffile"}
 STACK = re.compile(rb'ImageJ=|\{"shape":|.*<OME\b', re.DOTALL)
 # What XMP says of a gain map or video behind the picture.
-TRAILERS = rb'\s(hdrgm:|GCamera:M[io])\w+="[^"]*"|<(Container:Directory)>(?s:.*?)</\2>'
+TRAILERS = rb'\s(hdrgm:|GCamera:M[io])\w+="[^"]*"|<(hdrgm:\w+|GCamera:M[io]\w+)>[^<]*</\2>'
+TRAILERS += rb"|<(Container:Directory)>(?s:.*?)</\3>"
 # Faces, by their places in the picture before it is turned.
 REGIONS = rb"<(mwg-rs:Regions)\b(?s:.*?)</\1>"
 TYPE_BYTES = (0, 1, 1, 2, 4, 8, 1, 1, 2, 4, 8, 4, 8, 4)  # of a number, by TIFF's types

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-LOSSY_GREY = 2  # levels of 255 by which lossy WebP and AVIF colour what is grey
+GREY_SPREAD = 2  # levels of 255 by which lossy formats and conversions colour what is grey
 GREY_ROWS = 64
 
 
@@ -15,11 +15,11 @@ def to_8bit(pixels):
     return pixels[..., :3] if pixels.ndim == 3 else pixels
 
 
-def as_grey(picture, spread=0):
+def as_grey(picture):
     """The grey picture that colours of equal channels are: (H, W), or (H, W, 2) with alpha.
 
     Scans, comics and old photographs are stored so. `None`: its channels differ by more than
-    `spread` levels of 255, or it is grey by itself.
+    `GREY_SPREAD`, or it is grey by itself.
     """
     if picture.ndim == 2 or picture.shape[2] < 3:
         return None
@@ -29,7 +29,7 @@ def as_grey(picture, spread=0):
         differences = np.abs(colours[..., ::2] - colours[..., 1:2]).max(axis=2)
         if picture.shape[2] == 4:
             differences = differences[pixels[..., 3] > 0]
-        if np.any(differences > (spread and spread * np.iinfo(picture.dtype).max / 255)):
+        if np.any(differences > GREY_SPREAD * np.iinfo(picture.dtype).max / 255):
             return None
     return picture[..., 1] if picture.shape[2] == 3 else picture[..., [1, 3]]
 

@@ -38,7 +38,8 @@ cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 DECODING_BYTES, DEEP_DECODING_BYTES = 12, 24
 SUBFILE, NO_PICTURE, SUBDIRECTORIES = 254, (1, 3, 4, 5), 330  # in TIFF: thumbnails and masks
 # A PNG's texts, but for XMP and what ImageMagick writes, EXIF among it.
-TEXTS, KEPT_APART = (b"tEXt", b"zTXt", b"iTXt"), (b"XML:com.adobe.xmp", b"Raw profile type")
+TEXTS = (b"tEXt", b"zTXt", b"iTXt")
+KEPT_APART = (b"XML:com.adobe.xmp", *(b"Raw profile type " + k for k in (b"e", b"x", b"A", b"ic")))
 # For each EXIF orientation: whether to swap rows and columns, then flip rows, columns.
 UPRIGHT = {
     1: (False, False, False),
@@ -291,7 +292,7 @@ def _take_xmp(file, path, metadata, orientation):
     xmp, segments = file.info.get("xmp"), getattr(file, "applist", [])
     metadata["segments"] = jpeg_segments([content for _, content in segments])
     if isinstance(xmp, bytes):
-        if segments and re.search(rb'GCamera:M(otionPhoto|icroVideo)="1"', xmp):
+        if segments and re.search(rb'GCamera:M(otionPhoto|icroVideo)(="|>)1', xmp):
             metadata["lost"].append("its video")
         xmp = re.sub(TRAILERS, b"", xmp) if segments else xmp
         if orientation != 1 and re.search(REGIONS, xmp):

@@ -13,7 +13,7 @@ from superres.upscaling.graph import ITEM_BYTES, Traits
 
 MOST_STRIDE = 32  # of a network; sides of its pictures are a multiple of it
 SIDES = 5, 7  # in strides: with any but the true one, or a multiple of it, one does not fit
-MOST_BYTES = 2**20  # for one LR pixel; 256 channels for x8 take a quarter
+MOST_BYTES = 2**18  # for one LR pixel, which 256 channels for x8 take
 LARGEST = 4  # feature maps that are in memory at one time
 
 

@@ -5,8 +5,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from superres.images.pixels import LOSSY_GREY, as_grey, assembled, to_network, to_pixels
+from superres.images.pixels import as_grey, assembled, to_network, to_pixels
 from superres.images.quality import CLEAN, LOSSLESS, TRAINED, Condition
+from superres.images.resize import upscale_nearest
 from superres.runtime import memory
 from superres.upscaling import channels, tiling
 from superres.upscaling.tiling import TilePlan
@@ -183,11 +184,15 @@ class Upscaler:
         Raises:
             MemoryError: no tile is small enough.
         """
-        spread = LOSSY_GREY if condition.quality < LOSSLESS else 0
-        if (grey := as_grey(picture, spread)) is not None:
-            channels_of = [0, 0, 0, 1][: picture.shape[2]]
+        if (grey := as_grey(picture)) is not None:
+            channels_of, done = [0, 0, 0, 1][: picture.shape[2]], 0
             for band in self.bands(grey, tiles, on_tile, condition):
-                yield band.reshape(*band.shape[:2], -1)[..., channels_of]
+                band = band.reshape(*band.shape[:2], -1)[..., channels_of]
+                if condition.quality >= LOSSLESS:  # a faint tint that it has is meant
+                    lr = picture[done : done + len(band) // self.scale, :, :3].astype(np.int32)
+                    band = _tinted(band, upscale_nearest(lr - lr[..., 1:2], self.scale))
+                done += len(band) // self.scale
+                yield band
             return
         lr = picture[..., None] if picture.ndim == 2 else picture
         has_alpha = lr.shape[2] in (2, 4)
@@ -221,3 +226,9 @@ class Upscaler:
         height, width, *colours = picture.shape
         shape = (self.scale * height, self.scale * width, *colours)
         return assembled(self.bands(picture, tiles, on_tile, condition), shape, picture.dtype)
+
+
+def _tinted(grey, tint):
+    """A picture of grey colours with differences added to each."""
+    colours = np.clip(grey[..., :3] + tint, 0, np.iinfo(grey.dtype).max).astype(grey.dtype)
+    return np.concatenate([colours, grey[..., 3:]], axis=2)

@@ -101,9 +101,10 @@ def test_texts_of_a_png_are_kept(tmp_path):
     texts.add_text("Comment", "x" * 2000, zip=True)
     texts.add_itxt("Title", TEXT.decode())
     texts.add_text("Raw profile type exif", "\nexif\n 2\n0000")
+    texts.add_text("Raw profile type iptc", "\niptc\n 2\n0000", zip=True)
     file, _ = enlarged(saved(tmp_path, ".png", pnginfo=texts))
     expected = {"parameters": "a cat, by a lake", "Comment": "x" * 2000, "Title": TEXT.decode()}
-    assert file.text == expected
+    assert file.text == expected | {"Raw profile type iptc": "\niptc\n 2\n0000"}
 
 
 def test_iptc_and_long_xmp_of_a_jpeg_are_kept(tmp_path):
@@ -170,9 +171,12 @@ def test_tags_of_a_geotiff_are_scaled(tmp_path):
     )
 
 
-def test_gain_map_and_video_are_noted_and_xmp_no_longer_speaks_of_them(tmp_path):
+@pytest.mark.parametrize(
+    "flag", [b' GCamera:MotionPhoto="1">', b"><GCamera:MicroVideo>1</GCamera:MicroVideo>"]
+)
+def test_gain_map_and_video_are_noted_and_xmp_no_longer_speaks_of_them(tmp_path, flag):
     plain = b'<rdf:Description dc:title="x"></rdf:Description>'
-    xmp = plain.replace(b" dc", b' hdrgm:Version="1.0" GCamera:MotionPhoto="1" dc')
+    xmp = plain.replace(b" dc", b' hdrgm:Version="1.0" dc').replace(b"></", flag + b"</")
     xmp = xmp.replace(b"></", b"><Container:Directory>\n</Container:Directory></")
     second = Image.fromarray(PICTURE[::2, ::2])
     path = saved(tmp_path, ".jpg", format="MPO", save_all=True, append_images=[second], xmp=xmp)
