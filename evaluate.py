@@ -3,6 +3,7 @@
 `python evaluate.py` reduces every picture in evaluation/original, restores it, prints PSNR
 and SSIM beside those of bicubic enlargement, and writes
   evaluation/report.html    a page with sliders, zoom and maps of the error: look at it first
+  evaluation/views          the pictures of that page
   evaluation/results.md     the tables; also results.json, with all there is, and results.csv
   evaluation/output         the restored pictures
   evaluation/Combined       original, nearest neighbour and prediction side by side
@@ -54,7 +55,7 @@ TILE_SIZE = 0  # LR pixels a side computed at once; 0: by the memory that is fre
 # ---------------------------------------------------------------------------------
 
 RESULTS = Path("evaluation")
-WRITTEN = [RESULTS / name for name in ("output", "Combined", "figures")]  # of pictures
+WRITTEN = [RESULTS / name for name in ("output", "Combined", "figures", "views")]  # of pictures
 NO_WEIGHTS = "none"
 MOST_LINES = 40  # pictures, or notes, up to which each is printed
 
@@ -145,8 +146,8 @@ def write(results, made_by, page):
             part.write_text(text, encoding="utf-8", errors="backslashreplace")
     print(f"Tables, and how they were made: {RESULTS / 'results.md'}")
     if page:
-        page.write(RESULTS / "report.html", results, made_by)
-        print(f"To look at: {RESULTS / 'report.html'}, and pictures in {RESULTS}")
+        page.write(results, made_by)
+        print(f"Report: {page.path}")
     elif (RESULTS / "report.html").exists():
         print(f"{RESULTS / 'report.html'} and the pictures in {RESULTS} are of an earlier run")
 
@@ -155,9 +156,7 @@ def print_scores(results):
     """Prints what was refused, changed or is to be known of the scores, and the tables."""
     for path, reason in results.refused.items():
         print(f"refused {shown(path)}: {reason}", file=sys.stderr)
-    notes = results.notes()
-    more = len(notes) - MOST_LINES
-    notes = [*notes[:MOST_LINES], *([f"{more} more in results.md"] if more > 0 else [])]
+    notes = tables.shortened(results.notes(), MOST_LINES)
     for text in [*(text for one in results.summaries() for text in tables.warnings(one)), *notes]:
         print(f"note: {printable(text)}", file=sys.stderr)
     if not results.rows:
@@ -196,12 +195,12 @@ def evaluate(chosen, stop):
         print(f"LR pictures degraded by {chosen.degradation}: {words}")
     count, places, page = sum(len(one.pairs) for one in test_sets), places_of(test_sets), None
     if chosen.pictures:
-        page = Page(count, PREDICTION if networks else next(iter(compared), BICUBIC))
+        page = Page(RESULTS, PREDICTION if networks else next(iter(compared), BICUBIC))
 
     def show(test_set, pair, restored):
         place, title = places[test_set.name, pair.name]
         write_pictures(RESULTS, place, pair.name.name, restored)
-        page.add(title, restored)
+        page.add(place, title, restored)
 
     used = {}
 

@@ -129,6 +129,12 @@ def document(results, made_by):
     return f"{as_markdown(summary_table(results))}\n\n{how}\n\n{details(results)}\n{notes}"
 
 
+def shortened(texts, most=40):
+    """The first texts of a list, and how many more there are."""
+    more = len(texts) - most
+    return [*texts[:most], *([f"{more} more in results.md"] if more > 0 else [])]
+
+
 def refusals(results):
     """What was refused, and why: list of texts."""
     return [f"refused {path}: {reason}" for path, reason in results.refused.items()]
