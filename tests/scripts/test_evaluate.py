@@ -512,8 +512,8 @@ def test_nobody_reads_what_is_printed(tmp_path, benchmark):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["nowhere"], "FOLDER = 'nowhere': no such folder"),
-        (["empty"], "FOLDER = 'empty': no pictures found in it"),
+        (["nowhere"], "nowhere: no such folder"),
+        (["empty"], "empty: no pictures found in it"),
         (["HR", "--weights", "none.keras"], "none.keras: no such weights file"),
         (["HR", "--weights", "none"], "SCALE = 0: expected 2, 3 or 4, since WEIGHTS = 'none'"),
         (["HR", "--scale", "3"], "SCALE = 3: "),
@@ -521,8 +521,8 @@ def test_nobody_reads_what_is_printed(tmp_path, benchmark):
             ["HR", "--weights", "none", "--scale", "2", "--self-ensemble"],
             "SELF_ENSEMBLE = True: no network has WEIGHTS = 'none'",
         ),
-        (["HR", "--compare", "nowhere"], "COMPARE = 'nowhere': no such folder"),
-        (["HR", "--compare", "empty"], "COMPARE = 'empty': expected pictures of x2, named as"),
+        (["HR", "--compare", "nowhere"], "nowhere: no such folder"),
+        (["HR", "--compare", "empty"], "empty: expected pictures of x2, named as a.png, in it"),
         (["HR", "--degradation", "jpeg0"], "DEGRADATION = 'jpeg0': expected wild, or jpeg"),
         (["bad"], "FOLDER = 'bad': no picture in it could be scored"),
     ],
