@@ -118,12 +118,12 @@ def compared_file(tmp_path_factory):
         page.add(Path(f"{name}.png"), name, restored_of(original, views))
 
     for seed, name in enumerate(["exact", "near", "lacking"]):
-        original = smooth_picture(80, 100, seed=seed)
+        original = smooth_picture(160, 200, seed=seed)
         views = views_of(original)
         near = views.pop(results.PREDICTION)
         seven = {"exact": original, "near": near, "lacking": None}[name]
         add(name, original, {**views, "10": near, "7": seven})
-    flat = np.full((80, 100, 3), 90, np.uint8)
+    flat = np.full((160, 200, 3), 90, np.uint8)
     views = {**dict.fromkeys(results.VIEWS, flat), "7": flat // 2, "10": flat}
     del views[results.PREDICTION]
     add("flat", flat, views)
@@ -216,6 +216,21 @@ class Opened:
     def box(self):
         return self.page.locator("canvas").first.bounding_box()
 
+    def at(self, x, y=0.5):
+        """A place on the screen, by the parts of the canvas on its left and above."""
+        box = self.box()
+        return box["x"] + x * box["width"], box["y"] + y * box["height"]
+
+    def drag(self, start, end):
+        self.page.mouse.move(*self.at(start))
+        self.page.mouse.down()
+        self.page.mouse.move(*self.at(end))
+        self.page.mouse.up()
+
+    def press(self, *keys):
+        for key in keys:
+            self.page.keyboard.press(key)
+
     def choose(self, name):
         self.page.locator("#pictures button", has_text=name).click()
         self.wait_for(name)
@@ -226,16 +241,25 @@ class Opened:
 
 
 @pytest.fixture
-def opened_page(chromium, page_file):
-    found = Opened(chromium, page_file)
-    yield found
-    assert not found.faults
-    assert [url for url in found.requests if not url.startswith(("file://", "data:"))] == []
-    found.context.close()
+def opening(chromium, page_file):
+    """Function that opens a page, in which nothing may go wrong, at a picture."""
+    pages = []
+
+    def opened(picture=None, file=page_file, **options):
+        pages.append(Opened(chromium, file, **options))
+        if picture:
+            pages[-1].choose(picture)
+        return pages[-1]
+
+    yield opened
+    for one in pages:
+        assert not one.faults
+        assert all(url.startswith(("file://", "data:")) for url in one.requests)
+        one.context.close()
 
 
-def test_page_opens_from_disk_with_the_largest_gain_first(opened_page):
-    page = opened_page.page
+def test_page_opens_from_disk_with_the_largest_gain_first(opening):
+    page = opening().page
     assert page.locator("#name").text_content() == "wide.png"
     assert page.locator("#pictures button").count() == 3
     assert page.locator("#scores tr").count() == 4
@@ -281,54 +305,59 @@ def test_page_without_its_pictures_says_where_they_belong(chromium, tmp_path):
     found.context.close()
 
 
-def test_divider_is_dragged_and_moved_by_keys(opened_page):
-    opened_page.choose("ramp.png")
-    page, box = opened_page.page, opened_page.box()
-    middle = box["y"] + box["height"] / 2
-    page.mouse.move(box["x"] + box["width"] / 2, middle)
-    page.mouse.down()
-    page.mouse.move(box["x"] + 0.75 * box["width"], middle)
-    page.mouse.up()
-    assert opened_page.state()[0][3] == pytest.approx(0.75, abs=0.01)
-    page.keyboard.press("ArrowLeft")
-    assert opened_page.state()[0][3] == pytest.approx(0.73, abs=0.01)
-    page.locator("#split").focus()
-    page.locator("#split").fill("25")
-    assert opened_page.state()[0][3] == pytest.approx(0.25)
+def test_divider_is_dragged_and_moved_by_keys(opening):
+    found = opening("ramp.png")
+    found.drag(0.5, 0.75)
+    assert found.state()[0][3] == pytest.approx(0.75, abs=0.01)
+    found.press("ArrowLeft")
+    assert found.state()[0][3] == pytest.approx(0.73, abs=0.01)
+    found.page.locator("#split").fill("25")
+    assert found.state()[0][3] == pytest.approx(0.25)
+    zoom = found.state()[0][0]
+    # Keys work the same while the range has the focus.
+    for key, split in {"ArrowLeft": 0.23, "ArrowRight": 0.25, "ArrowUp": 0.27}.items():
+        found.press(key)
+        assert found.state()[0][3] == pytest.approx(split, abs=1e-6)
+    found.press("+")
+    assert found.state()[0][0] > zoom
+    found.press("0")
+    assert found.state()[0][0] == zoom
+    found.page.get_by_role("region", name="Scores of the test sets").focus()
+    found.press("ArrowRight")  # scrolls the table
+    assert found.state()[0][3] == pytest.approx(0.27, abs=1e-6)
 
 
-def test_divider_has_before_on_its_left_and_after_on_its_right(opened_page):
-    opened_page.choose("ramp.png")
-    box = opened_page.box()
+def test_divider_has_before_on_its_left_and_after_on_its_right(opening):
+    found = opening("ramp.png")
+    box = found.box()
     x, y = box["width"] / 2 - 30, box["height"] / 2 - 40
     seen = {}
     for split in "100", "0":
-        opened_page.page.locator("#split").fill(split)
-        (seen[split],) = opened_page.pixels(x, y)
+        found.page.locator("#split").fill(split)
+        (seen[split],) = found.pixels(x, y)
     # Bicubic is brighter by 20 levels than the original, the prediction by 1.
     np.testing.assert_array_equal(seen["100"][..., :2] - seen["0"][..., :2], 19)
-    opened_page.page.keyboard.down("o")
-    (original,) = opened_page.pixels(x, y)
+    found.page.keyboard.down("o")
+    (original,) = found.pixels(x, y)
     np.testing.assert_array_equal(seen["0"][..., :2] - original[..., :2], 1)
-    opened_page.page.keyboard.up("o")
-    np.testing.assert_array_equal(opened_page.pixels(x, y)[0], seen["0"])
+    found.page.keyboard.up("o")
+    np.testing.assert_array_equal(found.pixels(x, y)[0], seen["0"])
 
 
-def test_zoom_holds_the_same_spot_in_all_views(opened_page):
-    opened_page.choose("ramp.png")
-    page = opened_page.page
-    page.keyboard.press("a")
-    box = opened_page.box()
+def test_zoom_holds_the_same_spot_in_all_views(opening):
+    found = opening("ramp.png")
+    found.press("a")
+    box = found.box()
     x, y = round(0.6 * box["width"]), round(0.4 * box["height"])
-    before = opened_page.pixels(x, y)
+    before = found.pixels(x, y)
     assert len(before) == 4
-    page.mouse.move(box["x"] + x, box["y"] + y)
+    found.page.mouse.move(box["x"] + x, box["y"] + y)
     for _ in range(12):
-        page.mouse.wheel(0, -200)
-    page.wait_for_selector('canvas[data-zoom="8"]')
-    places = opened_page.state()
+        found.page.mouse.wheel(0, -200)
+    found.page.wait_for_selector('canvas[data-zoom="8"]')
+    places = found.state()
     assert all(place == places[0] for place in places)
-    after = opened_page.pixels(x, y)
+    after = found.pixels(x, y)
     nearest, bicubic, prediction, original = (pane[0, 0, :2].astype(int) for pane in after)
     np.testing.assert_array_equal(bicubic - original, 20)
     np.testing.assert_array_equal(prediction - original, 1)
@@ -337,327 +366,228 @@ def test_zoom_holds_the_same_spot_in_all_views(opened_page):
         assert np.abs(earlier[..., :2].astype(int) - now[..., :2]).max() <= 2
 
 
-def test_pixels_stay_sharp_at_eight_times(opened_page):
-    opened_page.choose("ramp.png")
-    page = opened_page.page
-    page.get_by_role("button", name="8×").click()
-    page.locator("#split").fill("0")
-    (seen,) = opened_page.pixels(200, 200, 64, 64)
-    changes = [
-        np.nonzero(np.abs(np.diff(seen, axis=axis)).any(axis=(2, 1 - axis)))[0] for axis in (0, 1)
-    ]
-    for places in changes:  # a pixel is a square of 8x8
-        assert len(places) >= 4
-        assert len(set(places % 8)) == 1
-
-
-def test_zoom_ends_at_eight_times_and_at_the_whole(opened_page):
-    opened_page.choose("wide.png")
-    page = opened_page.page
-    for _ in range(12):
-        page.keyboard.press("+")
-    assert opened_page.state()[0][0] == 8
-    for _ in range(20):
-        page.keyboard.press("-")
-    assert opened_page.state()[0][0] <= 1
-    page.keyboard.press("g")
-    assert opened_page.state()[0][0] > 1
-    page.keyboard.press("0")
-    zoom, x, y, _ = opened_page.state()[0]
+def test_zoom_ends_at_eight_times_and_at_the_whole(opening):
+    found = opening("wide.png")
+    found.press(*12 * "+")
+    assert found.state()[0][0] == 8
+    found.press(*20 * "-")
+    assert found.state()[0][0] <= 1
+    found.press("g")
+    assert found.state()[0][0] > 1
+    found.press("0")
+    zoom, x, y, _ = found.state()[0]
     assert (x, y) == (350, 50)
-    assert 700 * zoom <= opened_page.box()["width"]
+    assert 700 * zoom <= found.box()["width"]
 
 
-def test_pictures_are_sorted_and_chosen_by_keys(opened_page):
-    page = opened_page.page
+def test_pictures_are_sorted_and_followed_by_keys_to_both_ends(opening):
+    found = opening()
 
     def order():
-        return page.locator("#pictures button > span > span:first-child").all_text_contents()
+        return found.page.locator("#pictures .title").all_text_contents()
+
+    def ends():
+        buttons = [found.page.locator(name) for name in ("#previous", "#next")]
+        return [button.get_attribute("aria-disabled") for button in buttons]
 
     assert order() == ["wide.png", "ramp.png", "small.png"]
-    page.locator("#sort").select_option("name")
+    assert ends() == ["true", "false"]
+    found.page.locator("#sort").select_option("name")
     assert order() == ["ramp.png", "small.png", "wide.png"]
-    page.locator("#sort").select_option("-gain")
+    assert ends() == ["false", "true"]
+    found.page.locator("#sort").select_option("-gain")
     assert order() == ["small.png", "ramp.png", "wide.png"]
-    page.locator("h1").click()
-    page.keyboard.press("p")
-    opened_page.wait_for("ramp.png")
-    page.keyboard.press("n")
-    opened_page.wait_for("wide.png")
+    found.page.locator("h1").click()
+    for key, name in ("p", "ramp.png"), ("n", "wide.png"):
+        found.press(key)
+        found.wait_for(name)
 
 
-def test_error_map_is_of_the_view(opened_page):
-    opened_page.choose("ramp.png")
-    page = opened_page.page
-    page.keyboard.press("a")
-    page.keyboard.press("e")
-    assert page.locator("#legend").is_visible()
-    captions = page.locator("figcaption").all_text_contents()
-    assert [text.split(",")[0] for text in captions] == [
-        "error of nearest",
-        "error of bicubic",
-        "error of prediction",
-        "original",
-    ]
-    box = opened_page.box()
-    seen = opened_page.pixels(box["width"] // 2, box["height"] // 2)
+def test_error_map_is_of_the_view(opening):
+    found = opening("ramp.png")
+    found.press("a", "e")
+    assert found.page.locator("#legend").is_visible()
+    captions = found.page.locator("figcaption").all_text_contents()
+    names = [f"error of {name}" for name in results.VIEWS[:3]] + ["original"]
+    assert [text.split(",")[0] for text in captions] == names
+    assert captions[1].endswith("dB")
+    box = found.box()
+    seen = found.pixels(box["width"] // 2, box["height"] // 2)
     assert seen[1].sum() > seen[2].sum() + 100
-    assert page.locator("figcaption").nth(1).text_content().endswith("dB")
 
 
-def test_programs_stay_in_their_order_and_what_has_no_score_comes_last(chromium, compared_file):
-    found = Opened(chromium, compared_file)
+def test_programs_stay_in_their_order_and_what_has_no_score_comes_last(opening, compared_file):
+    found = opening(file=compared_file)
+    page, last = found.page, found.page.locator("#pictures button").last
     for order in ("gain", "-gain", "psnr"):
-        found.page.locator("#sort").select_option(order)
-        last = found.page.locator("#pictures button").last
+        page.locator("#sort").select_option(order)
         assert last.text_content().startswith("lacking")
     assert last.text_content().endswith(" → –")
-    found.page.locator("#sort").select_option("gain")
-    assert found.page.locator("#summary").text_content() == "PSNR of bicubic → 7"
-    found.page.locator("#after").select_option("10")
-    assert found.page.locator("#summary").text_content() == "PSNR of bicubic → 10"
-    shown = found.page.locator("#pictures button", has_text="lacking").text_content()
-    assert re.search(r" → [\d.]+ dB$", shown)
-    assert not found.page.locator("#pictures button").last.text_content().startswith("lacking")
-    found.page.locator("#after").select_option("7")
+    page.locator("#sort").select_option("gain")
+    assert page.locator("#summary").text_content() == "PSNR of bicubic → 7"
+    page.locator("#after").select_option("10")
+    assert page.locator("#summary").text_content() == "PSNR of bicubic → 10"
+    lacking = page.locator("#pictures button", has_text="lacking").text_content()
+    assert re.search(r" → [\d.]+ dB$", lacking)
+    assert not last.text_content().startswith("lacking")
+    page.locator("#after").select_option("7")
     found.choose("near")
-    names = found.page.locator("#scores tbody th").all_text_contents()
+    names = page.locator("#scores tbody th").all_text_contents()
     assert names == ["nearest", "bicubic", "10", "7"]
     found.choose("lacking")
-    assert "7: none of this picture" in found.page.locator(".tag.right").text_content()
-    assert not found.faults
-    found.context.close()
+    assert "7: none of this picture" in page.locator(".tag.right").text_content()
 
 
-def test_keys_work_the_same_while_the_range_is_focused(opened_page):
-    opened_page.choose("ramp.png")
-    page = opened_page.page
-    page.locator("#split").focus()
-    for key, split in {"ArrowLeft": 0.48, "ArrowRight": 0.5, "ArrowUp": 0.52}.items():
-        page.keyboard.press(key)
-        assert opened_page.state()[0][3] == pytest.approx(split, abs=1e-6)
-    zoom = opened_page.state()[0][0]
-    page.keyboard.press("+")
-    assert opened_page.state()[0][0] > zoom
-    page.keyboard.press("0")
-    assert opened_page.state()[0][0] == zoom
-
-
-def test_shift_and_arrows_go_to_another_place(opened_page):
-    opened_page.choose("ramp.png")
-    page = opened_page.page
-    page.get_by_role("button", name="8×").click()
-    _, x, y, split = opened_page.state()[0]
-    page.keyboard.press("Shift+ArrowRight")
-    page.keyboard.press("Shift+ArrowUp")
-    box = opened_page.box()
-    expected = [8, x + box["width"] / 8 / 8, y - box["height"] / 8 / 8, split]
-    assert opened_page.state()[0] == pytest.approx(expected)
-
-
-def test_arrows_scroll_a_focused_table(opened_page):
-    page = opened_page.page
-    page.get_by_role("region", name="Scores of the test sets").focus()
-    split = opened_page.state()[0][3]
-    page.keyboard.press("ArrowRight")
-    assert opened_page.state()[0][3] == split
-
-
-def test_double_click_zooms_and_leaves_the_divider(opened_page):
-    opened_page.choose("ramp.png")
-    page, box = opened_page.page, opened_page.box()
-    zoom, _, _, split = opened_page.state()[0]
-    page.mouse.dblclick(box["x"] + 0.3 * box["width"], box["y"] + 0.5 * box["height"])
-    assert opened_page.state()[0][0] > zoom
-    assert opened_page.state()[0][3] == split
-    page.mouse.dblclick(box["x"] + 0.3 * box["width"], box["y"] + 0.5 * box["height"])
-    assert opened_page.state()[0] == [zoom, 160, 120, split]
-    # But what was dragged just before stays where it is.
-    middle = box["y"] + box["height"] / 2
-    page.mouse.move(box["x"] + box["width"] / 2, middle)
-    page.mouse.down()
-    page.mouse.move(box["x"] + 0.75 * box["width"], middle)
-    page.mouse.up()
-    page.mouse.dblclick(box["x"] + 0.3 * box["width"], middle)
-    assert opened_page.state()[0][3] == pytest.approx(0.75, abs=0.01)
-
-
-def test_place_is_kept_among_pictures_of_one_size(chromium, compared_file):
-    found = Opened(chromium, compared_file)
-    found.choose("near")
+def test_shift_and_arrows_go_to_another_place_which_stays_in_pictures_of_one_size(
+    opening, compared_file
+):
+    found = opening("near", compared_file)
     found.page.get_by_role("button", name="8×").click()
-    for _ in range(2):
-        found.page.keyboard.press("Shift+ArrowRight")
-    place = found.state()
+    box, (_, x, y, split) = found.box(), found.state()[0]
+    found.press("Shift+ArrowLeft", "Shift+ArrowUp")
+    place = pytest.approx([8, x - box["width"] / 64, y - box["height"] / 64, split])
+    assert found.state()[0] == place
     found.choose("exact")
-    assert found.state() == place
-    found.context.close()
+    assert found.state()[0] == place
+
+
+def test_double_click_zooms_and_leaves_the_divider(opening):
+    found = opening("ramp.png")
+    zoom, _, _, split = found.state()[0]
+    found.page.mouse.dblclick(*found.at(0.3))
+    assert found.state()[0][0] > zoom
+    assert found.state()[0][3] == split
+    found.page.mouse.dblclick(*found.at(0.3))
+    assert found.state()[0] == [zoom, 160, 120, split]
+    found.drag(0.5, 0.75)  # what was dragged just before stays where it is
+    found.page.mouse.dblclick(*found.at(0.3))
+    assert found.state()[0][3] == pytest.approx(0.75, abs=0.01)
 
 
 @pytest.mark.parametrize("ratio", [1, 1.5, 2, 2.625])
-def test_pixels_are_squares_of_one_size_on_any_screen(chromium, page_file, ratio):
-    found = Opened(chromium, page_file, device_scale_factor=ratio)
-    found.choose("ramp.png")
-    for press in ("0", "g", "+", "+", "-", *(f"{n}×" for n in (1, 2, 4, 8))):
-        if press.endswith("×"):
-            found.page.get_by_role("button", name=press).click()
-        else:
-            found.page.keyboard.press(press)
+def test_pixels_are_squares_of_one_size_on_any_screen(opening, ratio):
+    found = opening("ramp.png", device_scale_factor=ratio)
+    names = ["Whole", "Largest gain", "Zoom in", "Zoom in", "Zoom out"]
+    for name in [*names, *(f"{n}×" for n in (1, 2, 4, 8))]:
+        found.page.get_by_role("button", name=name, exact=True).click()
         zoom = found.state()[0][0]
         assert zoom <= 8
         assert zoom * ratio == pytest.approx(round(zoom * ratio))
     side = round(8 * ratio)
     found.page.locator("#split").fill("0")
-    (seen,) = found.pixels(200, 200, 8 * side, 1)
-    places = np.nonzero(np.abs(np.diff(seen[0], axis=0)).any(axis=1))[0]
-    assert len(places) >= 4
-    assert len(set(places % side)) == 1
-    found.context.close()
+    for width, height in (8 * side, 1), (1, 8 * side):
+        (seen,) = found.pixels(200, 200, width, height)
+        changes = np.abs(np.diff(seen.reshape(-1, 3), axis=0)).any(axis=1)
+        (places,) = np.nonzero(changes)
+        assert len(places) >= 4
+        assert len(set(places % side)) == 1
 
 
-def test_whole_picture_fits_again_after_the_window_changes(opened_page):
-    opened_page.choose("wide.png")
-    page = opened_page.page
+def test_whole_picture_fits_again_after_the_window_changes(opening):
+    found = opening("wide.png")
     for width in (700, 500, 1200):
-        page.set_viewport_size({"width": width, "height": 700})
-        page.wait_for_function(
+        found.page.set_viewport_size({"width": width, "height": 700})
+        found.page.wait_for_function(
             "() => { const c = document.querySelector('canvas');"
             " return c.width === c.clientWidth && 700 * c.dataset.zoom <= c.clientWidth; }"
         )
-    page.get_by_role("button", name="4×").click()
-    page.set_viewport_size({"width": 800, "height": 700})
-    assert opened_page.state()[0][0] == 4
+    found.page.get_by_role("button", name="4×").click()
+    found.page.set_viewport_size({"width": 800, "height": 700})
+    assert found.state()[0][0] == 4
 
 
-def test_original_is_let_go_when_the_window_loses_the_keys(opened_page):
-    page = opened_page.page
+def test_original_is_let_go_with_its_key_or_the_window_but_stays_after_a_click(opening):
+    page = opening().page
+
+    def is_original():
+        return page.locator("#original").get_attribute("aria-pressed") == "true"
+
     page.keyboard.down("o")
-    assert page.locator("#original").get_attribute("aria-pressed") == "true"
+    assert is_original()
     page.evaluate("window.dispatchEvent(new Event('blur'))")
-    assert page.locator("#original").get_attribute("aria-pressed") == "false"
+    assert not is_original()
     page.keyboard.up("o")
-
-
-def test_original_that_is_chosen_stays_when_its_key_is_let_go(opened_page):
-    page = opened_page.page
     page.locator("#original").click()
     page.keyboard.press("o")
-    assert page.locator("#original").get_attribute("aria-pressed") == "true"
+    assert is_original()
 
 
-def test_keys_are_the_pages_after_a_list_was_chosen_from(opened_page):
-    page = opened_page.page
-    page.locator("#before").focus()
-    page.locator("#before").dispatch_event("pointerdown")
-    page.locator("#before").select_option("nearest")
-    page.keyboard.press("n")
-    opened_page.wait_for("ramp.png")
-    page.locator("#before").focus()
-    page.keyboard.press("ArrowDown")  # by keys the list is gone through
-    assert page.locator("#before").evaluate("list => list === document.activeElement")
-    page.keyboard.press("Escape")
-    page.keyboard.press("n")
-    opened_page.wait_for("small.png")
-
-
-def test_ends_of_the_list_are_marked(opened_page):
-    page = opened_page.page
-
-    def marks():
-        return [
-            page.locator(name).get_attribute("aria-disabled") for name in ("#previous", "#next")
-        ]
-
-    assert marks() == ["true", "false"]
-    opened_page.choose("small.png")
-    assert marks() == ["false", "true"]
-    page.locator("#sort").select_option("-gain")
-    assert marks() == ["true", "false"]
+def test_keys_are_the_pages_after_a_list_was_used_by_pointer(opening):
+    found = opening()
+    before = found.page.locator("#before")
+    before.focus()
+    before.dispatch_event("pointerdown")
+    before.select_option("nearest")
+    found.press("n")
+    found.wait_for("ramp.png")
+    before.focus()
+    found.press("ArrowDown")  # goes through the list
+    assert before.evaluate("list => list === document.activeElement")
+    found.press("Escape", "n")
+    found.wait_for("small.png")
 
 
 PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
 
 
-def test_phone_goes_through_the_pictures_and_shows_all_of_their_scores(chromium, page_file):
-    found = Opened(chromium, page_file, device_scale_factor=3, **PHONE)
+def test_phone_goes_through_the_pictures_and_shows_all_of_their_scores(opening):
+    found = opening(device_scale_factor=3, **PHONE)
     page = found.page
     page.locator("#next").tap()
     found.wait_for("ramp.png")
     page.locator("#pictures button", has_text="small.png").tap()
     found.wait_for("small.png")
     page.wait_for_function("() => document.getElementById('viewer').getBoundingClientRect().y > -1")
-    assert page.locator("canvas").bounding_box()["y"] < 844 / 2
+    assert found.box()["y"] < 844 / 2
     is_cut = (
         "() => [...document.querySelectorAll('.tables')].map(t => t.scrollWidth > t.clientWidth)"
     )
     assert page.evaluate(is_cut) == [False, False]
-    small = "button, select, input"
-    heights = [
-        box.bounding_box()["height"] for box in page.locator(small).all() if box.is_visible()
-    ]
-    assert min(heights) >= 44
-    assert not found.faults
-    found.context.close()
+    controls = page.locator("button, select, input").all()
+    assert min(one.bounding_box()["height"] for one in controls if one.is_visible()) >= 44
 
 
-def test_fingers_move_the_divider_and_pinch(chromium, page_file):
-    found = Opened(chromium, page_file, **PHONE)
-    found.choose("ramp.png")
-    page = found.page
-    page.locator("canvas").scroll_into_view_if_needed()
-    box = found.box()
-    fingers = found.context.new_cdp_session(page)
+def test_fingers_move_the_divider_and_pinch(opening):
+    found = opening("ramp.png", **PHONE)
+    found.page.locator("canvas").scroll_into_view_if_needed()
+    devtools = found.context.new_cdp_session(found.page)
 
-    def touch(kind, *points):
+    def touch(*moves):
+        """Moves fingers: each move is a list of their places on the canvas; returns the state."""
+        box = found.box()
         places = [
-            {"x": box["x"] + x, "y": box["y"] + y, "id": n} for n, (x, y) in enumerate(points)
+            [{"x": box["x"] + x, "y": box["y"] + y, "id": n} for n, (x, y) in enumerate(move)]
+            for move in moves
         ]
-        fingers.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": places})
+        down = 0
+        for points in [*places, []]:
+            kind = "touchStart" if len(points) > down else "touchMove" if points else "touchEnd"
+            devtools.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+            down = len(points)
+        return found.state()[0]
 
-    touch("touchStart", (180, 150))
-    for x in range(180, 90, -10):
-        touch("touchMove", (x, 150))
-    touch("touchEnd")
-    split = found.state()[0][3]
+    zoom, *_, split = touch(*([(x, 150)] for x in range(180, 80, -10)))
     assert split < 0.35
-    touch("touchStart", (180, 150))
-    for y in range(150, 30, -10):  # scrolls the page
-        touch("touchMove", (178, y))
-    touch("touchEnd")
-    assert found.state()[0][3] == split
-    box = found.box()
-    zoom = found.state()[0][0]
-    touch("touchStart", (160, 150))
-    touch("touchStart", (160, 150), (200, 150))
-    for n in range(1, 9):
-        touch("touchMove", (160 - 10 * n, 150), (200 + 10 * n, 150))
-    touch("touchEnd")
-    assert found.state()[0][0] > 2 * zoom
-    place = found.state()[0][1:3]
-    touch("touchStart", (300, 150))
-    for x in range(300, 220, -10):
-        touch("touchMove", (x, 150))
-    touch("touchEnd")
-    assert found.state()[0][1] > place[0] + 5
-    assert not found.faults
-    found.context.close()
+    # Up and down, it scrolls the page.
+    assert touch([(180, 150)], *([(178, y)] for y in range(150, 30, -10)))[3] == split
+    apart = [[(160 - n, 150), (200 + n, 150)] for n in range(0, 90, 10)]
+    zoomed, x, *_ = touch([(160, 150)], *apart)
+    assert zoomed > 2 * zoom
+    assert touch(*([(x, 150)] for x in range(300, 210, -10)))[1] > x + 5
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize(("width", "height"), [(1200, 900), (390, 844)])
-def test_page_has_no_serious_accessibility_fault(chromium, page_file, scheme, width, height):
+def test_page_has_no_serious_accessibility_fault(opening, scheme, width, height):
     axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
-    found = Opened(
-        chromium, page_file, viewport={"width": width, "height": height}, color_scheme=scheme
-    )
+    page = opening(viewport={"width": width, "height": height}, color_scheme=scheme).page
     for keys in ("", "e", "a"):  # as it opens, with error maps, with all views
         if keys:
-            found.page.keyboard.press(keys)
-        faults = axe.run(found.page).response["violations"]
+            page.keyboard.press(keys)
+        faults = axe.run(page).response["violations"]
         assert [f for f in faults if f["impact"] in ("serious", "critical")] == []
     # Nothing has to be scrolled sideways, but for wide tables in themselves.
-    assert found.page.evaluate("document.documentElement.scrollWidth") <= width
-    ground = found.page.evaluate("getComputedStyle(document.body).backgroundColor")
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    ground = page.evaluate("getComputedStyle(document.body).backgroundColor")
     brightness = sum(map(int, re.findall(r"\d+", ground)[:3]))
     assert (brightness > 384) == (scheme == "light")
-    found.context.close()
