@@ -48,7 +48,6 @@ def find_results(folder, test_set, scale):
 
 
 def _match(folder, pairs):
-    # Results may lie beside the pictures that they were made of.
     own = {path.resolve() for pair in pairs for path in (pair.hr, pair.lr) if path}
     originals = [(*_stem_and_ending(pair.name), pair.name) for pair in pairs]
     fitting = defaultdict(lambda: defaultdict(list))  # by original, and by how well they fit
@@ -60,7 +59,7 @@ def _match(folder, pairs):
             for begin, end, name in originals
             if stem == begin or stem.startswith(f"{begin}_")
         ]
-        if fits and path.resolve() not in own:
+        if fits and path.resolve() not in own:  # results may lie beside the originals
             rank, _, name = max(fits)
             fitting[name][rank].append(path)
     found = {name: by_rank[max(by_rank)] for name, by_rank in fitting.items()}

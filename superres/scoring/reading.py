@@ -32,11 +32,7 @@ def in_colours_of(picture, hr, notes, what):
 
 
 def read_pair(pair, scale):
-    """The HR picture, cropped to a multiple of the scale, and its LR picture, read or made.
-
-    uint8 (H, W, 3), or (H, W) of a grey original; uint8 (H/scale, W/scale[, 3]); list of texts:
-    what had to be changed. Raises InputError where one is unreadable, missing or of another size.
-    """
+    """The HR picture, cropped to a multiple of the scale, its LR picture, and a list of notes."""
     notes = []
     whole = read_noted(pair.hr, notes, "original")
     hr = crop_to_multiple(whole, scale)

@@ -29,8 +29,7 @@ def main_method(methods):
 def means(rows, methods):
     """Mean scores over pictures: dict of method -> dict of `KEYS`.
 
-    A method that lacks a picture has `None`: its mean would not be comparable. With a picture that
-    the method restored exactly, the mean PSNR is infinite.
+    A method that lacks a picture has `None`: its mean would not be comparable.
     """
     result = dict.fromkeys(methods)
     for method in methods:
@@ -44,8 +43,7 @@ class Results:
     """Scores of the pictures of test sets, as they come in.
 
     Attributes:
-        rows: list of dicts with test_set, name, scores (nearest and methods -> what
-            `metrics.score` returns), notes, and is_bicubic of `Restored`; one for each picture.
+        rows: list of dicts, one for each picture, as `add` makes them.
         refused: dict of path -> reason.
         faults: places in the code of the program's faults among the reasons.
     """
@@ -146,8 +144,7 @@ class Results:
 def how_made(scale, networks, compared):
     """What made the pictures and the scores: dict, as results.json begins with it.
 
-    `networks`: the pictures that each enlarged, in words -> `utils.Network`; `compared`: the name
-    of each other program -> the folder of its pictures.
+    `networks`: pictures, in words -> `utils.Network`; `compared`: another program -> its folder.
     """
     return {
         "scale": scale,

@@ -87,8 +87,7 @@ def as_markdown(table):
 def as_html(table):
     """Rows of texts as an HTML table."""
     head, *body = table
-    lines = ["<table><thead><tr>"]
-    lines += [f'<th scope="col">{html.escape(cell)}</th>' for cell in head]
+    lines = [f'<th scope="col">{html.escape(cell)}</th>' for cell in head]
     lines += ["</tr></thead><tbody>"]
     for first, *cells in body:
         kind = ' class="published"' if first.endswith(", published") else ""
@@ -96,7 +95,7 @@ def as_html(table):
         cells = (html.escape(cell).replace(" / ", "\u00a0/ ") for cell in cells)  # ends a line
         lines += [f"<td{kind}>{cell}</td>" for cell in cells]
         lines += ["</tr>"]
-    return "\n".join([*lines, "</tbody></table>"])
+    return "\n".join(["<table><thead><tr>", *lines, "</tbody></table>"])
 
 
 def details(results):
@@ -166,13 +165,14 @@ def warnings(one):
 
 def _lacks(one):
     """Which methods have no mean, and why nothing published stands beside it."""
-    pictures, other = one["pictures"], one["other_than"]
     texts = [
-        f"{method} lacks {count} of {pictures} pictures, so it has no mean"
+        f"{method} lacks {count} of {one['pictures']} pictures, so it has no mean"
         for method, count in one["missing"].items()
     ]
-    words = "as bicubic's PSNR shows, so nothing published stands beside it"
-    return texts + ([f"not the pictures of {other}, {words}"] if other else [])
+    if one["other_than"]:
+        words = "as bicubic's PSNR shows, so nothing published stands beside it"
+        texts.append(f"not the pictures of {one['other_than']}, {words}")
+    return texts
 
 
 def _lr_text(one):

@@ -273,7 +273,7 @@ def test_results_are_found_by_their_names(tmp_path, name, result):
     [
         (["baby.png"], {"baby.png": "baby.png", None: "baby_small.png"}),
         (["baby.png"], {"baby.png": "BABY.png", None: "baby.jpg"}),
-        (["cat.png", "cat_2.png"], {"cat_2.png": "cat_2_x2.png"}),
+        (["cat.png", "CAT_2.png"], {"CAT_2.png": "cat_2_x2.png"}),
         (["cat.png", "cat_2.png"], {"cat_2.png": "cat_2_x2.png", "cat.png": "cat_x2.png"}),
         (["deep.png", "deep.tif"], {"deep.png": "deep.png", "deep.tif": "deep.tif"}),
     ],
