@@ -1,12 +1,12 @@
 """Scores trained weights by the protocol of the super-resolution literature.
 
 `python evaluate.py` reduces every picture in evaluation/original, restores it, prints PSNR
-and SSIM beside those of bicubic enlargement, and writes
-  evaluation/report.html    a page with sliders, zoom and maps of the error: look at it first
-  evaluation/results.md     the tables; also results.json, with all there is, and results.csv
-  evaluation/output         the restored pictures
-  evaluation/Combined       original, nearest neighbour and prediction side by side
-  evaluation/figures        for each picture the detail where the prediction gains most
+and SSIM beside those of bicubic enlargement, and writes into evaluation
+  report.html         a page with sliders, zoom and error maps, of the pictures in views/
+  results.md          the tables; also results.json, with all there is, and results.csv
+  output/             the restored pictures
+  Combined/           original, nearest neighbour and prediction side by side
+  figures/            for each picture the detail where the prediction gains most
 
 `python evaluate.py FOLDER ...` takes others: folders of originals, single originals, or test
 sets as they are distributed (docs/evaluation.md says which), or a folder of such ones.
@@ -54,61 +54,58 @@ TILE_SIZE = 0  # LR pixels a side computed at once; 0: by the memory that is fre
 # ---------------------------------------------------------------------------------
 
 RESULTS = Path("evaluation")
-WRITTEN = [RESULTS / name for name in ("output", "Combined", "figures")]  # of pictures
+WRITTEN = [RESULTS / name for name in ("output", "Combined", "figures", "views")]  # of pictures
 NO_WEIGHTS = "none"
 MOST_LINES = 40  # pictures, or notes, up to which each is printed
 
 
-def load_networks(chosen):
-    """Loads the networks that the settings say, if any: `utils.Networks`, or `None`."""
-    if chosen.weights != NO_WEIGHTS:
-        return utils.load_chosen(chosen, chosen.content)
-    if not chosen.scale:
+def check(config):
+    """Raises InputError for a wrong setting; returns FOLDER and COMPARE as lists."""
+    folders = settings.check_texts("folder", config.folder)
+    compare = settings.check_texts("compare", config.compare, may_be_empty=True)
+    settings.check_flag("pictures", config.pictures)
+    if config.pictures:
+        settings.check_installed("matplotlib", "PICTURES = True", "; or only score: --no-pictures")
+    settings.check_text("degradation", config.degradation, may_be_empty=True)
+    if config.degradation:
+        of_picture(config.degradation, 0)
+    utils.check_network(config)
+    if config.weights == NO_WEIGHTS and not config.scale:
         raise InputError(f"SCALE = 0: expected 2, 3 or 4, since WEIGHTS = {NO_WEIGHTS!r}")
-    if chosen.self_ensemble:
+    if config.weights == NO_WEIGHTS and config.self_ensemble:
         raise InputError(f"SELF_ENSEMBLE = True: no network has WEIGHTS = {NO_WEIGHTS!r}")
-    return None
+    return folders, compare
 
 
 def check_sources(test_sets, compared):
     """Raises InputError where pictures would be replaced that are to be scored or compared."""
     paths = [path for one in test_sets for pair in one.pairs for path in (pair.hr, pair.lr) if path]
     paths += [path for sets in compared.values() for one in sets.values() for path in one.values()]
+    folders = [folder.resolve() for folder in WRITTEN]
     for path in paths:
-        if any(path.resolve().is_relative_to(folder.resolve()) for folder in WRITTEN):
+        if any(map(path.resolve().is_relative_to, folders)):
             raise InputError(
-                f"{path}: lies where the pictures are written; move it elsewhere, or write only "
-                "the tables with --no-pictures"
+                f"{path}: lies where the pictures are written; move it, or use --no-pictures"
             )
 
 
 def score(
     test_sets, scale, enlarge=None, compared=None, degradation="", on_restored=None, stop=None
 ):
-    """Scores a network, bicubic enlargement and other programs' pictures by the same code.
+    """Scores a network, bicubic enlargement and other programs' pictures: `Results`.
 
-    Args:
-        test_sets: list of `testsets.TestSet`.
-        scale: 2, 3 or 4.
-        enlarge: as `restore` takes it, or None; raises KeyboardInterrupt to stop.
-        compared: as `find_compared` returns it, or None.
-        degradation: name of what the LR pictures go through, as `of_picture` takes it; empty: none.
-        on_restored: function of each test set, pair and `Restored`, or None.
-        stop: `threading.Event`: where it is set, the pictures that are left are not tried.
-
-    Returns:
-        `Results`.
+    `enlarge` and the degradation's name are as `restore` and `of_picture` take them, `compared` as
+    `find_compared` returns it; `on_restored` is called with each test set, pair and `Restored`.
     """
     compared = compared or {}
     methods = [BICUBIC, *([PREDICTION] if enlarge else []), *compared]
     results = Results(test_sets, methods, scale, degradation)
     pairs = [(test_set, pair) for test_set in test_sets for pair in test_set.pairs]
     bar = progress(iterable=pairs, desc="scoring", unit="picture", leave=False)
-    seen = set()  # where in the code faults were
     for number, (test_set, pair) in enumerate(bar):
         if stop and stop.is_set():
             break
-        others = {name: found[test_set.name].get(pair.name) for name, found in compared.items()}
+        others = {name: by_set[test_set.name].get(pair.name) for name, by_set in compared.items()}
         others = {name: path for name, path in others.items() if path}
         drawn, random = of_picture(degradation, number) if degradation else (None, None)
         try:
@@ -116,9 +113,8 @@ def score(
         except KeyboardInterrupt:
             break
         except Exception as error:
-            if stop and stop.is_set():  # a library made an error of its own of the interrupt
-                break
-            results.refuse(test_set, pair, reason_of(error, seen))
+            if not (stop and stop.is_set()):  # else a library made it of the interrupt
+                results.refuse(test_set, pair, reason_of(error, results.faults))
             continue
         if degradation == WILD:
             restored.notes.append(f"LR: {restored.degradation}")
@@ -127,9 +123,8 @@ def score(
             if on_restored:
                 on_restored(test_set, pair, restored)
         except Exception as error:  # such as a name, or sides, too long for a file
-            reason = reason_of(error, seen)
+            reason = reason_of(error, results.faults)
             results.refused[pair.hr] = f"scored, but not all of its pictures were written: {reason}"
-    results.has_faults = bool(seen)
     return results
 
 
@@ -145,65 +140,57 @@ def write(results, made_by, page):
             part.write_text(text, encoding="utf-8", errors="backslashreplace")
     print(f"Tables, and how they were made: {RESULTS / 'results.md'}")
     if page:
-        page.write(RESULTS / "report.html", results, made_by)
-        print(f"To look at: {RESULTS / 'report.html'}, and pictures in {RESULTS}")
+        page.write(results, made_by)
+        print(f"Report: {page.path}")
     elif (RESULTS / "report.html").exists():
         print(f"{RESULTS / 'report.html'} and the pictures in {RESULTS} are of an earlier run")
+
+
+def print_plan(networks, test_sets, degradation):
+    """Prints what is about to be scored."""
+    print(networks or "no network")
+    for one in test_sets:
+        count, place = len(one.pairs), shown(one.folder)
+        print(f"{printable(one.name)}: {count} pictures in {place} ({one.layout})", flush=True)
+    if degradation:
+        words = "a random mix" if degradation == WILD else of_picture(degradation, 0)[0]
+        print(f"LR pictures degraded by {degradation}: {words}")
 
 
 def print_scores(results):
     """Prints what was refused, changed or is to be known of the scores, and the tables."""
     for path, reason in results.refused.items():
         print(f"refused {shown(path)}: {reason}", file=sys.stderr)
-    notes = results.notes()
-    more = len(notes) - MOST_LINES
-    notes = [*notes[:MOST_LINES], *([f"{more} more in results.md"] if more > 0 else [])]
-    for text in [*(text for one in results.summaries() for text in tables.warnings(one)), *notes]:
+    notes = [text for one in results.summaries() for text in tables.warnings(one)]
+    for text in [*notes, *tables.shortened(results.notes(), MOST_LINES)]:
         print(f"note: {printable(text)}", file=sys.stderr)
-    if not results.rows:
-        return
-    is_short = len(results.rows) <= MOST_LINES
-    print("\n" + (tables.details(results) if is_short else "Each picture: results.md"))
-    print(f"\n{tables.as_markdown(tables.summary_table(results))}\n", flush=True)
+    if results.rows:
+        is_short = len(results.rows) <= MOST_LINES
+        print("\n" + (tables.details(results) if is_short else "Each picture: results.md"))
+        print(f"\n{tables.as_markdown(tables.summary_table(results))}\n", flush=True)
 
 
-def evaluate(chosen, stop):
+def evaluate(config, stop):
     """Scores what the settings say; returns the exit code."""
-    folders = settings.check_texts("folder", chosen.folder)
-    compare = settings.check_texts("compare", chosen.compare, may_be_empty=True)
-    settings.check_flag("pictures", chosen.pictures)
-    if chosen.pictures:
-        settings.check_installed("matplotlib", "PICTURES = True", "; or only score: --no-pictures")
-    settings.check_text("degradation", chosen.degradation, may_be_empty=True)
-    if chosen.degradation:
-        of_picture(chosen.degradation, 0)
-    utils.check_network(chosen)
-    networks = load_networks(chosen)
-    scale = networks.scale if networks else chosen.scale
+    folders, compare = check(config)
+    is_without = config.weights == NO_WEIGHTS
+    networks = None if is_without else utils.load_chosen(config, config.content)
+    scale = networks.scale if networks else config.scale
     test_sets = testsets.find_all(folders, scale, skip=WRITTEN)
     compared = find_compared(compare, test_sets, scale)
-    if chosen.pictures:
+    if config.pictures:
         check_sources(test_sets, compared)
     make_folder(RESULTS)
     check_writable(RESULTS)
-    print(networks or "no network")
-    for one in test_sets:
-        found = f"{len(one.pairs)} pictures in {shown(one.folder)}"
-        print(f"{printable(one.name)}: {found} ({one.layout})", flush=True)
-    if chosen.degradation:
-        is_mix = chosen.degradation == WILD
-        words = "a random mix" if is_mix else of_picture(chosen.degradation, 0)[0]
-        print(f"LR pictures degraded by {chosen.degradation}: {words}")
-    count, places, page = sum(len(one.pairs) for one in test_sets), places_of(test_sets), None
-    if chosen.pictures:
-        page = Page(count, PREDICTION if networks else next(iter(compared), BICUBIC))
+    print_plan(networks, test_sets, config.degradation)
+    count, places, used = sum(len(one.pairs) for one in test_sets), places_of(test_sets), {}
+    page = Page(RESULTS, PREDICTION if networks else next(iter(compared), BICUBIC))
 
     def show(test_set, pair, restored):
-        place, title = places[test_set.name, pair.name]
-        write_pictures(RESULTS, place, pair.name.name, restored)
-        page.add(title, restored)
-
-    used = {}
+        if config.pictures:
+            place, title = places[test_set.name, pair.name]
+            write_pictures(RESULTS, place, pair.name.name, restored)
+            page.add(place, title, restored)
 
     def enlarge(lr, condition):
         network, condition = networks.of(condition)
@@ -212,22 +199,16 @@ def evaluate(chosen, stop):
 
     with stop.gently():
         results = score(
-            test_sets,
-            scale,
-            enlarge if networks else None,
-            compared,
-            chosen.degradation,
-            on_restored=show if page else None,
-            stop=stop,
+            test_sets, scale, networks and enlarge, compared, config.degradation, show, stop
         )
     print_scores(results)  # before what could fail, that they are not lost
     if results.rows:
         names = dict(zip(compared, compare, strict=True))
-        write(results, how_made(scale, used, names), page)
+        write(results, how_made(scale, used, names), page if config.pictures else None)
     if stop.is_set():
         raise Stopped(f"{len(results.rows)} of {count} were scored")
     if not results.rows:
-        kind = Failed if results.has_faults else InputError
+        kind = Failed if results.faults else InputError
         raise kind(f"FOLDER = {', '.join(folders)!r}: no picture in it could be scored")
     return 1 if results.refused else 0
 

@@ -21,14 +21,7 @@ def error(reference, picture):
 
 
 def error_map(reference, picture):
-    """The difference of Y as colours: black where there is none, yellow at `LARGEST_ERROR`.
-
-    Args:
-        reference, picture: uint8 (H, W) or (H, W, 3).
-
-    Returns:
-        uint8 (H, W, 3).
-    """
+    """The difference of Y as RGB: black where there is none, yellow at `LARGEST_ERROR`."""
     levels = np.clip(error(reference, picture) / LARGEST_ERROR, 0, 1) * 255
     bgr = cv2.applyColorMap(np.round(levels).astype(np.uint8), cv2.COLORMAP_INFERNO)
     return np.ascontiguousarray(bgr[..., ::-1])
@@ -41,16 +34,10 @@ def box_side(shape):
 
 
 def find_box(reference, before, after, border):
-    """Where one picture gains most over another: the square with the largest sum of gains.
+    """Where one picture gains most over another: left, top, width and height of a square.
 
-    The gain of a pixel is how much smaller its squared error on Y is.
-
-    Args:
-        reference, before, after: uint8 (H, W) or (H, W, 3).
-        border: pixels on each side that are not looked at, for they are not scored.
-
-    Returns:
-        Left, top, width and height of the square, in pixels.
+    It has the largest sum of gains; that of a pixel is how much smaller its squared error on Y is.
+    A border of so many pixels, which are not scored, is left out.
     """
     height, width = reference.shape[:2]
     side = box_side(reference.shape)

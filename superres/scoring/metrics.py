@@ -57,11 +57,7 @@ def psnr(reference, picture, border):
 
 
 def psnr_rgb(reference, picture, border):
-    """Peak signal-to-noise ratio over all three channels together, as DIV2K's papers have it.
-
-    Args, Returns, Raises:
-        As for `psnr`; the same number for grey pictures.
-    """
+    """As `psnr`, but over all three channels together, as DIV2K's papers have it."""
     return _decibels(*_inside(reference, picture, border))
 
 
@@ -103,11 +99,7 @@ def ssim(reference, picture, border):
 
 
 def score(reference, picture, border):
-    """The three scores of a picture: dict of psnr and ssim (on Y) and rgb_psnr.
-
-    Args, Raises:
-        As for `ssim`.
-    """
+    """The three scores of a picture: dict of psnr and ssim (on Y) and rgb_psnr."""
     return {
         "psnr": psnr(reference, picture, border),
         "ssim": ssim(reference, picture, border),

@@ -1,4 +1,4 @@
-"""Pictures of test sets as they are scored: 8 bits, without transparency, original and LR alike."""
+"""Pictures of test sets as they are scored: 8 bits, without transparency, HR and LR alike."""
 
 import cv2
 import numpy as np
@@ -11,7 +11,7 @@ from superres.scoring import metrics
 
 
 def read_noted(path, notes, what):
-    """Pixels as `read_8bit` gives them; what was changed is added to the list `notes`."""
+    """A picture as uint8, grey or RGB; what was changed is added to the list `notes`."""
     pixels, _ = read_picture(path)
     if pixels.dtype == np.uint16:
         notes.append(f"{what} of 16 bits, rounded to 8")
@@ -32,20 +32,7 @@ def in_colours_of(picture, hr, notes, what):
 
 
 def read_pair(pair, scale):
-    """The HR picture, cropped to a multiple of the scale, and its LR picture, read or made.
-
-    Args:
-        pair: `Pair`.
-        scale: how far the LR picture is reduced.
-
-    Returns:
-        uint8 (H, W, 3), or (H, W) of a grey original; uint8 (H/scale, W/scale[, 3]); list of
-        texts: what had to be changed.
-
-    Raises:
-        InputError: unreadable, too small to be scored, without its LR picture, or with one
-            of another size.
-    """
+    """The HR picture, cropped to a multiple of the scale, its LR picture, and a list of notes."""
     notes = []
     whole = read_noted(pair.hr, notes, "original")
     hr = crop_to_multiple(whole, scale)

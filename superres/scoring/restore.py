@@ -1,4 +1,4 @@
-"""One picture of a test set in all its versions, scored; what of it is written."""
+"""One picture of a test set in all its versions, scored, and the pictures that show it."""
 
 import math
 from dataclasses import dataclass
@@ -19,32 +19,19 @@ from superres.scoring.results import BICUBIC, NEAREST, ORIGINAL, PREDICTION
 
 @dataclass(frozen=True)
 class Restored:
-    """One picture in all its versions.
+    """One picture in all its versions."""
 
-    Attributes:
-        views: dict of name -> uint8 (H, W, 3), or (H, W) of a grey original: nearest, bicubic,
-            prediction, the other programs', original.
-        scores: dict of name -> what `metrics.score` returns; all but the original have them.
-        notes: list of texts, what had to be changed.
-        left_out: dict of path -> why another program's picture was left out.
-        box: left, top, width and height of where the prediction, or the first of the others,
-            gains most.
-        is_bicubic: whether a given or degraded LR picture is what MATLAB's bicubic makes of the
-            original; `None` where it was made so here.
-        degradation: what the LR picture went through here, in words; perhaps nothing.
-    """
-
-    views: dict
-    scores: dict
-    notes: list
-    left_out: dict
-    box: tuple
-    is_bicubic: bool | None
-    degradation: str = ""
+    views: dict  # `VIEWS` and other programs -> uint8 (H, W, 3), or (H, W) of a grey original
+    scores: dict  # each view but the original -> what `metrics.score` returns
+    notes: list  # texts: what had to be changed
+    left_out: dict  # path of another program's picture -> why it was refused
+    box: tuple  # left, top, width, height of where the prediction, or the first other, gains most
+    is_bicubic: bool | None  # whether the LR picture is MATLAB's bicubic; None: it was made so here
+    degradation: str = ""  # of the LR picture, in words
 
 
 def restore(pair, scale, enlarge=None, others=None, degradation=None, random=None):
-    """Makes, reads and scores all versions of one picture.
+    """Makes, reads and scores all versions of one picture: `Restored`.
 
     Args:
         pair: `testsets.Pair`.
@@ -53,9 +40,6 @@ def restore(pair, scale, enlarge=None, others=None, degradation=None, random=Non
             predicts the HR picture; or `None`.
         others: dict of another program's name -> path of what it made of the picture.
         degradation, random: what the LR picture goes through, as `degrade` takes it; or `None`.
-
-    Returns:
-        `Restored`.
 
     Raises:
         InputError: the pair cannot be scored, as `reading.read_pair` says, or is blank.
@@ -94,41 +78,30 @@ def restore(pair, scale, enlarge=None, others=None, degradation=None, random=Non
 
 
 def places_of(test_sets):
-    """Where each picture is written, and the name by which it is shown.
+    """Where each picture is written, and its title, by the names of its test set and its own.
 
-    Returns:
-        dict of (test set's name, picture's name) -> relative path of a PNG file, no two the
-        same, and the name.
+    No two are the same: dict of (name, name) -> relative path of a PNG file, title.
     """
     names = [(one.name, pair.name) for one in test_sets for pair in one.pairs]
     taken, places = set(), {}
     # PNG files keep their names: of a.jpg and a.jpg.png the first is written as a.jpg-2.png.
     for test_set, name in sorted(names, key=lambda key: key[1].suffix.lower() != ".png"):
-        shown = Path(test_set, name) if len(test_sets) > 1 else name
-        is_png = name.suffix.lower() == ".png"
-        stem = testsets.free_name((shown.with_suffix("") if is_png else shown).as_posix(), taken)
+        title = Path(test_set, name) if len(test_sets) > 1 else name
+        ending = name.suffix if name.suffix.lower() == ".png" else ".png"
+        stem = title.with_suffix("") if ending == name.suffix else title
+        stem = testsets.free_name(stem.as_posix(), taken)
         taken.add(stem)
-        places[test_set, name] = (
-            Path(f"{stem}{name.suffix if is_png else '.png'}"),
-            shown.as_posix(),
-        )
+        places[test_set, name] = Path(stem + ending), title.as_posix()
     return places
 
 
 def write_pictures(folder, place, title, restored):
-    """Writes the restored picture, the comparison and the figure of one picture.
-
-    Args:
-        folder: where `output`, `Combined` and `figures` are.
-        place: relative path of each in them.
-        title: text that names it.
-        restored: `Restored`.
-    """
+    """Writes a `Restored` as `place` into folder/output, Combined and figures, under a title."""
     views, scores = restored.views, restored.scores
     others = [view for view in scores if view not in (NEAREST, BICUBIC)]
-    shown = [PREDICTION] if PREDICTION in views else others or [BICUBIC]
+    main = [PREDICTION] if PREDICTION in views else others or [BICUBIC]
     panels = [(ORIGINAL, views[ORIGINAL])]
-    for view in (NEAREST, *shown):
+    for view in (NEAREST, *main):
         label = "nearest neighbour" if view == NEAREST else view
         panels.append((f"{label}  {scores[view]['psnr']:.2f} dB", views[view]))
     details = []

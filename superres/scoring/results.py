@@ -1,4 +1,4 @@
-"""Scores of an evaluation: of each picture, their means, and what is to be known of them."""
+"""Scores of an evaluation: of each picture, and a summary of each test set."""
 
 import csv
 import hashlib
@@ -8,7 +8,7 @@ from collections import Counter
 
 import numpy as np
 
-from superres.scoring.published import picture_count, published
+from superres.scoring.published import PICTURES, published
 
 KEYS = ("psnr", "ssim", "rgb_psnr")
 # Views of a picture; those of other programs bear the names of their folders.
@@ -27,47 +27,32 @@ def main_method(methods):
 
 
 def means(rows, methods):
-    """Mean scores of methods over pictures.
+    """Mean scores over pictures: dict of method -> dict of `KEYS`.
 
-    Args:
-        rows: list of dicts with a dict `scores` of method -> scores.
-        methods: their names.
-
-    Returns:
-        dict of method -> dict of psnr, ssim and rgb_psnr, the means of the pictures' own scores;
-        or `None` for a method that lacks one of the pictures, for a mean of others would not be
-        comparable. With a picture that the method restored exactly, the mean PSNR is infinite.
+    A method that lacks a picture has `None`: its mean would not be comparable.
     """
-    result = {}
+    result = dict.fromkeys(methods)
     for method in methods:
         scores = [row["scores"].get(method) for row in rows]
-        is_whole = bool(scores) and all(scores)
-        result[method] = (
-            {key: float(np.mean([s[key] for s in scores])) for key in KEYS} if is_whole else None
-        )
+        if scores and all(scores):
+            result[method] = {key: float(np.mean([one[key] for one in scores])) for key in KEYS}
     return result
 
 
 class Results:
     """Scores of the pictures of test sets, as they come in.
 
-    Args:
-        test_sets: list of `testsets.TestSet`.
-        methods: names of what is scored beside nearest.
-        scale: of the enlargement.
-        degradation: name of what the LR pictures went through; empty: nothing.
-
     Attributes:
-        rows: list of dicts with test_set, name, scores (nearest and methods -> what
-            `metrics.score` returns), notes, and is_bicubic of `Restored`; one for each picture.
+        rows: list of dicts, one for each picture, as `add` makes them.
         refused: dict of path -> reason.
-        has_faults: whether a fault of the program was among the reasons.
+        faults: places in the code of the program's faults among the reasons.
     """
 
     def __init__(self, test_sets, methods, scale, degradation=""):
-        self.test_sets, self.methods, self.scale = test_sets, methods, scale
-        self.degradation = degradation
-        self.rows, self.refused, self.has_faults = [], {}, False
+        self.test_sets, self.scale = test_sets, scale
+        self.methods = methods  # that are scored beside nearest
+        self.degradation = degradation  # of the LR pictures, by name; empty: none
+        self.rows, self.refused, self.faults = [], {}, set()
         self._failed = Counter()
 
     def add(self, test_set, pair, restored):
@@ -94,27 +79,20 @@ class Results:
 
     def notes(self):
         """What had to be changed in which picture: list of texts."""
-        return [
-            f"{row['test_set']}, {row['name']}: {note}"
-            for row in self.rows
-            for note in row["notes"]
-        ]
+        named = ((f"{row['test_set']}, {row['name']}", row["notes"]) for row in self.rows)
+        return [f"{name}: {note}" for name, notes in named for note in notes]
 
     def summaries(self):
-        """What there is to say about each test set as a whole: list of dicts.
-
-        In one, `mean` holds what `means` returns, and `published` what `published` returns.
-        """
+        """What tables, page and results.json say about each test set: list of dicts."""
         return [self._summary(one) for one in self.test_sets]
 
     def _summary(self, test_set):
         rows = self.of(test_set)
         given = [row["is_bicubic"] for row in rows if row["is_bicubic"] is not None]
         mean = means(rows, [NEAREST, *self.methods])
-        # Else it would be compared with scores of other pictures.
-        count = picture_count(test_set.known)
-        is_whole = len(rows) == len(test_set.pairs) == count and all(given)
-        there = published(test_set.known, self.scale, mean[BICUBIC]) if is_whole else {}
+        # What is published of other pictures, or of other LR pictures, would be no comparison.
+        is_whole = len(rows) == len(test_set.pairs) == PICTURES.get(test_set.known) and all(given)
+        others = published(test_set.known, self.scale, mean[BICUBIC]) if is_whole else {}
         lacking = {m: sum(m not in row["scores"] for row in rows) for m in self.methods}
         refused = self._failed[test_set.name]
         return {
@@ -129,8 +107,8 @@ class Results:
             "given_lr_equal_to_bicubic": sum(given),
             "missing": {method: count for method, count in lacking.items() if count},
             "mean": mean,
-            "published": there,
-            "other_than": test_set.known if is_whole and not there else "",
+            "published": others,
+            "other_than": test_set.known if is_whole and not others else "",
         }
 
     def as_csv(self):
@@ -146,11 +124,7 @@ class Results:
         return file.getvalue()
 
     def as_json(self, made_by):
-        """All results as JSON text; an infinite PSNR, for which JSON has no word, becomes null.
-
-        Args:
-            made_by: dict of what made the pictures and the scores; it comes first.
-        """
+        """All results as JSON text, after `how_made`; infinity, which JSON lacks, is null."""
         results = {
             **made_by,
             "images": [
@@ -170,10 +144,7 @@ class Results:
 def how_made(scale, networks, compared):
     """What made the pictures and the scores: dict, as results.json begins with it.
 
-    Args:
-        scale: 2, 3 or 4.
-        networks: dict of what a network was used for -> `utils.Network`; may be empty.
-        compared: dict of another program's name -> folder of its pictures.
+    `networks`: pictures, in words -> `utils.Network`; `compared`: another program -> its folder.
     """
     return {
         "scale": scale,
@@ -195,10 +166,10 @@ def how_made(scale, networks, compared):
     }
 
 
-def _flat(found):
+def _flat(scores):
     """Scores by method as results.json has them: the network's, bicubic's, and others'."""
-    flat = dict(found.get(PREDICTION) or {})
+    flat = dict(scores.get(PREDICTION) or {})
     for method in BICUBIC, NEAREST:
-        flat |= {f"{method}_{key}": value for key, value in (found.get(method) or {}).items()}
-    others = {name: score for name, score in found.items() if name not in VIEWS}
+        flat |= {f"{method}_{key}": value for key, value in (scores.get(method) or {}).items()}
+    others = {name: score for name, score in scores.items() if name not in VIEWS}
     return flat | ({"compared": others} if others else {})

@@ -5,7 +5,7 @@ import re
 
 from superres.runtime.terminal import printable
 from superres.scoring.published import SOURCES
-from superres.scoring.results import BICUBIC, PREDICTION, gain, means
+from superres.scoring.results import BICUBIC, PREDICTION, gain
 
 PUBLISHED = "published"  # a column of the tables
 MARKS = re.compile(r"[|<&`\[]")  # of Markdown
@@ -32,10 +32,8 @@ def _cell(score):
 def summary_table(results):
     """A row for each test set of `Results`, with the published scores under it.
 
-    Those stand under the network's, or in a column of their own where there is none.
-
-    Returns:
-        List of rows, each a list of texts; the first is the head.
+    Those stand under the network's, or in a column of their own where there is none. A table is a
+    list of rows, each a list of texts; the first is the head.
     """
     methods, summaries = results.methods, results.summaries()
     if PREDICTION not in methods and any(one["published"] for one in summaries):
@@ -43,36 +41,26 @@ def summary_table(results):
     table = [["PSNR / SSIM on Y / PSNR over RGB", "pictures", *methods]]
     under = methods.index(PREDICTION if PREDICTION in methods else methods[-1])
     for one in summaries:
-        count = str(one["pictures"])
-        if _whole(one) > one["pictures"]:
-            count += f" of {_whole(one)}"
+        count, whole = one["pictures"], _whole(one)
         cells = ["" if name == PUBLISHED else _cell(one["mean"][name]) for name in methods]
         name = one["name"] + (f", LR {one['degradation']}" if one["degradation"] else "")
-        table.append([name, count, *cells])
+        table.append([name, f"{count} of {whole}" if whole > count else str(count), *cells])
         for method, score in one["published"].items():
-            cells = [""] * len(methods)
-            cells[under] = _cell(score)
+            cells = [_cell(score) if n == under else "" for n in range(len(methods))]
             table.append([f"{one['name']}, {method}, published", "", *cells])
     return table
 
 
 def picture_table(rows, methods):
-    """A row for each picture, and their mean, with the gain of each method over bicubic.
-
-    Returns:
-        List of rows, each a list of texts; the first is the head.
-    """
+    """The scores of each row of `Results`, with the gain of each method over bicubic."""
     others = [method for method in methods if method != BICUBIC]
-    head = ["PSNR and SSIM on Y", BICUBIC]
-    for method in others:
-        head += [method, "gain"]
-    table = [head]
-    for row in [*rows, {"name": f"mean of {len(rows)}", "scores": means(rows, methods)}]:
-        found = row["scores"]
-        cells = [row["name"], _pair(found.get(BICUBIC))]
-        for method in others:
-            score = found.get(method)
-            more = f"{gain(score['psnr'], found[BICUBIC]['psnr']):+.3f}" if score else "–"
+    columns = (text for method in others for text in (method, "gain"))
+    table = [["PSNR and SSIM on Y", BICUBIC, *columns]]
+    for row in rows:
+        bicubic = row["scores"].get(BICUBIC)
+        cells = [row["name"], _pair(bicubic)]
+        for score in map(row["scores"].get, others):
+            more = f"{gain(score['psnr'], bicubic['psnr']):+.3f}" if score else "–"
             cells += [_pair(score), more]
         table.append(cells)
     return table
@@ -99,8 +87,7 @@ def as_markdown(table):
 def as_html(table):
     """Rows of texts as an HTML table."""
     head, *body = table
-    lines = ["<table><thead><tr>"]
-    lines += [f'<th scope="col">{html.escape(cell)}</th>' for cell in head]
+    lines = [f'<th scope="col">{html.escape(cell)}</th>' for cell in head]
     lines += ["</tr></thead><tbody>"]
     for first, *cells in body:
         kind = ' class="published"' if first.endswith(", published") else ""
@@ -108,16 +95,17 @@ def as_html(table):
         cells = (html.escape(cell).replace(" / ", "\u00a0/ ") for cell in cells)  # ends a line
         lines += [f"<td{kind}>{cell}</td>" for cell in cells]
         lines += ["</tr>"]
-    return "\n".join([*lines, "</tbody></table>"])
+    return "\n".join(["<table><thead><tr>", *lines, "</tbody></table>"])
 
 
 def details(results):
     """The tables of the pictures of each test set, as Markdown."""
     texts = []
-    for test_set in results.test_sets:
+    for test_set, one in zip(results.test_sets, results.summaries(), strict=True):
         if rows := results.of(test_set):
-            table = picture_table(rows, results.methods)
-            texts.append(f"{markdown(test_set.name)}\n\n{as_markdown(table)}")
+            mean = {"name": f"mean of {len(rows)}", "scores": one["mean"]}
+            table = picture_table([*rows, mean], results.methods)
+            texts.append(f"{markdown(one['name'])}\n\n{as_markdown(table)}")
     return "\n\n".join(texts)
 
 
@@ -129,18 +117,19 @@ def document(results, made_by):
     return f"{as_markdown(summary_table(results))}\n\n{how}\n\n{details(results)}\n{notes}"
 
 
+def shortened(texts, most=40):
+    """The first texts of a list, and how many more there are."""
+    more = len(texts) - most
+    return [*texts[:most], *([f"{more} more in results.md"] if more > 0 else [])]
+
+
 def refusals(results):
     """What was refused, and why: list of texts."""
     return [f"refused {path}: {reason}" for path, reason in results.refused.items()]
 
 
 def provenance(results, made_by):
-    """How the numbers were made: list of texts.
-
-    Args:
-        results: `Results`.
-        made_by: as `Results.as_json` takes it.
-    """
+    """How the numbers of `Results` were made, as `how_made` says it: list of texts."""
     scale, summaries = made_by["scale"], results.summaries()
     texts = [
         f"Originals cropped to a multiple of {scale}; predictions rounded to 8 bits; {scale} "
@@ -159,18 +148,10 @@ def provenance(results, made_by):
     texts.append("bicubic: MATLAB's imresize of the LR picture.")
     texts += [f"{name}: pictures in {folder}." for name, folder in made_by["compared"].items()]
     for one in summaries:
-        texts.append(f"{_lr_text(one)}.")
-        for what, why in ("refused", "were refused"), ("untried", "were left when it was stopped"):
-            if one[what]:
-                texts.append(
-                    f"{one['name']}: {one[what]} of {_whole(one)} pictures {why} and are not in "
-                    "the mean, which is not comparable with published ones."
-                )
-        texts += [f"{text}." for text in _missing_texts(one)]
-        if "rgb_psnr" in next(iter(one["published"].values()), {}):
-            texts.append(
-                f"{one['name']}: the published PSNR leaves out {scale + 2} pixels at each border."
-            )
+        gaps = [(one["refused"], "were refused"), (one["untried"], "were left when it was stopped")]
+        unlike = "are not in the mean, which is not comparable with published ones"
+        gaps = [f"{n} of {_whole(one)} pictures {why} and {unlike}" for n, why in gaps if n]
+        texts += [f"{one['name']}: {text}." for text in [_lr_text(one), *gaps, *_lacks(one)]]
     there = {method for one in summaries for method in one["published"]}
     return texts + [f"{name}, published: {SOURCES[name]}." for name in sorted(there)]
 
@@ -178,37 +159,33 @@ def provenance(results, made_by):
 def warnings(one):
     """What must be known of a test set before its scores are compared: list of texts."""
     is_bicubic = one["given_lr"] == one["given_lr_equal_to_bicubic"]
-    return _missing_texts(one) + ([] if is_bicubic else [_lr_text(one)])
+    texts = _lacks(one) + ([] if is_bicubic else [_lr_text(one)])
+    return [f"{one['name']}: {text}" for text in texts]
 
 
-def _missing_texts(one):
+def _lacks(one):
     """Which methods have no mean, and why nothing published stands beside it."""
     texts = [
-        f"{one['name']}: {method} lacks {count} of {one['pictures']} pictures, so it has no mean"
+        f"{method} lacks {count} of {one['pictures']} pictures, so it has no mean"
         for method, count in one["missing"].items()
     ]
     if one["other_than"]:
-        texts.append(
-            f"{one['name']}: not the pictures of {one['other_than']}, as bicubic's PSNR shows, so "
-            "nothing published stands beside it"
-        )
+        words = "as bicubic's PSNR shows, so nothing published stands beside it"
+        texts.append(f"not the pictures of {one['other_than']}, {words}")
     return texts
 
 
 def _lr_text(one):
     """Where the LR pictures of a test set come from."""
-    text = f"{one['name']}: {one['folder']} ({one['layout']}). LR "
     given, equal = one["given_lr"], one["given_lr_equal_to_bicubic"]
+    unlike = "so scores are not comparable with those of bicubic LR pictures"
     if one["degradation"]:
-        return text + (
-            f"degraded by {one['degradation']}, so scores are not comparable with those of bicubic "
-            "LR pictures"
-        )
-    if not given:
-        return text + "made here by MATLAB's bicubic imresize, bit for bit"
-    if given == equal:
-        return text + "as given, bit for bit what MATLAB's bicubic makes of the originals"
-    return text + (
-        f"as given; {given - equal} of {given} are not what MATLAB's bicubic makes of the "
-        "originals, so scores are not comparable with those of bicubic LR pictures"
-    )
+        text = f"degraded by {one['degradation']}, {unlike}"
+    elif not given:
+        text = "made here by MATLAB's bicubic imresize, bit for bit"
+    elif given == equal:
+        text = "as given, bit for bit what MATLAB's bicubic makes of the originals"
+    else:
+        others = f"{given - equal} of {given} are not what MATLAB's bicubic makes of the originals"
+        text = f"as given; {others}, {unlike}"
+    return f"{one['folder']} ({one['layout']}). LR {text}"

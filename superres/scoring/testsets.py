@@ -9,15 +9,14 @@ from pathlib import Path
 from superres.images.formats import SUFFIXES, find_pictures
 from superres.runtime.errors import InputError
 
-# Where the originals of a test set lie, and where the LR pictures of each may be, below the
-# folder of the test set, without endings, in upper or lower case. {s} is the scale.
+# The folder of originals, and where beside it the LR picture of each may be, without its ending;
+# all in upper or lower case. {s} is the scale.
 LAYOUTS = {
-    "HR/{set}/x{s}/{name}_HR_x{s}": ["LR/LRBI/{set}/x{s}/{name}_LRBI_x{s}"],  # RCAN
-    "image_SRF_{s}/{name}_SRF_{s}_HR": ["image_SRF_{s}/{name}_SRF_{s}_LR"],  # SelfExSR
-    "DIV2K_valid_HR/{name}": ["DIV2K_valid_LR_bicubic/X{s}/{name}x{s}"],
-    "GTmod12/{name}": ["LRbicx{s}/{name}"],  # BasicSR
-    "HR/{name}": ["LR/x{s}/{name}", "LR_bicubic/X{s}/{name}x{s}", "LR/{name}"],  # ours; EDSR
+    "hr": ["LR/x{s}/{name}", "LR_bicubic/X{s}/{name}x{s}", "LR/{name}"],  # ours; EDSR's
+    "gtmod12": ["LRbicx{s}/{name}"],  # BasicSR's
+    "div2k_valid_hr": ["DIV2K_valid_LR_bicubic/X{s}/{name}x{s}"],
 }
+PARTS = re.compile(r"hr|lr|lr_bicubic|gtmod12|lrbicx\d|div2k_valid_(hr|lr_bicubic)", re.IGNORECASE)
 # The field's names of test sets, by the names of folders in lower case.
 NAMES = {
     "set5": "Set5",
@@ -31,36 +30,22 @@ NAMES = {
 
 @dataclass(frozen=True)
 class Pair:
-    """A picture to be restored.
+    """A picture to be restored."""
 
-    Attributes:
-        hr: path of the original.
-        lr: path of its low-resolution picture; None where that is made.
-        name: relative path under which it is known and its results are written.
-    """
-
-    hr: Path
-    lr: Path | None
-    name: Path
+    hr: Path  # the original
+    lr: Path | None  # its low-resolution picture; None where that is made
+    name: Path  # relative path under which it is known and its results are written
 
 
 @dataclass(frozen=True)
 class TestSet:
-    """Pictures that are scored together.
+    """Pictures that are scored together."""
 
-    Attributes:
-        name: the field's, where the folder's name is known; else the folder's.
-        folder: where it is.
-        layout: where in it the HR and the LR pictures are, in words.
-        pairs: list of `Pair`.
-        known: the field's name; empty where the folder has another.
-    """
-
-    name: str
+    name: str  # the field's, where the folder's name is known; else the folder's
     folder: Path
-    layout: str
-    pairs: list = field(repr=False)
-    known: str = ""
+    layout: str  # where in it the HR and the LR pictures are, in words
+    pairs: list = field(repr=False)  # of `Pair`
+    known: str = ""  # the field's name; empty where the folder has another
 
     __test__ = False  # its name is not one of pytest's
 
@@ -70,145 +55,47 @@ def known_name(name):
     return NAMES.get(name.lower(), "")
 
 
-def _pattern(layout, root=r"(?:(?P<root>.*)/)?"):
-    """The regular expression of a place in a layout; each field is a group of its name."""
-    pattern = re.escape(layout).replace(r"\{set\}", "(?P<set>[^/]+)")
-    pattern = pattern.replace(r"\{name\}", "(?P<name>.+)").replace(r"\{s\}", r"(?P<s>\d+)", 1)
-    return re.compile(root + pattern.replace(r"\{s\}", "(?P=s)"), re.IGNORECASE)
-
-
-PATTERNS = {hr: _pattern(hr) for hr in LAYOUTS}
-# Folders that hold a part of a test set: its originals, or its LR pictures.
-PART_FOLDERS = [
-    _pattern(place.split("/")[0], root="") for hr, lrs in LAYOUTS.items() for place in (hr, *lrs)
-]
-
-
-def _is_part(folder):
-    return any(pattern.fullmatch(folder.name) for pattern in PART_FOLDERS)
-
-
-def _listed(base, folders, skip):
-    """The pictures in some folders: list of (place, path).
-
-    A place begins with the name of the folder `base`, and has no ending.
-    """
-    paths = [path for folder in folders for path in find_pictures(folder)]
-    if skip:
-        paths = [p for p in paths if not any(p.resolve().is_relative_to(one) for one in skip)]
-    name = base.absolute().name
-    return [(Path(name, path.relative_to(base).with_suffix("")).as_posix(), path) for path in paths]
-
-
-def _by_layout(pictures):
-    """The originals in known layouts: (layout, root, set) -> scale -> list of (name, path)."""
-    found = defaultdict(lambda: defaultdict(list))
-    for place, path in pictures:
-        for layout, pattern in PATTERNS.items():
-            if match := pattern.fullmatch(place):
-                fields = {"set": "", "s": 0} | match.groupdict()
-                key = layout, fields["root"], fields["set"]
-                found[key][int(fields["s"])].append((fields["name"], path))
-                break
-    return found
-
-
-def _test_set(base, key, by_scale, by_place, scale):
-    """A test set in a known layout.
-
-    Args:
-        base: the folder with whose name the places begin.
-        key, by_scale: as in what `_by_layout` returns.
-        by_place: dict of place in lower case -> paths of all pictures.
-        scale: how far they are reduced.
-    """
-    layout, root, set_name = key
-    # As SelfExSR's Urban100, which has nothing for x3: the originals of another scale.
-    of = next(s for s in (scale, 0, *sorted(by_scale)) if s in by_scale)
-    top = base.joinpath(*root.split("/")[1:])
-
-    def folder(place, s):
-        return place.format(set=set_name, s=s, name="").rpartition("/")[0]
-
-    def lr_of(lr, name, path):
-        place = lr.format(set=set_name, s=scale, name=name)
-        there = by_place.get(f"{root}/{place}".casefold(), [top / f"{place}{path.suffix}"])
-        return min(there, key=lambda one: one.suffix.lower() != path.suffix.lower())
-
-    lrs, where = {}, "LR made here"
-    for lr in LAYOUTS[layout]:
-        found = {path: lr_of(lr, name, path) for name, path in by_scale[of]}
-        if any(path.is_file() for path in found.values()):
-            lrs, where = found, f"LR in {folder(lr, scale)}"
-            break
-    pairs = [Pair(path, lrs.get(path), Path(name + path.suffix)) for name, path in by_scale[of]]
-    names = [set_name, layout.split("/")[0], top.absolute().name]
-    known = next(filter(None, map(known_name, names)), "")
-    name = known or set_name or names[-1]
-    return TestSet(name, top, f"HR in {folder(layout, of)}, {where}", pairs, known)
-
-
-def _plain(folder, paths):
-    """Originals in a folder as a test set, whose LR pictures are made."""
-    pairs = [Pair(path, None, path.relative_to(folder)) for path in paths]
-    name = folder.absolute().name
-    return TestSet(
-        known_name(name) or name, folder, "HR pictures, LR made here", pairs, known_name(name)
-    )
-
-
 def find(folder, scale, skip=()):
-    """The test sets in a folder.
+    """The test sets in a folder: list of `TestSet`, each with at least one picture.
 
-    Args:
-        folder: one in which there are test sets in one of `LAYOUTS`, or folders of originals
-            that are named as test sets are; or the folder of originals of such a one. Any other
-            folder of pictures, searched recursively, is a test set too.
-        scale: how far the pictures are reduced.
-        skip: folders whose pictures are left out, unless `folder` is in one.
-
-    Returns:
-        List of `TestSet`, at least one, each with at least one picture.
+    They are those in one of `LAYOUTS`, and folders of originals with the name of a test set; or
+    else all pictures in the folder. It may itself be the folder of originals of a layout.
+    Pictures in one of the folders `skip` are left out, unless `folder` is in it.
 
     Raises:
         InputError: no such folder, or no pictures in it.
-        OSError: it cannot be read.
     """
     path = Path(folder)
-    if not path.is_dir():
-        raise InputError(f"FOLDER = {str(folder)!r}: no such folder")
     if path.name in ("", ".."):
         path = path.resolve()
     skip = [Path(one).resolve() for one in skip]
     skip = [one for one in skip if not path.resolve().is_relative_to(one)]
-    base, folders = path, [path]
-    if _is_part(path):
-        base = path.parent
-        folders += [p for p in base.iterdir() if p.is_dir() and _is_part(p) and p != path]
-    by_place, inside = defaultdict(list), []
-    for place, picture in _listed(base, folders, skip):
-        by_place[place.casefold()].append(picture)
-        inside += [(place, picture)] if picture.is_relative_to(path) else []
-    sets = [
-        _test_set(base, key, by_scale, by_place, scale)
-        for key, by_scale in _by_layout(inside).items()
-    ]
-    plain, others = defaultdict(list), []
-    for _, picture in inside:
-        if not any(picture.is_relative_to(one.folder) for one in sets):
-            above = [p for p in picture.parents if p.is_relative_to(path) and known_name(p.name)]
-            (plain[above[0]] if above else others).append(picture)
-    sets += [_plain(place, pictures) for place, pictures in plain.items()]
-    if not sets and not others:
-        endings = " ".join(sorted(SUFFIXES))
-        raise InputError(f"FOLDER = {str(folder)!r}: no pictures found in it ({endings})")
+    pictures = find_pictures(path)
+    if skip:
+        pictures = [p for p in pictures if not any(map(p.resolve().is_relative_to, skip))]
+    if not pictures:
+        raise InputError(f"{folder}: no pictures found in it ({' '.join(sorted(SUFFIXES))})")
+
+    def by_folder(paths, is_wanted):
+        """Pictures by the folder above each that is wanted, the innermost one; `None`: by none."""
+        groups = defaultdict(list)
+        for one in paths:
+            above = (p for p in one.parents if p.is_relative_to(path) and is_wanted(p.name))
+            groups[next(above, None)].append(one)
+        return groups
+
+    homes = by_folder(pictures, lambda name: name.lower() in LAYOUTS)
+    rest = homes.pop(None, [])
+    sets = [_in_layout(home, originals, scale) for home, originals in homes.items()]
+    rest = [p for p in rest if not any(p.is_relative_to(one.folder) for one in sets)]
+    plain = by_folder(rest, known_name)
+    others = plain.pop(None, [])
+    sets += [_plain(place, originals) for place, originals in plain.items()]
     if not sets:
-        one = _plain(path, others)
-        if any(_is_part(above) for above in (path.absolute(), path.absolute().parent)):
-            one = replace(
-                one, layout=f"{one.layout}, though by its name it is a part of a test set"
-            )
-        return [one]
+        one, places = _plain(path, others), (path.absolute(), path.absolute().parent)
+        is_part = any(PARTS.fullmatch(place.name) for place in places)
+        note = ", though by its name it is a part of a test set" * is_part
+        return [replace(one, layout=one.layout + note)]
     if others:
         left_out = f"; {len(others)} other pictures in {path} left out"
         sets[0] = replace(sets[0], layout=sets[0].layout + left_out)
@@ -216,15 +103,58 @@ def find(folder, scale, skip=()):
     return sorted(sets, key=lambda one: order.index(one.known) if one.known else len(order))
 
 
+def _plain(folder, paths):
+    """Originals in a folder as a test set, whose LR pictures are made."""
+    pairs = [Pair(path, None, path.relative_to(folder)) for path in paths]
+    name = folder.absolute().name
+    known = known_name(name)
+    return TestSet(known or name, folder, "HR pictures, LR made here", pairs, known)
+
+
+def _in_layout(home, originals, scale):
+    """The test set whose folder of originals is `home`."""
+    names = [path.relative_to(home) for path in originals]
+    lrs, where = [None] * len(names), "LR made here"
+    for place in LAYOUTS[home.name.lower()]:
+        folder, stem = place.format(s=scale, name="{name}").rsplit("/", 1)
+        found = _find_lr(home.parent, folder, stem, names)
+        if any(path.is_file() for path in found):
+            lrs, where = found, f"LR in {folder}"
+            break
+    pairs = list(map(Pair, originals, lrs, names))
+    top = home.parent.absolute().name
+    known = known_name(home.name) or known_name(top)
+    return TestSet(known or top, home.parent, f"HR in {home.name}, {where}", pairs, known)
+
+
+def _find_lr(top, place, stem, names):
+    """The LR pictures of originals of these names, or where they were expected: list of paths."""
+    folders = [top]
+    for part in place.split("/"):
+        inner = (one for folder in folders for one in folder.iterdir() if one.is_dir())
+        folders = [one for one in inner if one.name.lower() == part.lower()]
+    by_stem = defaultdict(list)
+    for folder in folders:
+        for path in find_pictures(folder):
+            by_stem[path.relative_to(folder).with_suffix("").as_posix().casefold()].append(path)
+    found = []
+    for name in names:
+        lr = stem.format(name=name.with_suffix("").as_posix())
+        paths = by_stem.get(lr.casefold(), [top / place / f"{lr}{name.suffix}"])
+        found.append(min(paths, key=lambda path: path.suffix.lower() != name.suffix.lower()))
+    return found
+
+
 def find_all(places, scale, skip=()):
     """The test sets in several folders, and single pictures, each under a name of its own.
 
     Args:
         places: list of folders and of files of pictures.
-        scale, skip: as for `find`.
+        scale: how far the pictures are reduced.
+        skip: folders whose pictures are left out.
 
     Raises:
-        InputError, OSError: as `find` and `of_pictures`.
+        InputError: as `find` and `of_pictures`.
     """
     singles = [place for place in places if Path(place).is_file()]
     found = [one for place in places if place not in singles for one in find(place, scale, skip)]
@@ -245,17 +175,14 @@ def free_name(name, taken):
 def of_pictures(paths):
     """Single pictures as a test set.
 
-    Args:
-        paths: list of their files.
-
     Raises:
-        InputError: two of them cannot be told apart by their names and those of their folders.
+        InputError: two of them have the same name in folders of the same name.
     """
     paths = [Path(path) for path in paths]
     names = [Path(path.name) for path in paths]
     if len(set(names)) < len(names):
         names = [Path(path.absolute().parent.name, path.name) for path in paths]
-    pairs = [Pair(path, None, name) for path, name in zip(paths, names, strict=True)]
     if len(set(names)) < len(names):
-        raise InputError(f"FOLDER = {', '.join(map(str, paths))!r}: expected different names")
+        raise InputError(f"{', '.join(map(str, paths))}: expected different names")
+    pairs = [Pair(path, None, name) for path, name in zip(paths, names, strict=True)]
     return TestSet("pictures", paths[0].parent, "single pictures, LR made here", pairs)

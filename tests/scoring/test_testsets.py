@@ -1,5 +1,4 @@
 import math
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -35,40 +34,26 @@ LAYOUTS = {
     "ours": ("Set5", "HR/{}.png", "LR/x2/{}.png"),
     "EDSR's": ("Set5", "HR/{}.png", "LR_bicubic/X2/{}x2.png"),
     "BasicSR's": ("Set5", "GTmod12/{}.png", "LRbicx2/{}.png"),
-    "SelfExSR's": ("Set5", "image_SRF_2/{}_SRF_2_HR.png", "image_SRF_2/{}_SRF_2_LR.png"),
-    "DIV2K's": (
-        "DIV2K",
-        "DIV2K_valid_HR/{}.png",
-        "DIV2K_valid_LR_bicubic/X2/{}x2.png",
-    ),
+    "DIV2K's": ("DIV2K", "DIV2K_valid_HR/{}.png", "DIV2K_valid_LR_bicubic/X2/{}x2.png"),
 }
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_layout_is_recognised_and_its_lr_used(tmp_path, layout):
+@pytest.mark.parametrize("is_inside", [False, True])
+def test_layout_is_recognised_and_its_lr_used(tmp_path, monkeypatch, layout, is_inside):
+    """Also in its folder of originals, and in the current folder."""
     name, hr, lr = LAYOUTS[layout]
-    lay_out(tmp_path / "set5", hr, lr)
-    (found,) = testsets.find(tmp_path / "set5", 2)
-    assert found.name == name
-    assert [pair.name.name.split("_")[0].split(".")[0] for pair in found.pairs] == list(NAMES)
+    place = lay_out(tmp_path / "set5", hr, lr) / (hr.split("/")[0] if is_inside else "")
+    (found,) = testsets.find(place, 2)
+    assert (found.name, found.known) == (name, name)
+    assert [pair.name.as_posix() for pair in found.pairs] == [f"{one}.png" for one in NAMES]
     for pair in found.pairs:
         hr, lr, notes = reading.read_pair(pair, 2)
         np.testing.assert_array_equal(lr, hr[::2, ::2])
         assert not notes
-
-
-@pytest.mark.parametrize("layout", LAYOUTS)
-def test_folder_of_the_originals_itself_is_recognised(tmp_path, monkeypatch, layout):
-    name, hr, lr = LAYOUTS[layout]
-    lay_out(tmp_path / "set5", hr, lr)
-    place = tmp_path / "set5" / hr.split("/")[0]
-    (found,) = testsets.find(place, 2)
-    assert (found.name, found.known) == (name, name)
-    assert [pair.lr.is_file() for pair in found.pairs] == [True, True]
-    monkeypatch.chdir(place)
-    assert testsets.find(".", 2)[0].name == name
-    monkeypatch.chdir(place.parent)
-    assert testsets.find(place.name, 2)[0].name == name
+    for current, folder in (place, "."), (place.parent, place.name):
+        monkeypatch.chdir(current)
+        assert [one.name for one in testsets.find(folder, 2)] == [name]
 
 
 @pytest.mark.parametrize(
@@ -89,26 +74,6 @@ def test_layouts_vary_a_little(tmp_path, hr, lr):
         assert [pair.lr.is_file() for pair in found.pairs] == [True, True]
 
 
-def test_rcans_layout(tmp_path):
-    for scale in 2, 3:
-        for name in "Set5", "B100":
-            end = f"{name}/x{scale}/{{}}"
-            lay_out(tmp_path, f"HR/{end}_HR_x{scale}.png", f"LR/LRBI/{end}_LRBI_x{scale}.png")
-    found = testsets.find(tmp_path, 2)
-    assert [one.name for one in found] == ["Set5", "B100"]
-    assert found[0].layout == "HR in HR/Set5/x2, LR in LR/LRBI/Set5/x2"
-    for one in found:
-        for pair in one.pairs:
-            assert pair.lr.name == pair.hr.name.replace("HR", "LRBI")
-            hr, lr, _ = reading.read_pair(pair, 2)
-            np.testing.assert_array_equal(lr, hr[::2, ::2])
-    write(tmp_path / "SR/RCAN/Set5/x2/baby_RCAN_BIx2.png", smooth_picture(4, 4))
-    found = compare.find_results(tmp_path / "SR/RCAN", found[0], 2)
-    assert [path.name for path in found.values()] == ["baby_RCAN_BIx2.png"]
-    shutil.rmtree(tmp_path / "LR")
-    assert testsets.find(tmp_path, 3)[0].layout == "HR in HR/Set5/x3, LR made here"
-
-
 @pytest.mark.parametrize("scale", [3, 4])
 def test_lr_of_another_scale_is_made(tmp_path, scale):
     lay_out(tmp_path, *LAYOUTS["ours"][1:])
@@ -116,16 +81,6 @@ def test_lr_of_another_scale_is_made(tmp_path, scale):
     assert [pair.lr for pair in found.pairs] == [None, None]
     hr, lr, _ = reading.read_pair(found.pairs[0], scale)
     np.testing.assert_array_equal(lr, downscale(hr, scale))
-
-
-@pytest.mark.parametrize("place", ["", "image_SRF_2"])
-def test_selfexsr_without_the_scale(tmp_path, place):
-    """As its Urban100, which has nothing for x3."""
-    lay_out(tmp_path, *LAYOUTS["SelfExSR's"][1:])
-    lay_out(tmp_path, "image_SRF_16/{}_SRF_16_HR.png", "image_SRF_16/{}_SRF_16_LR.png")
-    (found,) = testsets.find(tmp_path / place, 3)
-    assert [(pair.hr.parent.name, pair.lr) for pair in found.pairs] == [("image_SRF_2", None)] * 2
-    assert found.layout == "HR in image_SRF_2, LR made here"
 
 
 def test_plain_folder_is_one_test_set(tmp_path):
@@ -146,7 +101,7 @@ def test_folder_of_lr_pictures_alone_is_scored_as_any_other(tmp_path):
 
 def test_folder_of_test_sets(tmp_path):
     """By layouts and by known names; what is neither is left out, and it is said."""
-    lay_out(tmp_path / "Urban100", "{}.png")
+    lay_out(tmp_path / "BSDS100" / "original", "{}.png")
     lay_out(tmp_path / "Set14", "HR/{}.png")
     lay_out(tmp_path / "Set5", *LAYOUTS["BasicSR's"][1:])
     lay_out(tmp_path / "Set5", "RCAN/x2/{}.png")
@@ -154,25 +109,12 @@ def test_folder_of_test_sets(tmp_path):
     lay_out(tmp_path / "plain", "{}.png")
     (tmp_path / "empty").mkdir()
     found = testsets.find(tmp_path, 2)
-    assert [(one.name, len(one.pairs)) for one in found] == [
-        ("Set5", 2),
-        ("Set14", 2),
-        ("Urban100", 2),
-        ("a", 2),
-    ]
-    told = [one.layout for one in found if "left out" in one.layout]
-    assert told == [f"HR in HR, LR made here; 2 other pictures in {tmp_path} left out"]
-
-
-def test_known_names_of_plain_folders(tmp_path):
-    lay_out(tmp_path / "all" / "set5" / "original", "{}.png")
-    lay_out(tmp_path / "all" / "BSDS100", "{}.png")
-    found = testsets.find(tmp_path / "all", 2)
-    assert [one.name for one in found] == ["Set5", "B100"]
-    assert [pair.name.as_posix() for pair in found[0].pairs] == [
-        "original/baby.png",
-        "original/bird.png",
-    ]
+    names = [(one.name, len(one.pairs)) for one in found]
+    assert names == [("Set5", 2), ("Set14", 2), ("B100", 2), ("a", 2)]
+    names = [pair.name.as_posix() for pair in found[2].pairs]
+    assert names == ["original/baby.png", "original/bird.png"]
+    notes = [one.layout for one in found if "left out" in one.layout]
+    assert notes == [f"HR in HR, LR made here; 2 other pictures in {tmp_path} left out"]
 
 
 def test_div2k_beside_other_test_sets(tmp_path):
@@ -193,7 +135,7 @@ def test_test_sets_further_down_are_found_each_with_its_lr(tmp_path):
     assert all(pair.lr for pair in found[0].pairs)
 
 
-def test_what_lies_beside_a_part_of_a_test_set_is_not_searched(tmp_path, monkeypatch):
+def test_what_lies_beside_a_part_of_a_test_set_is_not_searched(tmp_path):
     """Its folder may be one of many, and large."""
     lay_out(tmp_path / "HR", "{}.png")
     lay_out(tmp_path / "photographs" / "HR", "{}.png")
@@ -202,30 +144,26 @@ def test_what_lies_beside_a_part_of_a_test_set_is_not_searched(tmp_path, monkeyp
     assert len(found.pairs) == 2
 
 
-def test_links_to_folders_above_are_not_followed(tmp_path):
-    lay_out(tmp_path / "all" / "Set5", *LAYOUTS["ours"][1:])
-    (tmp_path / "all" / "loop").symlink_to(tmp_path / "all")
-    assert [one.name for one in testsets.find(tmp_path / "all", 2)] == ["Set5"]
-
-
 def test_single_pictures_are_a_test_set(tmp_path):
     lay_out(tmp_path, "{}.png")
     found = testsets.of_pictures([tmp_path / "bird.png", tmp_path / "baby.png"])
     assert [pair.name.name for pair in found.pairs] == ["bird.png", "baby.png"]
-    found = testsets.of_pictures([tmp_path / "a" / "baby.png", tmp_path / "b" / "baby.png"])
+    found = testsets.of_pictures([tmp_path / "a/baby.png", tmp_path / "b/baby.png"])
     assert [pair.name.as_posix() for pair in found.pairs] == ["a/baby.png", "b/baby.png"]
     with pytest.raises(ValueError, match=r"baby.png.*expected different names"):
         testsets.of_pictures([tmp_path / "baby.png"] * 2)
 
 
+def test_names_of_test_sets_never_clash(tmp_path):
+    folders = [lay_out(tmp_path / place, "{}.png") for place in ("c/p-2", "b/p", "d/p", "e/p")]
+    assert [one.name for one in testsets.find_all(folders, 2)] == ["p-2", "p", "p-3", "p-4"]
+
+
 def test_current_folder_has_a_name(tmp_path, monkeypatch):
-    monkeypatch.chdir(lay_out(tmp_path / "Set5"))
-    assert testsets.find(".", 2)[0].name == "Set5"
-    monkeypatch.chdir(lay_out(tmp_path / "plain", "{}.png"))
-    assert testsets.find(".", 2)[0].name == "plain"
-    (tmp_path / "plain" / "inner").mkdir()
-    monkeypatch.chdir(tmp_path / "plain" / "inner")
-    assert testsets.find("..", 2)[0].name == "plain"
+    (lay_out(tmp_path / "plain", "{}.png") / "inner").mkdir()
+    for current, folder in ("plain", "."), ("plain/inner", ".."):
+        monkeypatch.chdir(tmp_path / current)
+        assert testsets.find(folder, 2)[0].name == "plain"
 
 
 @pytest.mark.parametrize("name", ["none", "empty", "Set5/HR"])
@@ -239,13 +177,9 @@ def test_folder_without_pictures(tmp_path, name):
 
 def test_published_figures_are_those_of_the_known_pictures():
     bicubic = {"psnr": 33.67, "ssim": 0.93, "rgb_psnr": 26.6}
-    assert published("Set5", 2, bicubic) == {
-        "EDSR-baseline": {"psnr": 37.99, "ssim": 0.9604},
-        "EDSR": {"psnr": 38.11, "ssim": 0.9601},
-    }
-    assert published("DIV2K", 4, bicubic)["EDSR"] == {"rgb_psnr": 29.25}
-    assert published("DIV2K", 3, bicubic) == {}
-    assert published("Set5", 3, bicubic) == {}
+    assert published("Set5", 2, bicubic)["EDSR"] == {"psnr": 38.11, "ssim": 0.9601}
+    assert published("DIV2K", 4, bicubic)["EDSR-baseline"] == {"rgb_psnr": 28.95}
+    assert published("DIV2K", 3, bicubic) == published("Set5", 3, bicubic) == {}
     assert published("Set5", 2, bicubic | {"psnr": math.inf}) == {}
 
 
@@ -291,18 +225,11 @@ def test_grey_original_stays_grey(tmp_path):
     assert notes == ["LR reduced to grey, as the original is"]
 
 
-def test_16_bits_are_rounded_to_8_and_said(tmp_path):
-    picture = smooth_picture(20, 20, dtype=np.uint16)
+def test_16_bits_are_rounded_to_8_and_transparency_left_out_and_it_is_said(tmp_path):
+    picture = smooth_picture(20, 20, 4, dtype=np.uint16)
     hr, _, notes = reading.read_pair(pair(tmp_path, picture), 2)
-    np.testing.assert_array_equal(hr, np.round(picture / 257).astype(np.uint8))
-    assert notes == ["original of 16 bits, rounded to 8"]
-
-
-def test_transparency_is_left_out_and_said(tmp_path):
-    picture = smooth_picture(20, 20, 4)
-    hr, _, notes = reading.read_pair(pair(tmp_path, picture), 2)
-    np.testing.assert_array_equal(hr, picture[..., :3])
-    assert notes == ["transparency of original left out"]
+    np.testing.assert_array_equal(hr, np.round(picture[..., :3] / 257).astype(np.uint8))
+    assert notes == ["original of 16 bits, rounded to 8", "transparency of original left out"]
 
 
 def test_picture_too_small_to_be_scored(tmp_path):
@@ -323,7 +250,6 @@ def found_in(folder, names, scale=2, set_name="Set5"):
 @pytest.mark.parametrize(
     ("name", "result"),
     [
-        ("baby.png", "baby.png"),
         ("baby.bmp", "baby.png"),
         ("baby.png", "baby_x2.png"),
         ("baby.png", "baby_RCAN_x2.png"),
@@ -332,42 +258,31 @@ def found_in(folder, names, scale=2, set_name="Set5"):
         ("baby.png", "Set5/baby.png"),
         ("baby.png", "set5/x2/baby_x2.png"),
         ("a/baby.png", "a/baby.png"),
-        ("img_001.png", "img_001_SRF_2_SR.png"),
         ("baby.png", "BABY.PNG"),
         ("Baby.png", "baby.jpg"),
-        ("baby.png", "Baby_RCAN_X2.png"),
     ],
 )
 def test_results_are_found_by_their_names(tmp_path, name, result):
     write(tmp_path / result, smooth_picture(4, 4))
+    write(tmp_path / "x3/baby.png", smooth_picture(4, 4))  # of another scale
     assert found_in(tmp_path, [name]) == {name: result}
 
 
-def test_results_of_the_scale_are_taken(tmp_path):
-    for folder in "x2", "x3":
-        write(tmp_path / folder / "baby.png", smooth_picture(4, 4))
-    assert found_in(tmp_path, ["baby.png"], 3) == {"baby.png": "x3/baby.png"}
-
-
-def test_result_of_the_very_name_is_taken_first(tmp_path):
-    for name in "baby.png", "baby_small.png":
-        write(tmp_path / name, smooth_picture(4, 4))
-    assert found_in(tmp_path, ["baby.png"]) == {"baby.png": "baby.png"}
-
-
-def test_result_belongs_to_the_longest_name_that_it_begins_with(tmp_path):
-    write(tmp_path / "cat_2_x2.png", smooth_picture(4, 4))
-    names = ["cat.png", "cat_2.png"]
-    assert found_in(tmp_path, names) == {"cat_2.png": "cat_2_x2.png"}
-    write(tmp_path / "cat_x2.png", smooth_picture(4, 4))
-    assert found_in(tmp_path, names) == {"cat_2.png": "cat_2_x2.png", "cat.png": "cat_x2.png"}
-
-
-def test_originals_that_differ_in_their_endings_have_results_of_their_own(tmp_path):
-    for name in "deep.png", "deep.tif":
-        write(tmp_path / name, smooth_picture(4, 4))
-    names = ["deep.png", "deep.tif"]
-    assert found_in(tmp_path, names) == {name: name for name in names}
+@pytest.mark.parametrize(
+    ("names", "results"),
+    [
+        (["baby.png"], {"baby.png": "baby.png", None: "baby_small.png"}),
+        (["baby.png"], {"baby.png": "BABY.png", None: "baby.jpg"}),
+        (["cat.png", "CAT_2.png"], {"CAT_2.png": "cat_2_x2.png"}),
+        (["cat.png", "cat_2.png"], {"cat_2.png": "cat_2_x2.png", "cat.png": "cat_x2.png"}),
+        (["deep.png", "deep.tif"], {"deep.png": "deep.png", "deep.tif": "deep.tif"}),
+    ],
+)
+def test_the_very_name_comes_first_and_then_the_longest(tmp_path, names, results):
+    for result in results.values():
+        write(tmp_path / result, smooth_picture(4, 4))
+    results.pop(None, None)
+    assert found_in(tmp_path, names) == results
 
 
 def test_originals_given_as_results_are_refused(tmp_path):
@@ -379,19 +294,19 @@ def test_originals_given_as_results_are_refused(tmp_path):
 
 def test_results_of_another_scale_are_not_taken(tmp_path):
     write(tmp_path / "x3" / "baby.png", smooth_picture(4, 4))
-    with pytest.raises(ValueError, match=r"COMPARE = '.*x3': expected pictures of x2"):
-        found_in(tmp_path / "x3", ["baby.png"])
+    test_sets = testsets.find(lay_out(tmp_path / "Set5"), 2)
+    with pytest.raises(ValueError, match=r"x3: expected pictures of x2$"):
+        compare.find_compared([tmp_path / "x3"], test_sets, 2)
     assert found_in(tmp_path, ["baby.png"]) == {}
 
 
 def test_originals_are_no_results(tmp_path):
-    hr = tmp_path / "img_1_SRF_2_HR.png"
-    for path in hr, tmp_path / "img_1_SRF_2_LR.png", tmp_path / "img_1_SRF_2_RCAN.png":
+    paths = [tmp_path / name for name in ("baby.png", "baby_LR.png", "baby_RCAN.png")]
+    for path in paths:
         write(path, smooth_picture(4, 4))
-    pair = testsets.Pair(hr, tmp_path / "img_1_SRF_2_LR.png", Path("img_1.png"))
+    pair = testsets.Pair(*paths[:2], Path("baby.png"))
     test_set = testsets.TestSet("Set5", tmp_path, "", [pair])
-    found = compare.find_results(tmp_path, test_set, 2)
-    assert found == {Path("img_1.png"): tmp_path / "img_1_SRF_2_RCAN.png"}
+    assert compare.find_results(tmp_path, test_set, 2) == {pair.name: paths[2]}
 
 
 def test_several_results_for_one_original(tmp_path):
@@ -401,19 +316,9 @@ def test_several_results_for_one_original(tmp_path):
         found_in(tmp_path, ["baby.png"])
 
 
-def test_results_folder_that_is_not_there(tmp_path):
-    with pytest.raises(ValueError, match=r"COMPARE = '.*none': no such folder"):
-        found_in(tmp_path / "none", ["baby.png"])
-    write(tmp_path / "baby.png", smooth_picture(4, 4))
-    with pytest.raises(ValueError, match=r"COMPARE = '.*baby.png': expected a folder"):
-        found_in(tmp_path / "baby.png", ["baby.png"])
-
-
 def test_program_is_named_by_its_folder(tmp_path):
-    assert compare.label(tmp_path / "RCAN" / "x2") == "RCAN"
-    assert compare.label(tmp_path / "RCAN") == "RCAN"
-    assert compare.label(tmp_path / "RCAN" / "Set5" / "x2") == "RCAN"
-    assert compare.label(tmp_path / "RCAN" / "bsd100") == "RCAN"
+    for place in "RCAN", "RCAN/x2", "RCAN/Set5/x2", "RCAN/bsd100":
+        assert compare.label(tmp_path / place) == "RCAN"
 
 
 def test_result_in_other_colours_or_size(tmp_path):
