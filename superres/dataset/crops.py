@@ -98,7 +98,6 @@ class CropSampler:
         crop = window[top - rows.start :, left - columns.start :][: self.lr_size, : self.lr_size]
         return crop, condition_of(window, degradation.quality)
 
-
     def of_drawing(self, random):
         """A random drawing with room for a crop and its surroundings, to cut crops from."""
         side = self.lr_size + 2 * BLOCK
