@@ -150,7 +150,7 @@ def edsr(
 def draw(chosen, stop):
     """Prints the summary and draws the two diagrams; returns the exit code."""
     settings.check_installed("matplotlib", "diagrams")
-    from superres.images import diagrams  # here, so that nobody who loads a network waits for it
+    from superres.images import drawing  # here, so that nobody who loads a network waits for it
     from superres.training.growing import is_edsr
 
     model = build(**vars(chosen))
@@ -161,8 +161,8 @@ def draw(chosen, stop):
     folder = DOCS if vars(chosen) == settings.values_of(sys.modules[__name__]) else Path()
     folder.mkdir(exist_ok=True)
     block, whole = folder / "residual_block.png", folder / "network.png"
-    diagrams.draw_residual_block(block, chosen.num_filters, chosen.residual_scaling)
-    diagrams.draw_network(
+    drawing.draw_residual_block(block, chosen.num_filters, chosen.residual_scaling)
+    drawing.draw_network(
         whole,
         SHUFFLES[chosen.scale],
         chosen.num_filters,

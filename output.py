@@ -22,7 +22,7 @@ from superres.images.resize import resized_bands
 from superres.runtime import command, settings
 from superres.runtime.errors import InputError
 from superres.runtime.files import check_writable, make_folder, remove_leftovers
-from superres.runtime.parts import WHOLE, chosen_part
+from superres.runtime.parts import WHOLE, parse_part
 from superres.runtime.terminal import print_line, progress, shown
 from superres.upscaling import batch
 from superres.upscaling.batch import Tally, WriteBehind, output_memory, read_ahead, tiles_in_memory
@@ -181,7 +181,7 @@ def computed(run, job, picture, scale, condition, needed):
 def enlarge(chosen, stop):
     """Enlarges what the settings say; returns the exit code."""
     check_settings(chosen)
-    size, part = Size.parse(chosen.size), chosen_part(chosen.part, os.environ)
+    size, part = Size.parse(chosen.size), parse_part(chosen.part, os.environ)
     max_pixels = int(1e6 * chosen.max_megapixels)
     plan = batch.plan(chosen.source, chosen.target, part)
     known = utils.known_condition(chosen, UNSET)

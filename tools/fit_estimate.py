@@ -40,16 +40,12 @@ def example(hr, random):
     return statistics(lr, degradation.quality), truth
 
 
-examples = []
+sets = [[], []]  # four fifths of the photographs, to fit; the others, to test
 for number, path in enumerate(tqdm(find_pictures(sys.argv[1]), unit="photograph")):
     hr = read_rgb(path)
-    examples += [[example(hr, np.random.default_rng((number, n))) for n in range(DRAWS)]]
-is_test = np.arange(len(examples)) % 5 == 0
-x, y = (np.float32([[one[n] for one in of] for of in examples]) for n in (0, 1))
-(x, x_test), (y, y_test) = (
-    [all_of[which].reshape(-1, all_of.shape[2]) for which in (~is_test, is_test)]
-    for all_of in (x, y)
-)
+    seeds = [(number, n) for n in range(DRAWS)]
+    sets[number % 5 == 0] += [example(hr, np.random.default_rng(seed)) for seed in seeds]
+(x, y), (x_test, y_test) = (map(np.float32, zip(*draws, strict=True)) for draws in sets)
 mean, deviation = x.mean(0), x.std(0)
 keras.utils.set_random_seed(1)
 hidden = keras.layers.Dense(32, "relu", kernel_regularizer=keras.regularizers.L2(1e-4))
@@ -65,10 +61,5 @@ limit = np.quantile(clean, 0.98)
 print(f"98% of clean, {(wild < limit).mean():.0%} of other lossless pictures: below {limit:.2f}")
 kernel1, bias1, kernel2, bias2 = model.get_weights()
 kernel1 /= deviation[:, None]
-np.savez(
-    FILE,
-    kernel1=kernel1,
-    bias1=bias1 - mean @ kernel1,
-    kernel2=kernel2 * UNITS,
-    bias2=bias2 * UNITS,
-)
+bias1 -= mean @ kernel1
+np.savez(FILE, kernel1=kernel1, bias1=bias1, kernel2=kernel2 * UNITS, bias2=bias2 * UNITS)
