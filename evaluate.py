@@ -60,7 +60,7 @@ MOST_LINES = 40  # pictures, or notes, up to which each is printed
 
 
 def check(config):
-    """Raises InputError for a wrong setting; returns FOLDER and COMPARE as lists."""
+    """Raises InputError for a wrong setting; returns FOLDER and COMPARE as lists, and options."""
     folders = settings.check_texts("folder", config.folder)
     compare = settings.check_texts("compare", config.compare, may_be_empty=True)
     settings.check_flag("pictures", config.pictures)
@@ -69,12 +69,13 @@ def check(config):
     settings.check_text("degradation", config.degradation, may_be_empty=True)
     if config.degradation:
         of_picture(config.degradation, 0)
-    utils.check_network(config)
+    options = utils.NetworkOptions(*(getattr(config, n) for n in utils.NetworkOptions._fields))
+    options.check()
     if config.weights == NO_WEIGHTS and not config.scale:
         raise InputError(f"SCALE = 0: expected 2, 3 or 4, since WEIGHTS = {NO_WEIGHTS!r}")
     if config.weights == NO_WEIGHTS and config.self_ensemble:
         raise InputError(f"SELF_ENSEMBLE = True: no network has WEIGHTS = {NO_WEIGHTS!r}")
-    return folders, compare
+    return folders, compare, options
 
 
 def check_sources(test_sets, compared):
@@ -172,9 +173,9 @@ def print_scores(results):
 
 def evaluate(config, stop):
     """Scores what the settings say; returns the exit code."""
-    folders, compare = check(config)
+    folders, compare, options = check(config)
     is_without = config.weights == NO_WEIGHTS
-    networks = None if is_without else utils.load_chosen(config, config.content)
+    networks = None if is_without else options.load()
     scale = networks.scale if networks else config.scale
     test_sets = testsets.find_all(folders, scale, skip=WRITTEN)
     compared = find_compared(compare, test_sets, scale)

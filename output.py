@@ -54,20 +54,15 @@ TILE_SIZE = 0  # LR pixels a side computed at once; 0: by the memory that is fre
 UNSET = {"quality": 0, "noise": -1, "blur": -1}  # of all pictures
 
 
-def check_settings(chosen):
-    """Raises InputError where a setting is not valid."""
+def check(config):
+    """Raises InputError at the first setting that is out of range."""
     for name in ("source", "target"):
-        settings.check_text(name, getattr(chosen, name))
-    utils.check_network(chosen)
-    for name in utils.known_condition(chosen, UNSET):
-        if chosen.content == "clean":
-            setting = f"{name.upper()} = {getattr(chosen, name)}"
-            raise InputError(f"{setting}: expected {UNSET[name]}, since CONTENT = 'clean'")
+        settings.check_text(name, getattr(config, name))
     for name in ("size", "part"):
-        settings.check_text(name, getattr(chosen, name), may_be_empty=True)
-    settings.check_number("max_megapixels", chosen.max_megapixels, above=0)
+        settings.check_text(name, getattr(config, name), may_be_empty=True)
+    settings.check_number("max_megapixels", config.max_megapixels, above=0)
     for name in ("overwrite", "verbose"):
-        settings.check_flag(name, getattr(chosen, name))
+        settings.check_flag(name, getattr(config, name))
 
 
 def prepare(plan, target):
@@ -79,35 +74,41 @@ def prepare(plan, target):
 
 
 class Run(NamedTuple):
-    """What is the same for all pictures: the settings, and what enlarges, counts and writes."""
+    """What is the same for all pictures."""
 
-    chosen: object
     known: dict  # of the condition of all pictures
     size: Size
-    networks: utils.AnyScale
+    networks: utils.NetworksByScale
     tally: Tally
     writer: WriteBehind
+    is_verbose: bool
 
 
-def load(chosen, known, size):
-    """Loads the networks, or those that are needed at any rate; each is printed when it is."""
-    of_all = ", ".join(f"{name} {getattr(chosen, name)}" for name in known)
+def load(options, known, size):
+    """Loads the networks that every picture needs; prints each one when it is loaded."""
+    if known and options.content == "clean":
+        raise InputError(f"{', '.join(known).upper()}: expected none, since CONTENT = 'clean'")
+    units = {"quality": 100}
+    of_all = ", ".join(f"{name} {value * units.get(name, 1):g}" for name, value in known.items())
 
     def on_load(networks):
         photo = networks.photo
-        utils.check_takes(known, chosen, photo.path, photo.upscaler.conditions)
+        utils.check_takes(known, photo.path, photo.upscaler.conditions)
         print_line(f"{networks}{of_all and f', {of_all} for all pictures'}")
 
-    content = "photo" if known else chosen.content
-    networks = utils.AnyScale(chosen, content, on_load, is_one=size == Size())
+    options = options._replace(content="photo") if known else options
+    networks = utils.NetworksByScale(options, on_load, is_one=size == Size())
+    asked = f"SIZE = '{float(size.factor):g}'"
     try:
         needed = passes(size.factor, networks.scales) if size.factor else ()
     except InputError as error:
-        raise InputError(f"SIZE = {chosen.size!r}: {error}") from None
+        raise InputError(f"{asked}: {error}") from None
     for scale in needed:
         networks[scale]
     if len(needed) > 1:
-        print_line(f"SIZE = {chosen.size!r}: in two passes, by {needed[0]} and by {needed[1]}")
+        print_line(
+            f"SIZE = '{float(size.factor):g}': in two passes, by {needed[0]} and by {needed[1]}"
+        )
     return networks
 
 
@@ -160,7 +161,7 @@ def computed(run, job, picture, scale, condition, needed):
             "network looks further than that, so seams are possible",
             sys.stderr,
         )
-    if run.chosen.verbose:
+    if run.is_verbose:
         height, width = picture.shape[:2]
         (top, bottom), (left, right) = tiles.rows()[0], tiles.columns()[0]
         count = f"{len(tiles)} tile{'s' * (len(tiles) > 1)}"
@@ -178,23 +179,25 @@ def computed(run, job, picture, scale, condition, needed):
         yield from upscaler.bands(picture, tiles, on_tile, condition)
 
 
-def enlarge(chosen, stop):
+def enlarge(config, stop):
     """Enlarges what the settings say; returns the exit code."""
-    check_settings(chosen)
-    size, part = Size.parse(chosen.size), parse_part(chosen.part, os.environ)
-    max_pixels = int(1e6 * chosen.max_megapixels)
-    plan = batch.plan(chosen.source, chosen.target, part)
-    known = utils.known_condition(chosen, UNSET)
-    networks = load(chosen, known, size)
-    prepare(plan, chosen.target)
+    check(config)
+    options = utils.NetworkOptions(*(getattr(config, n) for n in utils.NetworkOptions._fields))
+    options.check()
+    known = utils.known_condition(vars(config), UNSET)
+    size, part = Size.parse(config.size), parse_part(config.part, os.environ)
+    plan = batch.plan(config.source, config.target, part)
+    networks = load(options, known, size)
+    prepare(plan, config.target)
     if part != WHOLE:
         print_line(f"{part}: {len(plan.jobs)} picture{'s' if len(plan.jobs) != 1 else ''}")
+    max_pixels = int(1e6 * config.max_megapixels)
     with progress(total=len(plan.jobs), desc="pictures", unit="picture") as bar:
         tally = Tally(plan, stop, bar)
         try:
             with stop.gently(), WriteBehind(tally) as writer:
-                run = Run(chosen, known, size, networks, tally, writer)
-                for job, read in read_ahead(tally.to_do(chosen.overwrite), max_pixels):
+                run = Run(known, size, networks, tally, writer, config.verbose)
+                for job, read in read_ahead(tally.to_do(config.overwrite), max_pixels):
                     stop.check()
                     with tally.refusing(job):
                         enlarge_picture(run, job, *read())
@@ -202,13 +205,13 @@ def enlarge(chosen, stop):
                         break
         finally:
             bar.close()  # or its last line would stand behind the report
-            tally.report(chosen.target)
+            tally.report(config.target)
     return 1 if tally.refused or tally.failed else 0
 
 
 def main(arguments=None):
     """Runs the command; returns its exit code."""
-    hint = "the same command goes on with what is left"
+    hint = "run the same command to continue"
     return command.run(enlarge, [__name__], arguments, hint, positional=("SOURCE", "TARGET"))
 
 

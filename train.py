@@ -225,7 +225,7 @@ def train(config, stop):
             print("\n".join([f"going on after step {state.step:,}, from {states.last}", *notes]))
         keras.utils.set_random_seed(config.seed)
         model_settings = {name: getattr(config, name) for name in settings.values_of(network)}
-        scored = KerasNetwork(network.build(**model_settings))
+        scored = KerasNetwork(build_in("float32", model_settings))
         check_network(scored, config.scale, config.crop_size)
         devices.use_all(config.batch_size)
         phases = total_steps, config.warmup_steps, config.decay_epochs * config.steps_per_epoch
@@ -288,9 +288,12 @@ def build_in(precision, model_settings):
     """The network of network.py with its feature maps in `precision`."""
     keras.config.set_dtype_policy(precision)
     try:
-        return network.build(**model_settings)
+        model = network.build(**model_settings)
     finally:
         keras.config.set_dtype_policy("float32")
+    if not isinstance(model, keras.Model):
+        raise InputError(f"network.py: build returns {model!r}: expected a keras.Model")
+    return model
 
 
 @contextlib.contextmanager

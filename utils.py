@@ -1,6 +1,5 @@
-"""What the scripts share and no room is for: choosing and loading a network."""
+"""What the scripts share and no room is for: choosing and loading networks."""
 
-import functools
 import importlib
 from pathlib import Path
 from typing import NamedTuple
@@ -16,66 +15,63 @@ from superres.upscaling.upscaler import PRECISIONS, Upscaler
 WEIGHTS_FOLDER = Path(__file__).parent / "weights"
 CACHE = WEIGHTS_FOLDER / ".cache"  # of what engines make of weights
 SCALES = (2, 3, 4)
-# In names of weights: edsr_small_x2_photo is the small network for x2 and for JPEGs. What ends
-# otherwise, one's own weights also, is for clean pictures.
+# In names of weights: edsr_small_x2_photo is the small network for x2 and for JPEGs. Your own
+# weights are for JPEGs if their names end in _photo, otherwise for clean pictures.
 SIZES = {"large": "", "small": "_small"}
 CONTENTS = {"auto": "", "clean": "", "photo": "_photo"}
+KINDS = {"auto": ("clean", "photo"), "clean": ("clean",), "photo": ("photo",)}  # of networks
 
 
-def best_weights(folder, scale=0, size="auto", content="clean", engine="auto"):
-    """The weights to use when none are named.
+class Weights:
+    """The weights files of a folder, asked by scale, size and content."""
 
-    Those that the project ships come first, by their names: for x2 before x3 before x4, the
-    large or the small network. Without them, one's own, the newest first.
+    def __init__(self, folder):
+        self.folder = Path(folder)
+        paths = sorted(self.folder.glob("*.keras"), key=lambda path: -path.stat().st_mtime)
+        self.files = {path.stem: path for path in paths}  # the newest first
 
-    Args:
-        folder: where to look.
-        scale: 2, 3 or 4: only files whose name ends in `_x` and the scale; 0: any.
-        content: clean, or photo: only files whose name ends in `_photo`, behind the scale.
-        size: large or small: only that one of those that the project ships, or for JPEGs the
-            other where it is not there; auto: the large one where there is a GPU, else the small
-            one; or the other where it is not there.
-        engine: one of `ENGINES`: whether that computes on a GPU.
+    def pick(self, scale=0, size="auto", content="clean", engine="auto"):
+        """The weights to use when none are named.
 
-    Returns:
-        Path, and why it was chosen.
+        Those that the project ships come first: for x2 before x3 before x4, of the size that is
+        asked for, or the other one if SIZE is auto or they are for JPEGs. Then the newest of your
+        own, if SIZE is auto.
 
-    Raises:
-        InputError: there are none.
-    """
-    there = {path.name: path for path in sorted(Path(folder).glob("*.keras"))}
-    mark = CONTENTS[content]
-    ending = f"_x{scale}{mark}" if scale else mark
-    fitting = {
-        name: path
-        for name, path in there.items()
-        if path.stem.endswith(ending) and (mark or not path.stem.endswith(CONTENTS["photo"]))
-    }
-    if not there:
-        raise InputError(f"{folder}: no .keras file in it; train one with python train.py")
-    if not fitting:
-        recipe = f"{'photo' if mark else 'small'} --scale {scale or 2}"
-        kind = ("JPEGs" if mark else "clean pictures") + (f" at x{scale}" if scale else "")
-        raise InputError(
-            f"{folder}: no weights for {kind} in it (*{ending}.keras), only {', '.join(there)}; "
-            f"train them with python train.py --recipe {recipe}"
+        Args:
+            scale: 2, 3 or 4: only files whose name ends in `_x` and the scale; 0: any.
+            size: large, small, or auto: large on a GPU.
+            content: clean or photo.
+            engine: one of `ENGINES`: whether that computes on a GPU.
+
+        Returns:
+            Path and reason, or `None` if there are none.
+        """
+        has_gpu = size == "auto" and engines.chosen(engine) == "keras" and backend.has_gpu()
+        wanted = ("large" if has_gpu else "small") if size == "auto" else size
+        reason = f"there is {'a' if has_gpu else 'no'} GPU"
+        reason = reason if size == "auto" else f"NETWORK = {size!r}"
+        other = "small" if wanted == "large" else "large"
+        for one in [scale] if scale else SCALES:
+            for kind, why in (wanted, reason), (other, f"there is no {wanted} one"):
+                path = self.files.get(f"edsr{SIZES[kind]}_x{one}{CONTENTS[content]}")
+                if path and (kind == wanted or size == "auto" or content == "photo"):
+                    return path, f"the {kind} network, because {why}"
+        ending = (f"_x{scale}" if scale else "") + CONTENTS[content]
+        for stem, path in self.files.items() if size == "auto" else ():
+            if stem.endswith(ending) and stem.endswith("_photo") == (content == "photo"):
+                return path, "the newest"
+        return None
+
+    def missing(self, scale, size, content):
+        """The error where `pick` returns `None`."""
+        kind = ("JPEGs" if content == "photo" else "clean pictures") + f" at x{scale}" * bool(scale)
+        kind += f" and NETWORK = {size!r}" * (size != "auto")
+        recipe = f"{'photo' if content == 'photo' else 'small'} --scale {scale or 2}"
+        there = f"only {', '.join(sorted(self.files))}" if self.files else "no .keras file at all"
+        return InputError(
+            f"{self.folder}: no weights for {kind} in it, {there}; train them with python train.py "
+            f"--recipe {recipe}"
         )
-    has_gpu = engines.chosen(engine) == "keras" and backend.has_gpu()
-    wanted = ("large" if has_gpu else "small") if size == "auto" else size
-    reason = f"NETWORK = {size!r}"
-    if size == "auto":
-        reason = "there is a GPU" if has_gpu else "there is no GPU"
-    other = "small" if wanted == "large" else "large"
-    for one in [scale] if scale else SCALES:
-        names = {kind: f"edsr{of_size}_x{one}{mark}.keras" for kind, of_size in SIZES.items()}
-        if names[wanted] in fitting:
-            return fitting[names[wanted]], f"the {wanted} network, because {reason}"
-        if (mark or size == "auto") and names[other] in fitting:
-            return fitting[names[other]], f"the {other} network, because there is no {wanted} one"
-    if size != "auto":
-        ends = [f"_x{one}{mark}.keras" for one in ([scale] if scale else SCALES)]
-        raise InputError(f"{reason}: no edsr{SIZES[size]}{' or '.join(ends)} in {folder}")
-    return max(fitting.values(), key=lambda path: path.stat().st_mtime), "the newest"
 
 
 def read_graph(path):
@@ -116,47 +112,37 @@ def load(path, engine="auto", **options):
     return Upscaler(network, halo or None, **options)
 
 
-def check_network(chosen):
-    """Raises InputError where a setting that says which network, and how, is not valid.
+def known_condition(values, unset):
+    """The fields of `Condition` that settings set.
 
     Args:
-        chosen: settings of the names in this file, as `settings.parse` returns them.
-    """
-    settings.check_text("weights", chosen.weights, may_be_empty=True)
-    settings.check_choice("scale", chosen.scale, (0, *SCALES))
-    settings.check_choice("network", chosen.network, ("auto", *SIZES))
-    settings.check_choice("content", chosen.content, CONTENTS)
-    settings.check_choice("engine", chosen.engine, ENGINES)
-    settings.check_choice("precision", chosen.precision, PRECISIONS)
-    settings.check_whole("tile_size", chosen.tile_size, 0)
-    settings.check_flag("self_ensemble", chosen.self_ensemble)
+        values, unset: dicts of QUALITY, NOISE and BLUR, and of their values that leave it open.
 
-
-def known_condition(chosen, unset):
-    """The fields of `Condition` that settings set, as a dict; `unset`: their values that do not.
+    Returns:
+        Dict of those that are set, the quality from 0 to 1.
 
     Raises:
         InputError: one is out of its range.
     """
-    known = {name: getattr(chosen, name) for name in unset if getattr(chosen, name) != unset[name]}
+    known = {name: values[name] for name in unset if values[name] != unset[name]}
     for name, value in known.items():
         check = settings.check_whole if name == "quality" else settings.check_within
         check(name, value, *RANGES[name])
     return known | ({"quality": known["quality"] / 100} if "quality" in known else {})
 
 
-def check_takes(known, chosen, path, conditions):
+def check_takes(known, path, conditions):
     """Raises InputError where a network takes fewer conditions than `known_condition` returns."""
     for name in known:
         if name not in Condition._fields[:conditions]:
             raise InputError(
-                f"{name.upper()} = {getattr(chosen, name)}: {Path(path).name} takes no {name}; it "
-                f"was trained with CONDITIONS = {conditions}"
+                f"{name.upper()}: {Path(path).name} takes no {name}; it was trained with "
+                f"CONDITIONS = {conditions}"
             )
 
 
 class Network(NamedTuple):
-    """A network in use: its file, why that was chosen (perhaps empty), and its `Upscaler`."""
+    """A network in use: its file, the reason for it (perhaps empty), and its `Upscaler`."""
 
     path: Path
     why: str
@@ -164,7 +150,17 @@ class Network(NamedTuple):
 
     def __str__(self):
         why = self.why and f" ({self.why})"
-        return f"{self.path.name}{why}: {describe(self.upscaler)}{self.note}"
+        traits = self.upscaler.network.traits
+        ensemble = ", self-ensemble" * self.upscaler.self_ensemble
+        return (
+            f"{self.path.name}{why}: x{traits.scale}, {traits.parameters:,} parameters, "
+            f"{self.upscaler.network}, {self.upscaler.precision}{ensemble}, {self.reach}{self.note}"
+        )
+
+    @property
+    def reach(self):
+        halo = self.upscaler.halo
+        return "whole pictures" if halo is None else f"halo {halo}"
 
     @property
     def note(self):
@@ -215,109 +211,100 @@ class Networks(NamedTuple):
     def __str__(self):
         if self.photo is self.clean:
             return str(self.clean)
-        photo = f"{self.photo.path.name}, {_halo(self.photo.upscaler)}"
+        photo = f"{self.photo.path.name}, {self.photo.reach}"
         return f"{self.clean}; JPEGs and the like: {photo}{self.photo.note}"
 
 
-def scales_there(chosen, content):
-    """The scales for which `load_chosen` finds networks in the project's folder.
+class NetworkOptions(NamedTuple):
+    """Which networks to use, and how: the settings of these names, in lower case."""
 
-    Args:
-        chosen, content: as for `load_chosen`, without WEIGHTS.
+    weights: str = ""
+    scale: int = 0
+    network: str = "auto"
+    content: str = "auto"
+    engine: str = "auto"
+    precision: str = "auto"
+    tile_size: int = 0
+    self_ensemble: bool = False
 
-    Raises:
-        InputError: there are none.
-    """
-    errors = []
+    def check(self):
+        """Raises InputError where one is out of range."""
+        settings.check_text("weights", self.weights, may_be_empty=True)
+        settings.check_choice("scale", self.scale, (0, *SCALES))
+        settings.check_choice("network", self.network, ("auto", *SIZES))
+        settings.check_choice("content", self.content, tuple(CONTENTS))
+        settings.check_choice("engine", self.engine, ENGINES)
+        settings.check_choice("precision", self.precision, PRECISIONS)
+        settings.check_whole("tile_size", self.tile_size, 0)
+        settings.check_flag("self_ensemble", self.self_ensemble)
 
-    def has_weights(scale, kind):
-        try:
-            best_weights(WEIGHTS_FOLDER, scale, chosen.network, kind, chosen.engine)
-        except InputError as error:
-            errors.append(error)
-            return False
-        return True
+    def load(self, scale=0):
+        """The `Networks` of these options; `scale` is for where SCALE is 0.
 
-    for kind in _kinds(content):  # those for JPEGs are for clean pictures only where there are none
-        wanted = [chosen.scale] if chosen.scale else SCALES
-        if scales := tuple(scale for scale in wanted if has_weights(scale, kind)):
-            return scales
-    raise errors[0]
+        Raises:
+            InputError: there are none, or they are of another scale.
+        """
+        scale = self.scale or scale
+        if self.weights:
+            network = self._loaded(self.weights, "", scale)
+            return Networks(network, network, self.content == "clean")
+        networks, weights = [], Weights(WEIGHTS_FOLDER)
+        for kind in KINDS[self.content]:
+            if pick := weights.pick(scale, self.network, kind, self.engine):
+                networks.append(self._loaded(*pick, scale))
+                scale = networks[0].upscaler.scale
+        if not networks:
+            raise weights.missing(scale, self.network, KINDS[self.content][0])
+        return Networks(networks[0], networks[-1], self.content == "clean")
 
-
-def _kinds(content):
-    return ("clean", "photo") if content == "auto" else (content,)
-
-
-def load_chosen(chosen, content, scale=0):
-    """Loads the networks that the settings say.
-
-    Args:
-        chosen: as `check_network` takes it.
-        content: one of `CONTENTS`.
-        scale: of the networks, where SCALE says none.
-
-    Returns:
-        `Networks`, which are in words the first line of what is printed.
-
-    Raises:
-        InputError: there is none, or it is of another scale.
-    """
-
-    def loaded(path, why=""):
+    def _loaded(self, path, why, scale):
         upscaler = load(
             path,
-            chosen.engine,
-            precision=chosen.precision,
-            tile_size=chosen.tile_size,
-            self_ensemble=chosen.self_ensemble,
+            self.engine,
+            precision=self.precision,
+            tile_size=self.tile_size,
+            self_ensemble=self.self_ensemble,
         )
-        wanted = chosen.scale or scale
-        if wanted not in (0, upscaler.scale):
-            raise InputError(f"SCALE = {wanted}: {path} enlarges by {upscaler.scale}")
+        if scale not in (0, upscaler.scale):
+            raise InputError(f"SCALE = {scale}: {path} enlarges by {upscaler.scale}")
         return Network(Path(path), why, upscaler)
 
-    if chosen.weights:
-        network = loaded(chosen.weights)
-        return Networks(network, network, content == "clean")
-    networks, errors = [], []
-    for kind in _kinds(content):
-        wanted = networks[0].upscaler.scale if networks else chosen.scale or scale
-        try:
-            best = best_weights(WEIGHTS_FOLDER, wanted, chosen.network, kind, chosen.engine)
-        except InputError as error:
-            errors.append(error)
-        else:
-            networks.append(loaded(*best))
-    if not networks:
-        raise errors[0]
-    return Networks(networks[0], networks[-1], content == "clean")
+    def scales(self):
+        """The scales of the networks in the project's folder, for these options without WEIGHTS.
+
+        Raises:
+            InputError: there are none.
+        """
+        weights = Weights(WEIGHTS_FOLDER)
+        for kind in KINDS[self.content]:  # those for JPEGs only where there are no others
+            wanted = [self.scale] if self.scale else SCALES
+            picks = {one: weights.pick(one, self.network, kind, self.engine) for one in wanted}
+            if scales := tuple(one for one, pick in picks.items() if pick):
+                return scales
+        raise weights.missing(self.scale, self.network, KINDS[self.content][0])
 
 
-class AnyScale:
-    """The networks of a run for pictures of any size, each loaded when it is first needed.
+class NetworksByScale:
+    """The networks of a run for pictures of any size, loaded when they are first needed.
 
     Args:
-        chosen, content: as `load_chosen` takes them.
+        options: `NetworkOptions`.
         on_load: called with each `Networks` when it is loaded.
         is_one: only those of one scale, of SCALE or of the weights.
 
     Attributes:
-        scales: for which there are some.
+        scales: of the networks.
 
     Raises:
         InputError: there are none.
     """
 
-    def __init__(self, chosen, content, on_load, is_one=False):
-        self._load = functools.partial(load_chosen, chosen, content)
-        self._on_load, self._loaded = on_load, {}
-        if is_one or chosen.weights:
-            self.scales = (self._take(self._load()),)
-        else:
-            self.scales = scales_there(chosen, content)
+    def __init__(self, options, on_load, is_one=False):
+        self._options, self._on_load, self._loaded = options, on_load, {}
+        is_one = is_one or options.weights
+        self.scales = (self._add(options.load()),) if is_one else options.scales()
 
-    def _take(self, networks):
+    def _add(self, networks):
         self._on_load(networks)
         self._loaded[networks.scale] = networks
         return networks.scale
@@ -325,20 +312,5 @@ class AnyScale:
     def __getitem__(self, scale):
         """`Networks` of a scale."""
         if scale not in self._loaded:
-            self._take(self._load(scale))
+            self._add(self._options.load(scale))
         return self._loaded[scale]
-
-
-def describe(upscaler):
-    """The network and how it computes, in words, for the first line of a command's output."""
-    traits = upscaler.network.traits
-    return (
-        f"x{upscaler.scale}, {traits.parameters:,} parameters, {upscaler.network}, "
-        f"{upscaler.precision}"
-        + (", self-ensemble" if upscaler.self_ensemble else "")
-        + f", {_halo(upscaler)}"
-    )
-
-
-def _halo(upscaler):
-    return "whole pictures" if upscaler.halo is None else f"halo {upscaler.halo}"

@@ -40,7 +40,7 @@ WILD = {
 
 def clean_figures():
     """Figures of `evaluate.py`, with the shipped weights: yields (name, picture)."""
-    upscaler = utils.load(utils.best_weights(utils.WEIGHTS_FOLDER)[0])
+    upscaler = utils.load(utils.Weights(utils.WEIGHTS_FOLDER).pick()[0])
     with tempfile.TemporaryDirectory() as folder:
         for path in CLEAN:
             pair = Pair(path, None, Path(path.name))
@@ -56,7 +56,7 @@ def jpeg_figure():
     lr = degrade(degradation, downscale(hr, 2), hr, 2)
 
     def by(content):
-        path, _ = utils.best_weights(utils.WEIGHTS_FOLDER, 2, content=content)
+        path, _ = utils.Weights(utils.WEIGHTS_FOLDER).pick(2, content=content)
         return utils.load(path).enlarge(lr, condition=Condition(degradation.quality))
 
     views = {

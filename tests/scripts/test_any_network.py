@@ -296,7 +296,7 @@ def test_network_that_does_not_fit_is_refused_before_photographs_are_decoded(
     build, words, message, photographs, monkeypatch, capsys
 ):
     monkeypatch.setattr(network, "build", build)
-    monkeypatch.setattr(train, "open_data", lambda *given: pytest.fail("decoded"))
+    monkeypatch.setattr(train, "open_dataset", lambda *given: pytest.fail("decoded"))
     assert run(*words) == 2
     assert message in capsys.readouterr().err
 

@@ -20,8 +20,9 @@ from superres.images import read, write
 from superres.images.quality import Condition, condition_of_file, describe
 from superres.images.read import read_picture, read_rgb
 from superres.images.write import write_picture
-from superres.runtime import backend, hardware, memory, settings
+from superres.runtime import backend, hardware, memory
 from superres.runtime.backend import keras
+from superres.runtime.errors import InputError
 from superres.runtime.files import PART
 from superres.upscaling import batch, channels
 from support import (
@@ -151,7 +152,7 @@ def test_ctrl_c_ends_with_exit_code_130(
 
     monkeypatch.setattr(module, place, interrupt)
     assert run(pictures, tmp_path / "out", "--weights", small_weights) == 130
-    assert "the same command goes on with what is left" in capsys.readouterr().err
+    assert "run the same command to continue" in capsys.readouterr().err
 
 
 def test_two_inputs_of_one_output_are_not_mixed_up(tmp_path, small_weights, capsys):
@@ -224,7 +225,7 @@ def test_stopped_batch_leaves_whole_files_and_goes_on(tmp_path, small_weights, s
         process.send_signal(stop)
         printed, error = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert error.endswith("stopped; the same command goes on with what is left\n")
+    assert error.endswith("stopped; run the same command to continue\n")
     there = contents(target)
     assert f"{len(there)} done, 0 already there, 0 refused, in " in printed
     assert 0 < len(there) < 30
@@ -724,33 +725,32 @@ def test_photo_network_alone_takes_all_pictures(tmp_path, shipped, capsys):
     ("options", "reason"),
     [
         (["--content", "jpeg"], "CONTENT = 'jpeg': expected one of 'auto', 'clean', 'photo'"),
-        (["--content", "photo"], "no weights for JPEGs in it (*_photo.keras), only edsr_small_x2"),
+        (["--content", "photo"], "no weights for JPEGs in it, only edsr_small_x2"),
         (["--quality", "101"], "QUALITY = 101: expected a whole number from 25 to 98"),
         (["--quality", "0.4"], "QUALITY = 0.4: expected a whole number from 25 to 98"),
-        (["--quality", "40"], "no weights for JPEGs in it (*_photo.keras), only edsr_small_x2"),
+        (["--quality", "40"], "no weights for JPEGs in it, only edsr_small_x2"),
         (
             ["--quality", "40", "--weights", str(SHIPPED)],
-            "QUALITY = 40: edsr_small_x2.keras takes no quality; it was trained with CONDITIONS =",
+            "QUALITY: edsr_small_x2.keras takes no quality; it was trained with CONDITIONS =",
         ),
         (
             ["--quality", "40", "--content", "clean"],
-            "QUALITY = 40: expected 0, since CONTENT = 'clean'",
+            "QUALITY: expected none, since CONTENT = 'clean'",
         ),
-        (["--noise", "0", "--content", "clean"], "NOISE = 0: expected -1, since CONTENT = 'clean'"),
-        (["--blur", "1", "--content", "clean"], "BLUR = 1: expected -1, since CONTENT = 'clean'"),
+        (["--noise", "0", "--content", "clean"], "NOISE: expected none, since CONTENT = 'clean'"),
+        (["--blur", "1", "--content", "clean"], "BLUR: expected none, since CONTENT = 'clean'"),
         (["--noise", "12"], "NOISE = 12: expected a number from 0 to 11"),
         (["--noise", "-0.5"], "NOISE = -0.5: expected a number from 0 to 11"),
         (["--blur", "1.3"], "BLUR = 1.3: expected a number from 0 to 1.2"),
         (["--blur", "nan"], "BLUR = nan: expected a number from 0 to 1.2"),
-        (["--noise", "5"], "no weights for JPEGs in it (*_photo.keras), only edsr_small_x2"),
+        (["--noise", "5"], "no weights for JPEGs in it, only edsr_small_x2"),
         (
             ["--noise", "5", "--weights", str(PHOTO)],
-            "NOISE = 5: edsr_small_x2_photo.keras takes no noise; it was trained with CONDITIONS = "
-            "1",
+            "NOISE: edsr_small_x2_photo.keras takes no noise; it was trained with CONDITIONS = 1",
         ),
         (
             ["--quality", "40", "--blur", "0", "--weights", str(PHOTO)],
-            "BLUR = 0: edsr_small_x2_photo.keras takes no blur; it was trained with CONDITIONS = 1",
+            "BLUR: edsr_small_x2_photo.keras takes no blur; it was trained with CONDITIONS = 1",
         ),
     ],
 )
@@ -764,59 +764,86 @@ def test_what_no_network_can_do_is_refused(tmp_path, pictures, shipped, capsys, 
 # ---- weights ----
 
 
-def test_best_weights_come_first(tmp_path):
-    with pytest.raises(ValueError, match=r"no \.keras file in it"):
-        utils.best_weights(tmp_path)
-    for name in ["mine", "edsr_small_x4", "edsr_small_x2"]:
-        (tmp_path / f"{name}.keras").touch()
-        assert utils.best_weights(tmp_path)[0].stem == name
+def weights_of(folder, *stems):
+    """A folder of weights files of these names, the last one the newest."""
+    for age, stem in enumerate(reversed(stems)):
+        (folder / f"{stem}.keras").touch()
+        os.utime(folder / f"{stem}.keras", (2e9 - age, 2e9 - age))
+    return utils.Weights(folder)
+
+
+SHIPPED = [f"edsr{kind}_x{scale}" for kind in ("", "_small", "_photo") for scale in (2, 3, 4)]
+SHIPPED = [re.sub(r"_photo(_x.)", r"_small\1_photo", stem) for stem in SHIPPED]
 
 
 @pytest.mark.parametrize("has_gpu", [True, False])
-def test_network_is_large_on_a_gpu_and_small_without(tmp_path, monkeypatch, has_gpu):
+@pytest.mark.parametrize("scale", [0, 2, 3, 4])
+def test_which_of_the_shipped_weights_are_taken(tmp_path, monkeypatch, has_gpu, scale):
+    """For every scale, size and content."""
     monkeypatch.setattr(backend, "has_gpu", lambda: has_gpu)
-    for name in ["edsr_x2", "edsr_small_x2", "edsr_x3", "edsr_small_x4", "edsr_small_x2_photo"]:
-        (tmp_path / f"{name}.keras").touch()
-
-    def best(*chosen):
-        path, why = utils.best_weights(tmp_path, *chosen)
-        return path.stem, why
-
-    large, small = "the large network, because ", "the small network, because "
     monkeypatch.setattr(hardware, "has_nvidia_gpu", lambda: has_gpu)
-    if has_gpu:
-        assert best() == ("edsr_x2", large + "there is a GPU")
-        assert best(4) == ("edsr_small_x4", small + "there is no large one")
-    else:
-        assert best() == ("edsr_small_x2", small + "there is no GPU")
-        assert best(3) == ("edsr_x3", large + "there is no small one")
-    assert best(2, "large") == ("edsr_x2", large + "NETWORK = 'large'")
-    assert best(2, "small") == ("edsr_small_x2", small + "NETWORK = 'small'")
-    with pytest.raises(ValueError, match=r"NETWORK = 'large': no edsr_x4\.keras in"):
-        best(4, "large")
-    with pytest.raises(ValueError, match=r"NETWORK = 'small': no edsr_small_x3\.keras in"):
-        best(3, "small")
-    assert best(2, "large", "photo") == ("edsr_small_x2_photo", small + "there is no large one")
-
-
-def test_best_weights_of_a_scale(tmp_path):
-    for name in ["edsr_x2", "mine_x4", "edsr_small_x4"]:
-        (tmp_path / f"{name}.keras").touch()
-    assert utils.best_weights(tmp_path, 2)[0].stem == "edsr_x2"
-    assert utils.best_weights(tmp_path, 4)[0].stem == "edsr_small_x4"
-    (tmp_path / "edsr_small_x4.keras").unlink()
-    assert utils.best_weights(tmp_path, 4)[0].stem == "mine_x4"
-    with pytest.raises(
-        ValueError, match=r"clean pictures at x3 .* only edsr_x2.keras, mine_x4.keras"
+    weights = weights_of(tmp_path, *SHIPPED)
+    small, large = f"edsr_small_x{scale or 2}", f"edsr_x{scale or 2}"
+    auto, reason = (large, "large") if has_gpu else (small, "small"), "there is no large one"
+    gpu = "there is a GPU" if has_gpu else "there is no GPU"
+    for size, content, stem, why in (
+        ("auto", "clean", auto[0], f"the {auto[1]} network, because {gpu}"),
+        ("large", "clean", large, "the large network, because NETWORK = 'large'"),
+        ("small", "clean", small, "the small network, because NETWORK = 'small'"),
+        ("auto", "photo", f"{small}_photo", f"the small network, because {reason}"),
+        ("large", "photo", f"{small}_photo", f"the small network, because {reason}"),
+        ("small", "photo", f"{small}_photo", "the small network, because NETWORK = 'small'"),
     ):
-        utils.best_weights(tmp_path, 3)
+        if (size, content, has_gpu) == ("auto", "photo", False):
+            why = f"the small network, because {gpu}"
+        assert weights.pick(scale, size, content) == (tmp_path / f"{stem}.keras", why)
+
+
+def test_weights_of_ones_own_come_behind_the_shipped_ones(tmp_path):
+    weights = weights_of(tmp_path, "mine_x4", "mine_x2_photo", "other_x4", "any")
+    for scale, content, stem in (
+        (0, "clean", "any"),
+        (4, "clean", "other_x4"),
+        (2, "photo", "mine_x2_photo"),
+        (0, "photo", "mine_x2_photo"),
+    ):
+        assert weights.pick(scale, "auto", content) == (tmp_path / f"{stem}.keras", "the newest")
+    assert weights.pick(3) is weights.pick(2) is weights.pick(4, "large") is None
+    weights = weights_of(tmp_path, "edsr_x4")
+    path, why = weights.pick(4)
+    assert (path.stem, why) == ("edsr_x4", "the large network, because there is no small one")
+    assert weights.pick(4, "small") is None
+
+
+@pytest.mark.parametrize(
+    ("stems", "options", "message"),
+    [
+        ((), {}, "no weights for clean pictures in it, no .keras file at all; train them"),
+        (
+            ("a_x2",),
+            {"scale": 3},
+            "clean pictures at x3 in it, only a_x2; train them with",
+        ),
+        (
+            ("a_x2",),
+            {"content": "photo"},
+            "JPEGs in it, only a_x2; .* --recipe photo --scale 2",
+        ),
+        (("edsr_small_x2",), {"network": "large"}, "clean pictures and NETWORK = 'large' in it"),
+    ],
+)
+def test_missing_weights_are_named(tmp_path, monkeypatch, stems, options, message):
+    monkeypatch.setattr(utils, "WEIGHTS_FOLDER", tmp_path)
+    weights_of(tmp_path, *stems)
+    for ask in utils.NetworkOptions.load, utils.NetworkOptions.scales:
+        with pytest.raises(InputError, match=message):
+            ask(utils.NetworkOptions(**options))
 
 
 def test_large_network_leaves_jpegs_to_the_one_for_them(shipped):
     """No large one is shipped for JPEGs, and one for clean pictures takes blocks for detail."""
     shipped("edsr_x2", "edsr_small_x2", "edsr_small_x2_photo")
-    chosen = settings.parse(["output"], ["--network", "large"])
-    networks = utils.load_chosen(chosen, "auto", scale=2)
+    networks = utils.NetworkOptions(network="large").load(2)
     names = [network.path.name for network in (networks.clean, networks.photo)]
     assert names == ["edsr_x2.keras", "edsr_small_x2_photo.keras"]
 

@@ -206,7 +206,7 @@ def test_weights_and_scale_say_what_enlarges(tmp_path, shipped, capsys):
         (["--size", "17"], "SIZE = '17': 17 times as large: expected 16 at most"),
         (["--size", "5", "--scale", "2"], "SIZE = '5': 5 times as large: expected 4 at most"),
         (["--size", "100x", "--weights", "no.keras"], "no.keras: no such weights file"),
-        (["--size", "100x", "--network", "large"], "no edsr_x2.keras in"),
+        (["--size", "100x", "--network", "large"], "clean pictures and NETWORK = 'large' in it"),
         (["--part", "5/4"], "PART = '5/4': no part 5 of 4"),
         (["--part", "auto"], "PART = 'auto': expected the variables of a SLURM array"),
         (["--size", "2x"], """SIZE = '2x': 2 pixels; for a factor write "2", for a side"""),

@@ -163,10 +163,10 @@ def test_code_in_the_docs_runs(package, tmp_path, monkeypatch):
     [
         ("a.pt", [], "FILE = 'a.pt': expected a name that ends in .onnx .xml .tflite"),
         ("", [], "FILE = '': expected a name that ends in .onnx .xml .tflite"),
-        ("a.onnx", ["--quality", "75"], "QUALITY = 75: edsr_small_x2.keras takes no quality"),
+        ("a.onnx", ["--quality", "75"], "QUALITY: edsr_small_x2.keras takes no quality"),
         ("a.onnx", ["--noise", "5"], "QUALITY = 0: expected 25 to 98, since NOISE and BLUR"),
-        ("a.onnx", [*PHOTO, "--noise", "1"], "NOISE = 1: edsr_small_x2_photo.keras takes no noise"),
-        ("a.onnx", [*PHOTO, "--blur", "1"], "BLUR = 1: edsr_small_x2_photo.keras takes no blur"),
+        ("a.onnx", [*PHOTO, "--noise", "1"], "NOISE: edsr_small_x2_photo.keras takes no noise"),
+        ("a.onnx", [*PHOTO, "--blur", "1"], "BLUR: edsr_small_x2_photo.keras takes no blur"),
         ("a.onnx", [*PHOTO, "--blur", "-1"], "BLUR = -1: expected a number from 0 to"),
         ("nowhere/a.onnx", [], "No such file or directory: 'nowhere/a.onnx'"),
         ("a.onnx", ["--weights", "no.keras"], "no.keras: no such weights file"),
