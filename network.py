@@ -86,28 +86,19 @@ def edsr(
     global_skip=False,
     conditions=0,
 ):
-    """Builds the network, untrained.
+    """Builds the network, untrained; its arguments are the settings above.
 
     Only built-in layers and `keras.ops`, so that a saved file loads without this code.
     The layers compute in the global dtype policy, except the last one, which stays in
-    float32: pixels emitted in bfloat16 cost 0.03 dB.
-
-    Args:
-        scale: enlargement of height and width: 2, 3 or 4 (two stages of 2).
-        num_filters: channels of every feature map, at least 1.
-        residual_blocks: number of residual blocks, at least 1.
-        residual_scaling: factor of each block's branch, above 0 and at most 1.
-        global_skip: whether the bilinearly enlarged input is added to the output, so
-            that the network learns the difference only.
-        conditions: numbers in a second input, float32 (N, 1, 1, conditions), the first ones of
-            `images.quality.Condition`; 0: no such input. Learnt multiples of them, 0 at first, are
-            added to the first feature maps, as if they were channels of the picture (DRUNet, Zhang
-            et al., 2021, https://arxiv.org/abs/2008.13751).
+    float32: pixels emitted in bfloat16 cost 0.03 dB. Of the condition, learnt multiples are added
+    to the first feature maps, 0 at first, as if it were channels of the picture (DRUNet, Zhang et
+    al., 2021, https://arxiv.org/abs/2008.13751).
 
     Returns:
-        `keras.Model` from float32 RGB (N, H, W, 3) in [0, 1], or a list of it and the condition,
-        to float32 (N, scale * H, scale * W, 3); not clipped, so values may lie a little outside
-        [0, 1]. H and W are free.
+        `keras.Model` from float32 RGB (N, H, W, 3) in [0, 1], or a list of it and the first
+        `conditions` numbers of `images.quality.Condition`, (N, 1, 1, conditions), to float32
+        (N, scale * H, scale * W, 3); not clipped, so values may lie a little outside [0, 1]. H and
+        W are free.
 
     Raises:
         InputError: an argument is outside its range.
@@ -147,28 +138,28 @@ def edsr(
     return keras.Model(inputs if conditions else lr, sr, name=f"edsr_x{scale}")
 
 
-def draw(chosen, stop):
+def draw(config, stop):
     """Prints the summary and draws the two diagrams; returns the exit code."""
     settings.check_installed("matplotlib", "diagrams")
     from superres.images import drawing  # here, so that nobody who loads a network waits for it
     from superres.training.growing import is_edsr
 
-    model = build(**vars(chosen))
+    model = build(**vars(config))
     model.summary()
     if not is_edsr(model):
         print("The diagrams in docs/ are EDSR's; of this network none are drawn")
         return 0
-    folder = DOCS if vars(chosen) == settings.values_of(sys.modules[__name__]) else Path()
+    folder = DOCS if vars(config) == settings.values_of(sys.modules[__name__]) else Path()
     folder.mkdir(exist_ok=True)
     block, whole = folder / "residual_block.png", folder / "network.png"
-    drawing.draw_residual_block(block, chosen.num_filters, chosen.residual_scaling)
+    drawing.draw_residual_block(block, config.num_filters, config.residual_scaling)
     drawing.draw_network(
         whole,
-        SHUFFLES[chosen.scale],
-        chosen.num_filters,
-        chosen.residual_blocks,
-        chosen.global_skip,
-        chosen.conditions,
+        SHUFFLES[config.scale],
+        config.num_filters,
+        config.residual_blocks,
+        config.global_skip,
+        config.conditions,
     )
     print(f"Diagrams: {block} and {whole}")
     return 0

@@ -196,15 +196,7 @@ def complete(config):
 
 
 def train(config, stop):
-    """Trains as the settings say; writes weights/<NAME>.keras, files beside it, and states.
-
-    Args:
-        config: namespace of all settings of `network.py` and `train.py`, in lower case.
-        stop: `command.Stop`: where it is set, the training ends after the step, and is saved.
-
-    Returns:
-        The exit code.
-    """
+    """Trains as the settings of network.py and train.py say; returns the exit code."""
     from superres.training.trainer import Trainer  # here, since it loads Keras
 
     check(config)

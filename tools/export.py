@@ -2,7 +2,7 @@
 
 `python -m tools.export WEIGHTS FILE`: the ending of FILE says for which. `.onnx`: ONNX Runtime,
 OpenCV's dnn and others; `.xml`, with a `.bin` beside it: OpenVINO; `.tflite`: LiteRT, on phones.
-They take pictures of any size and enlarge them whole. docs/weights.md has the code that runs them.
+They take pictures of any size and enlarge them whole. docs/export.md has the code that runs them.
 A FILE that is there is replaced.
 """
 

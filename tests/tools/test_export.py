@@ -136,8 +136,8 @@ def test_network_that_takes_a_condition(program, count, tmp_path, capsys):
 
 
 def code_of_docs():
-    """The programs in docs/weights.md, by what they import."""
-    text = (ROOT / "docs" / "weights.md").read_text()
+    """The programs in docs/export.md, by what they import."""
+    text = (ROOT / "docs" / "export.md").read_text()
     blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
     assert len(blocks) == 4
     return {re.search(r"onnxruntime|cv2|openvino|litert", block)[0]: block for block in blocks}
