@@ -8,9 +8,9 @@ from PIL import Image
 
 import output
 import utils
-from superres.images.degradation import degrade, draw, named
+from superres.images.degradation import Degradation, Saving, degrade, named
 from superres.images.drawing import side_by_side
-from superres.images.quality import Condition
+from superres.images.quality import Condition, condition_of
 from superres.images.read import read_rgb
 from superres.images.resize import downscale, upscale_bicubic, upscale_nearest
 from superres.scoring import figures, metrics
@@ -23,18 +23,15 @@ CLEAN = [ASTRONAUT, ASTRONAUT.with_name("chart.png"), ROOT / "inference/original
 PHOTO = ROOT / "inference/original/chelsea.jpg"
 PHOTO_BOX = (300, 700, 112, 112)  # left, top, width, height of the detail in docs/figure_photo.jpg
 JPEG_QUALITY = 50  # in docs/figure_jpeg.jpg
-# Seeds of random degradations in docs/wild.jpg, by what happens in them.
+# Pictures as people have them, by what they have been through, in docs/wild.jpg.
 WILD = {
-    "clean": 3,
-    "JPEG 45": 45,
-    "JPEG 67, then 30": 25,
-    "larger JPEG, then JPEG": 19,
-    "the same, sharpened": 27,
-    "sharpened, JPEG": 13,
-    "blur": 10,
-    "noise, JPEG": 7,
-    "blur, grain": 50,
-    "larger, noise, WebP": 32,
+    "from a larger JPEG": Degradation(
+        "area", savings=(Saving(78),), factor=1.5, earlier=Saving(80)
+    ),
+    "phone": Degradation(blur=0.5, noise=6.0, smoothing=0.4, savings=(Saving(90),)),
+    "scan": Degradation("lanczos", blur=0.8, noise=7.0, is_grey=True, savings=(Saving(85),)),
+    "sharpened": Degradation("lanczos", amount=0.9, radius=0.7, savings=(Saving(82),)),
+    "messenger": Degradation("bilinear", savings=(Saving(45),), factor=2.0, earlier=Saving(85)),
 }
 
 
@@ -91,14 +88,20 @@ def photo_figure():
 
 
 def wild_figure():
-    """A crop after ten of the random degradations."""
+    """A detail after five degradations, enlarged by bicubic and by both networks."""
     hr = read_rgb(ASTRONAUT)[24:184, 144:304]
-    lr, panels = downscale(hr, 2), []
-    for label, seed in WILD.items():
-        random = np.random.default_rng(seed)
-        degraded = degrade(draw(random), lr, hr, 2, random)
-        panels.append((label, upscale_nearest(degraded, 3)))
-    return np.concatenate([side_by_side(panels[:5]), side_by_side(panels[5:])])
+    names = utils.NetworkOptions(network="small").load(2)
+    rows = []
+    for label, degradation in WILD.items():
+        lr = degrade(degradation, downscale(hr, 2), hr, 2, np.random.default_rng(1))
+        condition = condition_of(lr, degradation.quality)
+        bicubic, clean = upscale_bicubic(lr, 2), names.clean.upscaler.enlarge(lr)
+        photo = names.photo.upscaler.enlarge(lr, condition=condition)
+        views = {"bicubic": bicubic, "clean network": clean, "photo network": photo}
+        panels = [(label, upscale_nearest(lr, 2))]
+        panels += [(f"{n}  {metrics.psnr(hr, v, 2):.2f} dB", v) for n, v in views.items()]
+        rows.append(side_by_side([*panels, ("original", hr)]))
+    return np.concatenate(rows)
 
 
 if __name__ == "__main__":
