@@ -47,18 +47,11 @@ BLOCK = 16  # pixels a side of what JPEG codes together, with 4:2:0
 
 @dataclass(frozen=True)
 class Saving:
-    """One saving as JPEG, or as WebP.
+    """One saving as JPEG, or as WebP."""
 
-    Attributes:
-        quality: 1 to 100, as libjpeg or libwebp has it.
-        is_subsampled: 4:2:0, or 4:4:4; WebP always is.
-        shift: rows and columns by which its blocks are shifted.
-        is_webp: whether it is WebP.
-    """
-
-    quality: int
-    is_subsampled: bool = True
-    shift: tuple = (0, 0)
+    quality: int  # 1 to 100, libjpeg's or libwebp's
+    is_subsampled: bool = True  # 4:2:0, or 4:4:4; WebP always is
+    shift: tuple = (0, 0)  # rows and columns by which its blocks are shifted
     is_webp: bool = False
 
     def __str__(self):
@@ -69,28 +62,17 @@ class Saving:
 
 @dataclass(frozen=True)
 class Degradation:
-    """What a LR picture goes through, in this order.
+    """What a LR picture goes through; 0: nothing of the kind."""
 
-    Attributes:
-        kernel: by which it is reduced, bicubic or one of `KERNELS`.
-        blur: standard deviation in LR pixels; 0: none.
-        noise: standard deviation in levels; 0: none.
-        savings: tuple of `Saving`.
-        factor, earlier: how many times as large it was before, and the `Saving` of that time.
-        is_grey: whether the noise is the same in all channels.
-        smoothing: standard deviation of the blur behind the noise, in LR pixels; 0: none.
-        amount, radius: of an unsharp mask; 0: none.
-    """
-
-    kernel: str = "bicubic"
-    blur: float = 0.0
-    noise: float = 0.0
-    savings: tuple = ()
-    factor: float = 1.0
+    kernel: str = "bicubic"  # of the reduction: bicubic or one of `KERNELS`
+    blur: float = 0.0  # standard deviation in LR pixels
+    noise: float = 0.0  # standard deviation in levels
+    savings: tuple = ()  # of `Saving`, at the end
+    factor: float = 1.0  # how many times as large it was before the reduction, and how it was saved
     earlier: Saving | None = None
-    is_grey: bool = False
-    smoothing: float = 0.0
-    amount: float = 0.0
+    is_grey: bool = False  # whether the noise is the same in all channels
+    smoothing: float = 0.0  # standard deviation of a blur behind the noise, in LR pixels
+    amount: float = 0.0  # of an unsharp mask, behind that
     radius: float = 0.0
 
     @property
@@ -145,11 +127,7 @@ def draw(random):
 
 
 def named(name):
-    """A `Degradation` by its name: `jpeg75` for one of quality 75; 4:2:0.
-
-    Raises:
-        InputError: there is none of this name.
-    """
+    """A `Degradation` by its name, `jpeg75` for quality 75 in 4:2:0; InputError for others."""
     quality = name.removeprefix("jpeg")
     if not name.startswith("jpeg") or not quality.isdecimal() or not 1 <= int(quality) <= 100:
         raise InputError(
@@ -160,14 +138,9 @@ def named(name):
 
 
 def of_picture(name, number):
-    """The `Degradation` of a picture of a test set, and the generator of its noise.
+    """The `Degradation` of a test set's picture by its number, and the generator of its noise.
 
-    Args:
-        name: as for `named`; or `WILD`: a random one, the same in every run.
-        number: of the picture.
-
-    Raises:
-        InputError: as `named`.
+    The name is as for `named`, or `WILD`: a random one, the same in every run.
     """
     random = np.random.default_rng(number)
     return (draw(random) if name == WILD else named(name)), random
@@ -194,15 +167,14 @@ def save(picture, saving):
 
 
 def degrade(degradation, lr, hr, scale, random=None):
-    """What becomes of a LR picture.
+    """Degrades a LR picture.
 
     Args:
         degradation: `Degradation`.
-        lr: uint8 (H, W) or (H, W, 3), reduced by MATLAB's bicubic, or as it was given.
-        hr: uint8 (scale * H, scale * W[, 3]), of which other kernels make another; `None`: there
-            is none, so only `lr` is used.
+        lr: uint8 (H, W) or (H, W, 3), reduced by MATLAB's bicubic.
+        hr: uint8 (scale * H, scale * W[, 3]), for other kernels; `None`: only `lr` is used.
         scale: of the reduction.
-        random: NumPy generator of the noise; needed where there is some.
+        random: NumPy generator of the noise, if there is some.
 
     Returns:
         uint8 of the shape of `lr`.

@@ -25,11 +25,7 @@ DCT = (np.where(FREQUENCIES == 0, 1, 2) / 8) ** 0.5 * COSINES
 
 
 def found_quality(picture):
-    """The quality of the JPEG that a picture was; `None` where nothing is found.
-
-    Args:
-        picture: as `read_picture` returns it.
-    """
+    """The quality of the JPEG that a picture was; `None` where nothing is found."""
     if picture.dtype != np.uint8:
         return None
     start = [(length - min(length, CENTRE)) // 16 * 8 for length in picture.shape[:2]]

@@ -28,17 +28,11 @@ QUALITIES = (0.6, 0.72, 0.8, 0.86, 0.91, 0.95, 0.98)
 
 
 class Condition(NamedTuple):
-    """What a network may know of a picture: how good its JPEG was, and what is wrong besides.
+    """What a network may know of a picture: how good its JPEG was, and what is wrong besides."""
 
-    Attributes:
-        quality: 0 to 1: that of the JPEG / 100, or `LOSSLESS`.
-        noise: standard deviation in levels of 255.
-        blur: standard deviation in pixels.
-    """
-
-    quality: float = LOSSLESS
-    noise: float = 0.0
-    blur: float = 0.0
+    quality: float = LOSSLESS  # 0 to 1: that of the JPEG / 100
+    noise: float = 0.0  # standard deviation in levels of 255
+    blur: float = 0.0  # standard deviation in pixels
 
     def values(self, count):
         """What a network of 1 or 3 numbers takes: float32 (count,)."""
@@ -62,15 +56,7 @@ def describe(condition):
 
 
 def condition_of_file(path, picture):
-    """The `Condition` of a picture file.
-
-    Args:
-        path: the file.
-        picture: what is in it, as `read_picture` returns it; perhaps made 8 bits.
-
-    Raises:
-        UnreadablePicture: with the reason.
-    """
+    """The `Condition` of a file and the picture in it, as `read_picture` returns it."""
     return condition_of(picture, _quality_of_file(path, picture))
 
 
