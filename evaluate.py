@@ -16,9 +16,9 @@ The protocol: HR cropped to a multiple of the scale; LR by MATLAB's bicubic `imr
 prediction rounded to uint8; scores on Y of YCbCr, not rounded; `scale` pixels shaved from
 each border; the mean of the pictures' scores.
 
-Exit code 0: every picture is scored. 1: some were refused, or a fault of the program met them, each
-named with its reason, of the originals or of those to compare. 2: it could not start, or not write
-its results. 130: stopped by Ctrl-C or SIGTERM; what was scored until then is written.
+Exit code 0: every picture is scored. 1: some were refused or failed, each named with its reason.
+2: nothing could start, or the results could not be written. 130: stopped by Ctrl-C or SIGTERM; the
+scores until then are written.
 """
 
 import sys
@@ -39,18 +39,18 @@ from superres.scoring.results import BICUBIC, PREDICTION, Results, how_made
 # ------------------------------------------------------------------- settings ----
 # files
 FOLDER = "evaluation/original"  # HR pictures or test sets: a folder or picture, or a list
-COMPARE = ""  # folder of another program's pictures, by the same names, or a list of folders
+COMPARE = ""  # folder of another program's pictures, with the same names, or a list of folders
 DEGRADATION = ""  # of the LR pictures: jpeg75, or another quality; wild: a mix; empty: none
-PICTURES = True  # write the page and the pictures, and not only the tables
+PICTURES = True  # write the page and the pictures too, not only the tables
 # network
-WEIGHTS = ""  # .keras file, which also says the scale; empty: as output.py chooses; or "none"
-NETWORK = "auto"  # large, small, or auto: large on a GPU, small on a CPU; where WEIGHTS is empty
-SCALE = 0  # 2, 3 or 4; 0: that of the weights
-SELF_ENSEMBLE = False  # average over eight flips and turns: a little better, 8 times slower
-CONTENT = "auto"  # of LR pictures: clean, photo (JPEGs and the like), or auto: by what each lost
-ENGINE = "auto"  # openvino, keras, or auto: OpenVINO, but Keras where there is an NVIDIA GPU
-PRECISION = "float32"  # or bfloat16, or auto: bfloat16 where the hardware has it
-TILE_SIZE = 0  # LR pixels a side computed at once; 0: by the memory that is free
+WEIGHTS = ""  # .keras file; empty: the best in weights/; none: bicubic only
+NETWORK = "auto"  # large, small, or auto: large on a GPU; for empty WEIGHTS
+SCALE = 0  # 2, 3 or 4; 0: by WEIGHTS
+SELF_ENSEMBLE = False  # average over eight flips and rotations: a little better, 8 times slower
+CONTENT = "auto"  # clean, photo (JPEGs and the like), or auto: by each LR picture's condition
+ENGINE = "auto"  # openvino, keras, or auto: keras with an NVIDIA GPU
+PRECISION = "float32"  # float32, bfloat16, or auto: bfloat16 if the hardware has it
+TILE_SIZE = 0  # side of a tile in LR pixels; 0: by the free memory
 # ---------------------------------------------------------------------------------
 
 RESULTS = Path("evaluation")
@@ -159,7 +159,7 @@ def print_plan(networks, test_sets, degradation):
 
 
 def print_scores(results):
-    """Prints what was refused, changed or is to be known of the scores, and the tables."""
+    """Prints refusals, notes and tables."""
     for path, reason in results.refused.items():
         print(f"refused {shown(path)}: {reason}", file=sys.stderr)
     notes = [text for one in results.summaries() for text in tables.warnings(one)]

@@ -19,11 +19,11 @@ from superres.upscaling.graph import CONDITION_INPUTS
 # ------------------------------------------------------------------- settings ----
 # model
 SCALE = 2  # enlargement of height and of width: 2, 3 or 4
-NUM_FILTERS = 128  # channels of every feature map; 64 on weak hardware
+NUM_FILTERS = 128  # channels of the feature maps; 64 on weak hardware
 RESIDUAL_BLOCKS = 24  # depth, two convolutions a block; 9 on weak hardware
-RESIDUAL_SCALING = 0.1  # factor of a block's branch; keeps deep networks stable early on
-GLOBAL_SKIP = False  # add the bilinearly enlarged input: learns faster in short trainings
-CONDITIONS = 0  # a second input: 1: JPEG quality, 3: quality, noise and blur; for DEGRADATION
+RESIDUAL_SCALING = 0.1  # factor of a block's branch; stabilises deep networks early on
+GLOBAL_SKIP = False  # add the bilinearly enlarged input; helps short trainings
+CONDITIONS = 0  # second input; 1: JPEG quality; 3: quality, noise and blur; 0: none
 # ---------------------------------------------------------------------------------
 
 SCALES = (2, 3, 4)
@@ -32,9 +32,9 @@ SHUFFLES = {2: (2,), 3: (3,), 4: (2, 2)}  # pixel-shuffle factors of each scale
 
 
 def build(**settings):
-    """The network that `train.py` trains, of the settings above.
+    """The network that `train.py` trains, built from the settings above.
 
-    Any other may stand here: a Functional or Sequential `keras.Model` from RGB (N, H, W, 3) in
+    You may return any other: a Functional or Sequential `keras.Model` from RGB (N, H, W, 3) in
     [0, 1], and perhaps a condition (N, 1, 1, 1 or 3), to (N, scale * H, scale * W, 3), for all H
     and W, or all multiples of a number. docs/development.md says which layers it may have.
     """

@@ -2,10 +2,10 @@
 
 `python output.py` enlarges every picture in inference/original and below into
 inference/output, under the same name and in the same format. `python output.py SOURCE
-TARGET` takes another file or folder. Pictures that are there already are skipped.
+TARGET` takes another file or folder. Existing outputs are kept.
 
-Exit code 0: every picture is there. 1: some were refused, or a fault of the program met them,
-each named with its reason. 2: nothing could start. 130: stopped by Ctrl-C or SIGTERM.
+Exit code 0: every picture is done. 1: some were refused or failed, each named with its reason.
+2: nothing could start. 130: stopped by Ctrl-C or SIGTERM.
 """
 
 import math
@@ -30,28 +30,28 @@ from superres.upscaling.sizes import Size, enlarged_shape, passes
 
 # ------------------------------------------------------------------- settings ----
 # files
-SOURCE = "inference/original"  # picture, or folder of pictures, searched recursively
+SOURCE = "inference/original"  # picture or folder of pictures, searched recursively
 TARGET = "inference/output"  # folder for the enlarged pictures
 SIZE = ""  # "2560x1440": as large as fits; "2560x", "x1440": one side; "1.5": times as large
-PART = ""  # "3/16": the third of 16 parts of the folder; "auto": as the job of a cluster says
-OVERWRITE = False  # make pictures again that are in TARGET already
+PART = ""  # "3/16": the third of 16 parts of the folder; "auto": from the cluster's job
+OVERWRITE = False  # redo pictures that are already in TARGET
 MAX_MEGAPIXELS = 270  # larger pictures are refused: they may be decompression bombs
 VERBOSE = False  # print size, tiles and extra work of each picture
 # network
-SCALE = 0  # of the network: 2, 3 or 4; 0: that of the weights, or what SIZE needs
-NETWORK = "auto"  # large, small, or auto: large on a GPU, small on a CPU; where WEIGHTS is empty
-WEIGHTS = ""  # .keras file, which also says the scale; empty: the one in weights/ for NETWORK
-SELF_ENSEMBLE = False  # average over eight flips and turns: a little better, 8 times slower
-CONTENT = "auto"  # clean, photo (JPEGs and the like), or auto: by what each file lost
-QUALITY = 0  # of all pictures as JPEGs, 25 to 98: less cleans up more; 0: what each file says
-NOISE = -1.0  # of all pictures, in levels, 0 to 11: more smooths more; -1: as estimated
-BLUR = -1.0  # of all pictures, in pixels, 0 to 1.2: more sharpens more; -1: as estimated
-ENGINE = "auto"  # openvino, keras, or auto: OpenVINO, but Keras where there is an NVIDIA GPU
-PRECISION = "auto"  # float32, bfloat16, or auto: bfloat16 where the hardware has it
-TILE_SIZE = 0  # LR pixels a side computed at once; 0: by the memory that is free
+SCALE = 0  # of the network: 2, 3 or 4; 0: by WEIGHTS or SIZE
+NETWORK = "auto"  # large, small, or auto: large on a GPU; for empty WEIGHTS
+WEIGHTS = ""  # .keras file; empty: the best in weights/
+SELF_ENSEMBLE = False  # average over eight flips and rotations: a little better, 8 times slower
+CONTENT = "auto"  # clean, photo (JPEGs and the like), or auto: by each file's condition
+QUALITY = 0  # JPEG quality of all pictures, 25 to 98: less cleans up more; 0: by each file
+NOISE = -1.0  # of all pictures, in levels, 0 to 11: more smooths more; -1: estimated
+BLUR = -1.0  # of all pictures, in pixels, 0 to 1.2: more sharpens more; -1: estimated
+ENGINE = "auto"  # openvino, keras, or auto: keras with an NVIDIA GPU
+PRECISION = "auto"  # float32, bfloat16, or auto: bfloat16 if the hardware has it
+TILE_SIZE = 0  # side of a tile in LR pixels; 0: by the free memory
 # ---------------------------------------------------------------------------------
 
-UNSET = {"quality": 0, "noise": -1, "blur": -1}  # of all pictures
+UNSET = {"quality": 0, "noise": -1, "blur": -1}
 
 
 def check(config):

@@ -2,11 +2,11 @@
 
 `python train.py` trains on every picture below data/ and writes weights/<NAME>.keras, the
 averaged weights of the epoch that scored best on validation pictures, with its settings
-(.json), a row for every epoch (.csv), a plot of them (.png) and a picture of how it improves
-(.progress.png). Started again, it goes on where it was saved last.
+(.json), a row for every epoch (.csv), a plot (.png) and a picture of its progress
+(.progress.png). The same command resumes a training that was stopped.
 
-Exit code 0: the training is finished. 1: it failed; what was saved is kept. 2: nothing could
-start. 130: stopped by Ctrl-C or SIGTERM, and saved.
+Exit code 0: finished. 1: failed; what was saved is kept. 2: could not start. 130: stopped by
+Ctrl-C or SIGTERM, and saved.
 """
 
 import contextlib
@@ -29,34 +29,34 @@ from superres.upscaling import weight_files
 from superres.upscaling.networks import KerasNetwork
 
 # ------------------------------------------------------------------- settings ----
-RECIPE = ""  # of settings: speedrun; small_x2, photo_x2, or _x3, _x4; h100, h100_x3, h100_x4
+RECIPE = ""  # settings in RECIPES: speedrun, small, photo or large, for SCALE
 # data
 DATA = "data"  # folder of HR photographs, searched recursively
 VALIDATION_DATA = ""  # folder of validation pictures; empty: hold out a few of DATA
-VALIDATION_CROP = 512  # side of the centre of a validation picture that is scored, HR pixels
-CACHE = "data/.cache"  # folder for decoded photographs, 3.8 bytes a pixel; empty: none
+VALIDATION_CROP = 512  # side of the centre of validation pictures that is scored, HR pixels
+CACHE = "data/.cache"  # folder of decoded photographs, 3.8 bytes a pixel; empty: none
 CROP_SIZE = 64  # height and width of a training crop, in HR pixels
-BATCH_SIZE = 8  # crops a step, on all devices together
-DEGRADATION = "bicubic"  # of LR crops: bicubic: clean; wild: also JPEG, noise, blur and more
+BATCH_SIZE = 8  # crops per step, on all devices together
+DEGRADATION = "bicubic"  # of LR crops; bicubic: none; wild: JPEG, noise, blur and more
 DRAWINGS = 0.0  # share of crops that are random drawings: text, lines, dithering
 # how long
-EPOCHS = 1000  # times STEPS_PER_EPOCH; the learning rate reaches 0 at the end
+EPOCHS = 1000  # of STEPS_PER_EPOCH steps; the learning rate reaches 0 at the end
 STEPS_PER_EPOCH = 1000  # steps between validations
 # optimizer
-LOSS = "l1"  # l1, or l1_ycbcr, for JPEGs, or ssim_l1, that of the original work
-OPTIMIZER = "muon"  # muon, or adam, that of the original work
-LEARNING_RATE = 0  # at its peak; 0: 2e-3 with muon, 1e-4 with adam; grow it with BATCH_SIZE
-WARMUP_STEPS = 500  # in which the learning rate rises from 0; at most a tenth of all steps
-DECAY_EPOCHS = 0  # the last ones, in which it falls from its peak; 0: a cosine over all EPOCHS
-CLIP_NORM = 1.0  # largest norm of the whole gradient; a bad batch cannot derail the run
-EMA_DECAY = 0.999  # of the averaged weights, which are validated and saved; less at first
-PRECISION = "float32"  # float32, or mixed_bfloat16, or auto: the latter where that is faster
+LOSS = "l1"  # l1; l1_ycbcr: luma counts four times; ssim_l1: the original work's
+OPTIMIZER = "muon"  # muon; adam: the original work's
+LEARNING_RATE = 0  # peak; 0: 2e-3 with muon, 1e-4 with adam; raise it with BATCH_SIZE
+WARMUP_STEPS = 500  # linear warm-up; at most a tenth of the run
+DECAY_EPOCHS = 0  # last epochs with a linear decay from the peak; 0: cosine over all EPOCHS
+CLIP_NORM = 1.0  # clip the global gradient norm
+EMA_DECAY = 0.999  # decay of the averaged weights, which are scored and saved; less at first
+PRECISION = "float32"  # float32, mixed_bfloat16, or auto: the faster one
 # run
-NAME = ""  # weights are written to weights/<NAME>.keras; empty: my_<RECIPE or edsr>_x<SCALE>
-START_FROM = ""  # .keras file to start from: of another scale, or of a smaller network
-SEED = 1  # of the first weights and of all crops
-SAVE_MINUTES = 10  # between savings of the state from which an interrupted run goes on
-RESTART = False  # begin anew and overwrite an earlier run of the same NAME
+NAME = ""  # of the files in weights/; empty: my_<RECIPE or edsr>_x<SCALE>
+START_FROM = ""  # .keras file to start from; the network then has its shape, if not set otherwise
+SEED = 1  # of the initial weights and the crops
+SAVE_MINUTES = 10  # between savings of the state that resuming needs
+RESTART = False  # begin anew; replaces an earlier run of the same NAME
 # ---------------------------------------------------------------------------------
 
 _SMALL = {
@@ -214,7 +214,7 @@ def train(config, stop):
             notes = state.check_settings(vars(config), MAY_CHANGE, MAY_CHANGE_WITH_NOTE)
             if is_finished(state.step, total_steps, weights):
                 return 0
-            print("\n".join([f"going on after step {state.step:,}, from {states.last}", *notes]))
+            print("\n".join([f"resuming after step {state.step:,}, from {states.last}", *notes]))
         keras.utils.set_random_seed(config.seed)
         model_settings = {name: getattr(config, name) for name in settings.values_of(network)}
         scored = KerasNetwork(build_in("float32", model_settings))

@@ -157,7 +157,7 @@ def test_network_trains_resumes_enlarges_and_is_scored(name, photographs, monkey
         patched.setattr(_Hook, "on_train_batch_end", after)
         assert run() == 130
     assert run() == 0
-    assert "going on after step 3" in capsys.readouterr().out
+    assert "resuming after step 3" in capsys.readouterr().out
     if name == "nested":  # with its dropout, as if it had not been interrupted
         state = checkpoint.States("weights", "tiny").newest().arrays
         assert run("--restart") == 0

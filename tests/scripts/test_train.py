@@ -291,7 +291,7 @@ def test_stopped_training_ends_as_an_undisturbed_one(
     assert f"stopped; the same command, without --restart, goes on from {state}" in error
     assert newest_state()[1] == step
     run(**changed)
-    assert f"going on after step {step}, from {state}" in capsys.readouterr().out
+    assert f"resuming after step {step}, from {state}" in capsys.readouterr().out
     assert_equal_states(newest_state(), undisturbed)
     assert rows_of(photographs) == rows
 
@@ -401,7 +401,7 @@ def test_damaged_state_is_named_and_the_one_before_used(photographs, capsys):
     assert run(epochs=2) == 0
     printed = capsys.readouterr().out
     assert f"{newest}: damaged" in printed
-    assert "going on after step 5, from" in printed
+    assert "resuming after step 5, from" in printed
     assert_equal_states(newest_state(), expected)
 
 
@@ -432,7 +432,7 @@ def test_restart_that_fails_before_it_has_saved_leaves_the_training_before(
             run(epochs=2, restart=True)
     assert_equal_states(newest_state(), before)
     assert run(epochs=3) == 0
-    assert "going on after step 10" in capsys.readouterr().out
+    assert "resuming after step 10" in capsys.readouterr().out
 
 
 def test_pictures_that_are_added_do_not_change_what_is_held_out(photographs, capsys):
@@ -633,7 +633,7 @@ def test_loss_that_is_not_finite_stops_with_the_last_state_kept(photographs, mon
     assert {path: path.read_bytes() for path in (photographs / "weights").iterdir()} == kept
     monkeypatch.setattr("superres.training.trainer.LOSSES", losses)
     assert run(epochs=2, learning_rate="1e-4") == 0
-    assert "going on after step 5" in capsys.readouterr().out
+    assert "resuming after step 5" in capsys.readouterr().out
 
 
 def test_weights_that_are_not_finite_are_not_saved(photographs, monkeypatch, capsys):
@@ -732,7 +732,7 @@ def test_rehearsal_of_the_recipe_for_a_gpu(photographs, monkeypatch, capsys):
     assert train.main(line) == 0
     output_text = capsys.readouterr().out
     assert "mixed_bfloat16" in output_text
-    assert "going on after step 143" in output_text
+    assert "resuming after step 143" in output_text
     assert train.main([*line, "--epochs", "8"]) == 0
     weights = photographs / "weights" / "edsr_x2.keras"
     about = json.loads(weights.with_suffix(".json").read_text())

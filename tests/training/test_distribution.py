@@ -108,7 +108,7 @@ def test_several_devices_and_processes_have_the_losses_of_one(place):
         assert "each step is shared among 2 devices" in said
     assert_agree(numbers(place), one)
     # What several processes have saved, one can go on with.
-    assert "going on after step 30" in finish(start(place, options=["--epochs=4"]))[0]
+    assert "resuming after step 30" in finish(start(place, options=["--epochs=4"]))[0]
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs SIGTERM")
