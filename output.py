@@ -51,7 +51,7 @@ PRECISION = "auto"  # float32, bfloat16, or auto: bfloat16 if the hardware has i
 TILE_SIZE = 0  # side of a tile in LR pixels; 0: by the free memory
 # ---------------------------------------------------------------------------------
 
-UNSET = {"quality": 0, "noise": -1, "blur": -1}
+UNSET = {"quality": 0, "noise": -1, "blur": -1}  # values that mean: estimate
 
 
 def check(config):
@@ -74,9 +74,9 @@ def prepare(plan, target):
 
 
 class Run(NamedTuple):
-    """What is the same for all pictures."""
+    """What all pictures share."""
 
-    known: dict  # of the condition of all pictures
+    known: dict  # QUALITY, NOISE and BLUR as set
     size: Size
     networks: utils.NetworksByScale
     tally: Tally
@@ -87,7 +87,7 @@ class Run(NamedTuple):
 def load(options, known, size):
     """Loads the networks that every picture needs; prints each one when it is loaded."""
     if known and options.content == "clean":
-        raise InputError(f"{', '.join(known).upper()}: expected none, since CONTENT = 'clean'")
+        raise InputError(f"{', '.join(known).upper()}: not possible with CONTENT = 'clean'")
     units = {"quality": 100}
     of_all = ", ".join(f"{name} {value * units.get(name, 1):g}" for name, value in known.items())
 
@@ -104,7 +104,7 @@ def load(options, known, size):
     except InputError as error:
         raise InputError(f"{asked}: {error}") from None
     for scale in needed:
-        networks[scale]
+        networks[scale]  # loads it
     if len(needed) > 1:
         print_line(
             f"SIZE = '{float(size.factor):g}': in two passes, by {needed[0]} and by {needed[1]}"
@@ -119,19 +119,21 @@ def enlarge_picture(run, job, picture, metadata):
     check_storable(job.target, shape, picture.dtype)
     print_notes(run, job, picture, metadata, way)
     condition = CLEAN
+    # The network takes more than the settings give: the rest is estimated.
     if way.scales and len(run.known) < run.networks[way.scales[0]].conditions:
         condition = condition_of_file(job.source, picture)
     condition = condition._replace(**run.known)
-    needed = output_memory(job.target, shape, picture.dtype)
-    bands, made = [picture], picture.shape
+    output_bytes = output_memory(job.target, shape, picture.dtype)
+    bands, bands_shape = [picture], picture.shape
     for number, scale in enumerate(way.scales, 1):
-        if number > 1:
-            picture, condition = assembled(bands, made, picture.dtype), CLEAN
-        made = enlarged_shape(picture.shape, scale)
-        between = math.prod(made) * picture.itemsize if number < len(way.scales) else 0
-        bands = computed(run, job, picture, scale, condition, needed + between)
-    if made != shape:
-        bands = resized_bands(bands, made, *way.shape)
+        if number > 1:  # the second network gets a clean picture
+            picture, condition = assembled(bands, bands_shape, picture.dtype), CLEAN
+        bands_shape = enlarged_shape(picture.shape, scale)
+        is_last = number == len(way.scales)
+        more_bytes = 0 if is_last else math.prod(bands_shape) * picture.itemsize
+        bands = enlarged_bands(run, job, picture, scale, condition, output_bytes + more_bytes)
+    if bands_shape != shape:
+        bands = resized_bands(bands, bands_shape, *way.shape)
     run.writer.write(job, bands, shape, picture.dtype, metadata)
 
 
@@ -149,7 +151,7 @@ def print_notes(run, job, picture, metadata, way):
         print_line(f"note {shown(job.source)}: {note}", sys.stderr)
 
 
-def computed(run, job, picture, scale, condition, needed):
+def enlarged_bands(run, job, picture, scale, condition, needed):
     """Yields the bands of a picture that is enlarged by one network."""
     network, condition = run.networks[scale].of(condition)
     upscaler = network.upscaler

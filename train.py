@@ -29,7 +29,7 @@ from superres.upscaling import weight_files
 from superres.upscaling.networks import KerasNetwork
 
 # ------------------------------------------------------------------- settings ----
-RECIPE = ""  # settings in RECIPES: speedrun, small, photo or large, for SCALE
+RECIPE = ""  # settings for SCALE in RECIPES: speedrun, small, photo or large
 # data
 DATA = "data"  # folder of HR photographs, searched recursively
 VALIDATION_DATA = ""  # folder of validation pictures; empty: hold out a few of DATA
@@ -43,20 +43,20 @@ DRAWINGS = 0.0  # share of crops that are random drawings: text, lines, ditherin
 EPOCHS = 1000  # of STEPS_PER_EPOCH steps; the learning rate reaches 0 at the end
 STEPS_PER_EPOCH = 1000  # steps between validations
 # optimizer
-LOSS = "l1"  # l1; l1_ycbcr: luma counts four times; ssim_l1: the original work's
-OPTIMIZER = "muon"  # muon; adam: the original work's
+LOSS = "l1"  # l1; l1_ycbcr: luma counts four times; ssim_l1: as in the original work
+OPTIMIZER = "muon"  # muon; adam: as in the original work
 LEARNING_RATE = 0  # peak; 0: 2e-3 with muon, 1e-4 with adam; raise it with BATCH_SIZE
 WARMUP_STEPS = 500  # linear warm-up; at most a tenth of the run
 DECAY_EPOCHS = 0  # last epochs with a linear decay from the peak; 0: cosine over all EPOCHS
 CLIP_NORM = 1.0  # clip the global gradient norm
-EMA_DECAY = 0.999  # decay of the averaged weights, which are scored and saved; less at first
+EMA_DECAY = 0.999  # decay of the averaged weights, which are scored and saved; smaller at first
 PRECISION = "float32"  # float32, mixed_bfloat16, or auto: the faster one
 # run
-NAME = ""  # of the files in weights/; empty: my_<RECIPE or edsr>_x<SCALE>
+NAME = ""  # files are weights/<NAME>.*; empty: my_<RECIPE or edsr>_x<SCALE>
 START_FROM = ""  # .keras file to start from; the network then has its shape, if not set otherwise
 SEED = 1  # of the initial weights and the crops
-SAVE_MINUTES = 10  # between savings of the state that resuming needs
-RESTART = False  # begin anew; replaces an earlier run of the same NAME
+SAVE_MINUTES = 10  # between saves of the state that resuming needs
+RESTART = False  # start over; replaces an earlier run of the same NAME
 # ---------------------------------------------------------------------------------
 
 _SMALL = {
@@ -110,13 +110,14 @@ def _large(scale, start_from, epochs, decay_epochs, steps_per_epoch):
 # Settings beside those above, by RECIPE and SCALE. Scores are Set5 and Set14; docs/weights.md says
 # how the files in weights/ were trained.
 RECIPES = {
-    # VDSR's score from nothing in 7 minutes on two cores of a Xeon with AMX, 16 on an EPYC with
-    # AVX512-BF16: 37.53 to 37.59, 32.93 to 32.96 dB (three seeds).
+    # VDSR's score from random weights: 7 minutes on two cores of a Xeon with AMX, 16 on an EPYC
+    # with AVX512-BF16. Three seeds: 37.53 to 37.59, 32.93 to 32.96 dB.
     "speedrun": {2: _SMALL | {"epochs": 4, "steps_per_epoch": 750, "decay_epochs": 1}},
     "small": {
         2: _SMALL | {"epochs": 20, "decay_epochs": 10},  # 65 min on a Xeon core: 37.71, 33.14
-        3: _SMALL_FROM_X2 | {"epochs": 12},  # an hour: 34.01, 29.91
-        4: _SMALL_FROM_X2 | {"crop_size": 128, "batch_size": 8, "epochs": 9},  # half: 31.70, 28.17
+        3: _SMALL_FROM_X2 | {"epochs": 12},  # 60 min: 34.01, 29.91
+        4: _SMALL_FROM_X2
+        | {"crop_size": 128, "batch_size": 8, "epochs": 9},  # 30 min: 31.70, 28.17
     },
     "photo": {2: _photo(2, 10, 4), 3: _photo(3, 3, 2), 4: _photo(4, 3, 2)},
     "large": {  # on an H100 with JAX, 300 TFLOP/s
@@ -147,20 +148,20 @@ def presets(given):
     recipes = RECIPES.get(name, {})
     scale = given.get("scale", network.SCALE)
     if name and scale not in recipes:
-        raise InputError(f"SCALE = {scale}: RECIPE = {name!r} is for {list(recipes)}")
+        raise InputError(f"SCALE = {scale}: RECIPE = {name!r} has {list(recipes)}")
     found = {"scale": scale} | recipes[scale] if name else {}
     start = (found | given).get("start_from", START_FROM)
     return (growing.settings_of(start) if start else {}) | found
 
 
 def check(config):
-    """Raises InputError at the first setting that is out of range; `network.build` checks its."""
-    wholes = {"batch_size": 1, "epochs": 1, "steps_per_epoch": 1}
-    wholes |= {"decay_epochs": 0, "warmup_steps": 0, "validation_crop": 4 * config.scale}
-    wholes |= {"crop_size": SSIM_WINDOW if config.loss == "ssim_l1" else 1}
+    """Raises InputError at the first setting out of range; `network.build` checks its own."""
+    minimums = {"batch_size": 1, "epochs": 1, "steps_per_epoch": 1}
+    minimums |= {"decay_epochs": 0, "warmup_steps": 0, "validation_crop": 4 * config.scale}
+    minimums |= {"crop_size": SSIM_WINDOW if config.loss == "ssim_l1" else 1}
     for name, choices in CHOICES.items():
         settings.check_choice(name, getattr(config, name), choices)
-    for name, least in wholes.items():
+    for name, least in minimums.items():
         settings.check_whole(name, getattr(config, name), least)
     for name in ("clip_norm", "save_minutes"):
         settings.check_number(name, getattr(config, name), above=0)
@@ -179,87 +180,106 @@ def check(config):
     if config.name.startswith(".") or Path(config.name).name != config.name:
         raise InputError(f"NAME = {config.name!r}: expected a file name without folder")
     if config.name.endswith(".progress"):
-        raise InputError(f"NAME = {config.name!r}: would name the pictures of another NAME")
+        raise InputError(f"NAME = {config.name!r}: must not end in .progress, as pictures do")
     if config.conditions and config.degradation == "bicubic":
         raise InputError(
-            f"CONDITIONS = {config.conditions}: expected DEGRADATION = 'wild' with it, "
-            "not 'bicubic', of which all pictures are lossless"
+            f"CONDITIONS = {config.conditions}: needs DEGRADATION = 'wild'; with 'bicubic' all "
+            "pictures are lossless"
         )
 
 
-def complete(config):
-    """Sets what follows from other settings where it is left open."""
-    kind = "edsr" if config.recipe in ("", "photo") else config.recipe
-    mark = utils.CONTENTS["clean" if config.degradation == "bicubic" else "photo"]
-    config.name = config.name or f"my_{kind}_x{config.scale}{mark}"
+def fill_in_defaults(config):
+    """Sets NAME and LEARNING_RATE where they are open."""
+    kind = "edsr" if config.recipe in ("", "photo") else config.recipe  # _photo is the suffix
+    suffix = utils.CONTENTS["clean" if config.degradation == "bicubic" else "photo"]
+    config.name = config.name or f"my_{kind}_x{config.scale}{suffix}"
     config.learning_rate = config.learning_rate or USUAL_RATES[config.optimizer]
 
 
 def train(config, stop):
     """Trains as the settings of network.py and train.py say; returns the exit code."""
-    from superres.training.trainer import Trainer  # here, since it loads Keras
-
     check(config)
-    complete(config)
+    fill_in_defaults(config)
     weights = WEIGHTS_FOLDER / f"{config.name}.keras"
     total_steps = config.epochs * config.steps_per_epoch
     states = checkpoint.States(WEIGHTS_FOLDER, config.name)
     states.prepare_folder(config.restart)
-    devices.join()
+    devices.join()  # before anything is computed
     with explained_ends(states), states.lock():
         state = None if config.restart else states.newest()
         if config.precision == "auto":
             config.precision = state.settings["precision"] if state else backend.fastest_precision()
         if state:
             notes = state.check_settings(vars(config), MAY_CHANGE, MAY_CHANGE_WITH_NOTE)
-            if is_finished(state.step, total_steps, weights):
+            if report_if_finished(state.step, total_steps, weights):
                 return 0
             print("\n".join([f"resuming after step {state.step:,}, from {states.last}", *notes]))
-        keras.utils.set_random_seed(config.seed)
-        model_settings = {name: getattr(config, name) for name in settings.values_of(network)}
-        scored = KerasNetwork(build_in("float32", model_settings))
-        check_network(scored, config.scale, config.crop_size)
-        devices.use_all(config.batch_size)
-        phases = total_steps, config.warmup_steps, config.decay_epochs * config.steps_per_epoch
-        trainer = Trainer(
-            build_in(config.precision, model_settings),
-            loss=config.loss,
-            optimizer=config.optimizer,
-            learning_rate=learning_rates(config.learning_rate, *phases),
-            clip_norm=config.clip_norm,
-            ema_decay=config.ema_decay,
-        )
-        print(f"{trainer}, {config.precision}, {config.optimizer} at {config.learning_rate:g}")
-        if state:
-            trainer.restore(state.arrays, state.step)
-        elif config.start_from:
-            growing.start_from(trainer.network, config.start_from)
+        scored, trainer = prepare(config, state)
         options = DataOptions(*(getattr(config, name) for name in DataOptions.__annotations__))
         with open_dataset(options, state and state.dataset, trainer.step) as data:
             log = TrainingLog(weights, vars(config), scored, data, state)
             with log.progress_bar(trainer.step), stop.gently():
+                # `fit` returns at the end of the epoch, after SAVE_MINUTES, or at a signal.
                 while trainer.step < total_steps and not trainer.is_stopped:
-                    end = (trainer.step // config.steps_per_epoch + 1) * config.steps_per_epoch
-                    steps = data.batches(trainer.step, end), end - trainer.step
-                    log.count(trainer.fit(*steps, stop, 60 * config.save_minutes, log.on_steps))
-                    if trainer.step == end:
+                    epoch_end = (
+                        trainer.step // config.steps_per_epoch + 1
+                    ) * config.steps_per_epoch
+                    batches = data.batches(trainer.step, epoch_end)
+                    count, seconds = epoch_end - trainer.step, 60 * config.save_minutes
+                    result = trainer.fit(batches, count, stop, seconds, log.on_steps)
+                    log.add(result)
+                    if trainer.step == epoch_end:
                         log.end_epoch(trainer)
-                    unsaved = log.save(states, trainer)
-        if unsaved:
-            raise Failed(f"not saved: {unsaved}") from unsaved
+                    save_error = log.save(states, trainer)
+        if save_error:
+            raise Failed(f"not saved: {save_error}") from save_error
         if trainer.step < total_steps:
-            raise KeyboardInterrupt
+            raise Stopped(states.hint())
         log.conclude()
     return 0
 
 
-def is_finished(step, total_steps, weights):
-    """Whether nothing is left to train, which is printed."""
+def prepare(config, state):
+    """Builds the network twice: to be scored, in float32, and to be trained.
+
+    Returns:
+        `KerasNetwork`, and `Trainer`, which has the weights of `state` or START_FROM, if any.
+    """
+    from superres.training.trainer import Trainer  # here, since it loads Keras
+
+    keras.utils.set_random_seed(config.seed)
+    model_settings = {name: getattr(config, name) for name in settings.values_of(network)}
+    scored = KerasNetwork(build_in("float32", model_settings))
+    check_network(scored, config.scale, config.crop_size)
+    devices.use_all(config.batch_size)  # for what is built from here on
+    trainer = Trainer(
+        build_in(config.precision, model_settings),
+        loss=config.loss,
+        optimizer=config.optimizer,
+        learning_rate=learning_rates(
+            config.learning_rate,
+            total_steps=config.epochs * config.steps_per_epoch,
+            warmup_steps=config.warmup_steps,
+            decay_steps=config.decay_epochs * config.steps_per_epoch,
+        ),
+        clip_norm=config.clip_norm,
+        ema_decay=config.ema_decay,
+    )
+    print(f"{trainer}, {config.precision}, {config.optimizer} at {config.learning_rate:g}")
+    if state:
+        trainer.restore(state.arrays, state.step)
+    elif config.start_from:
+        growing.start_from(trainer.network, config.start_from)
+    return scored, trainer
+
+
+def report_if_finished(step, total_steps, weights):
+    """Whether nothing is left to train; says so."""
     if step < total_steps:
         return False
     if not weights.exists():
         raise InputError(
-            f"{weights}: is gone, but its training is finished; begin anew with --restart"
+            f"{weights} is missing although its run is finished; start over with --restart"
         )
     print(f"{weights} is finished, after {step:,} steps; to go on, raise EPOCHS")
     return True

@@ -133,7 +133,7 @@ class TrainingLog:
         """The row of the best epoch."""
         return max(self.rows, key=lambda row: row["psnr"])
 
-    def count(self, fitted):
+    def add(self, fitted):
         """Adds the steps of a `Fitted` to the epoch."""
         self.epoch["loss"] += fitted.loss * fitted.steps
         self.epoch["seconds"] += fitted.seconds

@@ -5,7 +5,7 @@ from superres.runtime.backend import keras
 WARMUP_SHARE = 10  # the learning rate rises over at most a tenth of all steps
 
 
-def learning_rates(peak, total_steps, warmup_steps, decay_steps):
+def learning_rates(peak, *, total_steps, warmup_steps, decay_steps):
     """The learning rate of every step, as a Keras schedule.
 
     Args:

@@ -418,7 +418,7 @@ def test_finished_training_whose_weights_are_gone_is_an_error(photographs, capsy
     run(epochs=1)
     (photographs / "weights/tiny.keras").unlink()
     assert run(epochs=1) == 2
-    assert "tiny.keras: is gone, but its training is finished" in capsys.readouterr().err
+    assert "tiny.keras is missing although its run is finished" in capsys.readouterr().err
 
 
 def test_restart_that_fails_before_it_has_saved_leaves_the_training_before(
@@ -699,7 +699,7 @@ def test_recipe_makes_sense(recipe, scale):
 
 def test_recipe_is_of_some_scales(capsys):
     assert train.main(["--recipe", "speedrun", "--scale", "3"]) == 2
-    assert "SCALE = 3: RECIPE = 'speedrun' is for [2]" in capsys.readouterr().err
+    assert "SCALE = 3: RECIPE = 'speedrun' has [2]" in capsys.readouterr().err
     assert train.main(["--recipe", "slow"]) == 2
     assert "RECIPE = 'slow': expected one of '', 'speedrun', 'small'" in capsys.readouterr().err
 
@@ -788,7 +788,7 @@ def test_pictures_that_are_decoded_in_turn_give_a_training_that_goes_on(
 @pytest.mark.parametrize("count", [1, 3])
 def test_condition_is_of_degraded_crops_only(photographs, capsys, count):
     assert run(conditions=count) == 2
-    expected = f"CONDITIONS = {count}: expected DEGRADATION = 'wild' with it"
+    expected = f"CONDITIONS = {count}: needs DEGRADATION = 'wild'"
     assert expected in capsys.readouterr().err
 
 
@@ -886,7 +886,7 @@ def test_setting_that_a_state_lacks_is_not_taken_for_equal(photographs, capsys):
         ({"optimizer": "sgd"}, "OPTIMIZER = 'sgd': expected one of 'adam', 'muon'"),
         ({"seed": 2**32}, "SEED = 4294967296: expected a whole number from 0 to 4294967295"),
         ({"validation_data": "nowhere"}, "VALIDATION_DATA = 'nowhere': no such folder"),
-        ({"name": "a.progress"}, "NAME = 'a.progress': would name the pictures of another NAME"),
+        ({"name": "a.progress"}, "NAME = 'a.progress': must not end in .progress"),
         ({"name": ".."}, "NAME = '..': expected a file name without folder"),
         ({"validation_crop": 4}, "VALIDATION_CROP = 4: expected a whole number of at least 8"),
         ({"data": "nowhere"}, "DATA = 'nowhere': no such folder"),

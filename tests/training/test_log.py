@@ -38,9 +38,9 @@ def end_epochs(log, count):
     start = log.network.get_weights()
     for n in range(count):
         weights = [(w + n * random.normal(0, 1e-3, w.shape)).astype(np.float32) for w in start]
-        log.count(Fitted(30, 0.2, 20.0))
+        log.add(Fitted(30, 0.2, 20.0))
         log.dataset.waited += 0.6
-        log.count(Fitted(70, 0.4 / 7, 40.0))
+        log.add(Fitted(70, 0.4 / 7, 40.0))
         log.end_epoch(
             SimpleNamespace(
                 step=100 * (n + 1), ema_weights=lambda w=weights: w, schedule=lambda step: 1e-3
