@@ -1,3 +1,4 @@
+import json
 from types import SimpleNamespace
 
 import numpy as np
@@ -114,3 +115,29 @@ def test_log_goes_on_with_what_was_before(tmp_path, capsys):
     end_epochs(again, 1)
     assert "epoch 3/9" in capsys.readouterr().out
     assert sorted(again.shown) == [1, 2, 3]
+
+
+def test_duration_is_forecast_once(tmp_path, monkeypatch, capsys):
+    log = make(tmp_path, [photograph(64, 64, 1)])
+    log.settings["batch_size"], log.total_steps = 8, 1_000_000
+    seconds = iter([100.0, 140.0, 180.0])
+    monkeypatch.setattr("superres.training.log.time.monotonic", lambda: next(seconds))
+    with log.progress_bar(0):
+        for _ in range(5):
+            log.on_steps(10, 0.5)
+    (line,) = capsys.readouterr().out.splitlines()
+    # 20 steps in 40 seconds, behind the first 10.
+    assert (
+        line
+        == "999,970 steps to go, about 23 days; python train.py --recipe speedrun takes minutes"
+    )
+
+
+def test_settings_file_says_of_what_the_weights_are_made(tmp_path):
+    log = make(tmp_path, [photograph(64, 64, 1)])
+    log.dataset.record["photographs"] = "a digest"
+    end_epochs(log, 1)
+    log.write()
+    about = json.loads((tmp_path / "a.json").read_text())
+    assert {"settings", "best", "backend", "machine", "commit", "photographs"} <= about.keys()
+    assert "cores" in about["machine"]
