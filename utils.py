@@ -60,7 +60,7 @@ def best_weights(folder, scale=0, size="auto", content="clean", engine="auto"):
             f"{folder}: no weights for {kind} in it (*{ending}.keras), only {', '.join(there)}; "
             f"train them with python train.py --recipe {recipe}"
         )
-    has_gpu = engines.chosen(engine) == "keras" and backend.has_gpu()
+    has_gpu = engines.resolve(engine) == "keras" and backend.has_gpu()
     wanted = ("large" if has_gpu else "small") if size == "auto" else size
     reason = f"NETWORK = {size!r}"
     if size == "auto":
@@ -104,11 +104,11 @@ def load(path, engine="auto", **options):
             f"ENGINE = 'openvino': {path}: {graph.unknown} has no OpenVINO graph here: expected "
             "'keras', or 'auto'"
         )
-    if engines.chosen(engine) == "openvino" and not graph.unknown:
+    if engines.resolve(engine) == "openvino" and not graph.unknown:
         network = FileNetwork(path, CACHE)
     else:
         model = weight_files.read(path)
-        with weight_files.refusing(path):
+        with weight_files.reading_weights(path):
             network = KerasNetwork(model)
     halo = weight_files.stored_halo(path)
     if halo == 0 and graph.unknown:

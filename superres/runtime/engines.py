@@ -19,7 +19,7 @@ def is_installed():
     return all(importlib.util.find_spec(name) for name in NEEDED)
 
 
-def chosen(engine):
+def resolve(engine):
     """Which engine is meant: openvino or keras.
 
     Args:

@@ -15,9 +15,9 @@ try:
     import fcntl
 except ImportError:  # Windows
     fcntl = None
-PART = ".unfinished-"  # how the names of half-written files begin
-PART_NAME = re.compile(re.escape(PART) + r"[0-9a-f]{8}\.\w+")
-OLD_PART_SECONDS = 24 * 60 * 60  # what was not written to for so long is nobody's any more
+TEMPORARY = ".unfinished-"  # how the names of half-written files begin
+TEMPORARY_NAME = re.compile(re.escape(TEMPORARY) + r"[0-9a-f]{8}\.\w+")
+STALE_SECONDS = 24 * 60 * 60  # what was not written to for so long is nobody's any more
 
 
 def find_files(folder, on_error):
@@ -43,14 +43,14 @@ def replacing(path):
 
     So a file under its final name is always whole, also after a power cut. After an error
     nothing is left, and an older file at `path` is as it was. Only a process that is killed
-    leaves its part behind: `remove_leftovers`.
+    leaves its part behind: `remove_stale_files`.
 
     Raises:
         OSError: it cannot be written; the error names `path`, not the part.
         InputError: as `make_folder`, or there is a folder at `path`.
     """
     path = Path(path)
-    part = path.with_name(f"{PART}{secrets.token_hex(4)}{path.suffix}")
+    part = path.with_name(f"{TEMPORARY}{secrets.token_hex(4)}{path.suffix}")
     try:
         with open(part, "xb") as held:
             yield part
@@ -96,13 +96,13 @@ def locked(path, wait=True):
         yield is_ours
 
 
-def remove_leftovers(folder):
+def remove_stale_files(folder):
     """Removes the parts that killed processes left in `folder`, once they are a day old."""
-    for part in Path(folder).glob(f"{PART}*"):
+    for part in Path(folder).glob(f"{TEMPORARY}*"):
         with contextlib.suppress(OSError):
             status = part.lstat()
-            is_old = time.time() - status.st_mtime > OLD_PART_SECONDS
-            if is_old and PART_NAME.fullmatch(part.name) and stat.S_ISREG(status.st_mode):
+            is_old = time.time() - status.st_mtime > STALE_SECONDS
+            if is_old and TEMPORARY_NAME.fullmatch(part.name) and stat.S_ISREG(status.st_mode):
                 part.unlink()
 
 
@@ -116,7 +116,7 @@ def make_folder(folder):
 
 def check_writable(folder):
     """Raises OSError unless files can be made in `folder`."""
-    part = Path(folder, f"{PART}{secrets.token_hex(4)}.txt")
+    part = Path(folder, f"{TEMPORARY}{secrets.token_hex(4)}.txt")
     try:
         part.touch(exist_ok=False)
         part.unlink()
@@ -129,6 +129,9 @@ def check_writable(folder):
 def ignores_case(folder):
     """Whether names that differ only in case are one file in `folder`, or where it will be."""
     place = next(place for place in (folder, *folder.parents) if place.is_dir())
-    with contextlib.suppress(OSError), tempfile.NamedTemporaryFile(prefix=PART, dir=place) as file:
+    with (
+        contextlib.suppress(OSError),
+        tempfile.NamedTemporaryFile(prefix=TEMPORARY, dir=place) as file,
+    ):
         return Path(place, Path(file.name).name.upper()).exists()
     return False

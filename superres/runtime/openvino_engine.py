@@ -11,7 +11,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 from superres.runtime.errors import InputError
-from superres.runtime.files import remove_leftovers, replacing
+from superres.runtime.files import remove_stale_files, replacing
 
 # OpenVINO would report to its makers that it was imported; without this module it cannot.
 sys.modules.setdefault("openvino_telemetry", None)
@@ -60,24 +60,24 @@ def compiled(write, exact, precision, cache, name):
     options = {"INFERENCE_PRECISION_HINT": HINTS[precision], "PERFORMANCE_HINT": "LATENCY"}
     # A thread that is bound to a core waits for the encoder of the last picture there.
     options["ENABLE_CPU_PINNING"] = False
-    path = Path(cache, f"{name}-{precision}-{_place(core)}.blob") if cache else None
-    model = _kept(core, path, options) if path else None
+    path = Path(cache, f"{name}-{precision}-{_platform_digest(core)}.blob") if cache else None
+    model = _load_cached(core, path, options) if path else None
     if not model:
         model = core.compile_model(core.read_model(*ir(write(), exact)), "CPU", options)
         if path:
-            _keep(path, model.export_model().getvalue())
+            _save_cached(path, model.export_model().getvalue())
     request = model.create_infer_request()
     return lambda *inputs: request.infer(inputs, share_inputs=True, share_outputs=True)[0]
 
 
-def _place(core):
+def _platform_digest(core):
     """Another text for other processors, other versions of OpenVINO, and of this file."""
     device = core.get_property("CPU", "FULL_DEVICE_NAME")
     parts = (device.encode(), openvino.__version__.encode(), Path(__file__).read_bytes())
     return hashlib.sha256(b"".join(parts)).hexdigest()[:8]
 
 
-def _kept(core, path, options):
+def _load_cached(core, path, options):
     """The compiled graph in a file of the cache, or `None`: not there, or damaged."""
     try:
         content = path.read_bytes()
@@ -91,11 +91,11 @@ def _kept(core, path, options):
     return core.import_model(io.BytesIO(blob), "CPU", options)
 
 
-def _keep(path, blob):
+def _save_cached(path, blob):
     """Writes a file of the cache, if that can be, and removes those that were not used for long."""
     with contextlib.suppress(OSError, InputError):
         path.parent.mkdir(parents=True, exist_ok=True)
-        remove_leftovers(path.parent)
+        remove_stale_files(path.parent)
         with replacing(path) as part:
             part.write_bytes(hashlib.sha256(blob).digest() + blob)
         files = sorted(path.parent.glob("*.blob"), key=lambda file: file.stat().st_mtime)

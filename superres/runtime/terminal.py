@@ -8,7 +8,7 @@ from tqdm import tqdm
 from superres.runtime.errors import is_fault
 
 
-def shown(path):
+def quoted(path):
     """A path as it is printed: as it is, or quoted where it would tear the line."""
     return str(path) if str(path).isprintable() else ascii(str(path))
 
@@ -38,6 +38,6 @@ def progress(**options):
     return tqdm(**options, disable=not is_terminal)
 
 
-def printable(text):
+def escaped(text):
     """Text with escapes for what would tear a line, or steer a terminal."""
     return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)

@@ -18,7 +18,7 @@ from superres.runtime import memory
 from superres.runtime.errors import InputError, is_fault, is_machine_error
 from superres.runtime.files import find_files, ignores_case, make_folder
 from superres.runtime.parts import WHOLE
-from superres.runtime.terminal import reason_of, shown
+from superres.runtime.terminal import quoted, reason_of
 
 # Pixels up to which a picture is decoded while another is computed, and an enlarged one encoded.
 # Larger ones have the memory for themselves: they are encoded while they are computed.
@@ -99,10 +99,10 @@ def plan(source, target, part=WHOLE):
         name = name_of(str(output))
         folder = Path(os.path.realpath(output.parent))
         if folder.is_relative_to(inputs) and not folder.is_relative_to(outputs):
-            refused[path] = f"its output would be among the inputs, in {shown(folder)}"
+            refused[path] = f"its output would be among the inputs, in {quoted(folder)}"
         elif name in outputs_of:  # a.gif, which becomes a.gif.png, beside an a.gif.png
             case = ", as TARGET ignores case" if name_of is str.casefold else ""
-            refused[path] = f"{shown(output)} is the output of {shown(outputs_of[name])}{case}"
+            refused[path] = f"{quoted(output)} is the output of {quoted(outputs_of[name])}{case}"
         else:
             outputs_of[name] = path
             jobs.append(Job(path, output))
@@ -128,11 +128,11 @@ def is_there(path):
             raise
         return False  # a link to nowhere, or to itself, is replaced
     if not stat.S_ISREG(mode):
-        raise InputError(f"{shown(path)} is there, but is no file")
+        raise InputError(f"{quoted(path)} is there, but is no file")
     return True
 
 
-class Tally:
+class Report:
     """What became of a batch's pictures.
 
     Args:
@@ -183,7 +183,7 @@ class Tally:
                     self.there += 1
                     self.bar.update()
 
-    def report(self, target):
+    def print_summary(self, target):
         """Prints what became of the pictures, and names what was refused with the reasons."""
         tried = self.done + self.there + len(self.refused | self.failed) - len(self.plan.refused)
         words = f"{self.done} done, {self.there} already there, {len(self.refused)} refused"
@@ -192,9 +192,9 @@ class Tally:
             words += f", {self.ended}, {len(self.plan.jobs) - tried} not tried"
         for what, reasons in ("refused", self.refused), ("failed", self.failed):
             for path, reason in reasons.items():
-                print(f"{what} {shown(path)}: {reason}")
+                print(f"{what} {quoted(path)}: {reason}")
         left_out = f"; {describe_others(self.plan.others)}" if self.plan.others else ""
-        print(f"{words}, in {shown(target)}{left_out}")
+        print(f"{words}, in {quoted(target)}{left_out}")
         if self.there:
             print("Pictures that were there are left as they are; --overwrite makes them again.")
 
@@ -222,15 +222,15 @@ def read_ahead(jobs, max_pixels):
             yield current
 
 
-class WriteBehind:
+class BackgroundWriter:
     """Writes enlarged pictures, each while the next is computed.
 
     Args:
-        tally: `Tally`, to which they are added when they are written.
+        report: `Report`, to which they are added when they are written.
     """
 
-    def __init__(self, tally):
-        self._tally = tally
+    def __init__(self, report):
+        self._report = report
         self._worker = ThreadPoolExecutor(1)
         self._last = None
 
@@ -264,12 +264,12 @@ class WriteBehind:
         else:
             self.wait()
             write_bands(job.target, bands, shape, dtype, metadata)
-            self._tally.add()
+            self._report.add()
 
     def _write(self, job, picture, metadata):
-        with self._tally.refusing(job):
+        with self._report.refusing(job):
             write_picture(job.target, picture, metadata)
-            self._tally.add()
+            self._report.add()
 
 
 def _is_written_behind(shape):

@@ -37,7 +37,7 @@ UNPACKERS = {
 # load code (Lambda, TorchModuleWrapper, TFSMLayer), read files (StringLookup) or call functions.
 MODELS = {"Functional", "Sequential"}
 # fmt: off
-HARMLESS = {
+ALLOWED_CLASSES = {
     None: {"__keras_tensor__", "__numpy__", "__tensor__"},  # values
     "keras": {*MODELS, "DTypePolicy"},
     "keras.constraints": {"MaxNorm", "MinMaxNorm", "NonNeg", "UnitNorm"},
@@ -109,7 +109,7 @@ def stored_halo(path):
     """The halo that was measured for a weights file and stored in it: `None` for a network that
     looks at the whole picture; 0 where none is stored."""
     try:
-        with _reading():
+        with _parsing():
             halo = json.loads(_member(path, "metadata.json")).get("halo", 0)
     except RefusedWeights:
         return 0
@@ -173,7 +173,7 @@ def check_config(config, register=lambda: None):
     """
     ours = own_layers(config)
     for name, module, own in _objects(config):
-        if own not in ours and not (own in (None, name) and _is_harmless(name, module)):
+        if own not in ours and not (own in (None, name) and _is_allowed(name, module)):
             raise RefusedWeights(f"it holds {module}.{name}, which weights files may not hold")
     if ours:
         register()
@@ -199,10 +199,10 @@ def _takes_tensor(call):
     return any(isinstance(name, str) for name in tensors(values))
 
 
-def _is_harmless(name, module):
+def _is_allowed(name, module):
     if module in OPERATION_MODULES:
         return name.isidentifier() and name[0].isupper()
-    return name in HARMLESS.get(module, ())
+    return name in ALLOWED_CLASSES.get(module, ())
 
 
 def _is_own(name, registered):
@@ -257,7 +257,7 @@ def _shapes_there(file):
 
 
 @contextlib.contextmanager
-def refusing(path):
+def reading_weights(path):
     """Names the file in what is refused within."""
     try:
         yield
@@ -266,7 +266,7 @@ def refusing(path):
 
 
 @contextlib.contextmanager
-def _reading():
+def _parsing():
     """Within, only what the libraries do with a file: whatever they raise, it is damaged."""
     try:
         yield
@@ -289,13 +289,13 @@ def read_config(path, register=lambda: None):
         raise RefusedWeights(f"{path}: no such weights file")
     if path.suffix != ".keras" or not zipfile.is_zipfile(path):
         raise RefusedWeights(f"{path}: expected a .keras file; this is none, or a damaged one")
-    with refusing(path):
-        with _reading(), zipfile.ZipFile(path) as archive:
+    with reading_weights(path):
+        with _parsing(), zipfile.ZipFile(path) as archive:
             names = archive.namelist()
         if sorted(names) != sorted(MEMBERS):
             held = ", ".join(names) or "nothing"
             raise RefusedWeights(f"it holds {held}: expected {', '.join(MEMBERS)}")
-        with _reading():
+        with _parsing():
             config = json.loads(_member(path, "config.json"))
         if not isinstance(config, dict):
             raise RefusedWeights("its config.json is damaged")
@@ -308,23 +308,23 @@ def read_config(path, register=lambda: None):
 def read_graph(path, register=lambda: None):
     """The `Graph` of the network in a `.keras` file; arguments and errors as `read_config`."""
     config = read_config(path, register)
-    with refusing(path):
+    with reading_weights(path):
         return Graph(config)
 
 
 @contextlib.contextmanager
 def _arrays_of(path, numbers):
     """The HDF5 file of the weights of a network of so many numbers, and the shapes in it."""
-    with _reading():
+    with _parsing():
         weights = _member(path, "model.weights.h5", numbers)
         file = h5py.File(io.BytesIO(weights))
     with file:
-        with _reading():
+        with _parsing():
             shapes, size = _shapes_there(file)
         # Arrays that are stored in less than their size would fill the memory.
         if size > len(weights):
             raise RefusedWeights("its weights unpack to more than the file can hold")
-        with _reading():
+        with _parsing():
             file.visititems(_check_finite)
         yield file, shapes
 
@@ -337,9 +337,9 @@ def _check_finite(name, item):
 def check(path):
     """As `read_config`, and compares the arrays with those that Keras is about to make."""
     config, needed, numbers = read_config(path), Counter(), math.inf
-    with refusing(path):
+    with reading_weights(path):
         # A layer of one's own may make arrays in a way that cannot be followed.
-        with contextlib.suppress(Exception) if own_layers(config) else _reading():
+        with contextlib.suppress(Exception) if own_layers(config) else _parsing():
             needed = _shapes_needed(config)
             numbers = sum(math.prod(shape) * count for shape, count in needed.items())
         with _arrays_of(path, numbers) as (_, there):
@@ -363,13 +363,13 @@ def read_arrays(path, graph):
         RefusedWeights: it is damaged, holds more than arrays, or not those of the graph.
     """
     arrays, counts = {}, Counter()
-    with refusing(path), _arrays_of(path, graph.parameters) as (file, _):
+    with reading_weights(path), _arrays_of(path, graph.parameters) as (file, _):
         for layer, kind in graph.layers.items():
             number, counts[kind] = counts[kind], counts[kind] + 1
             if layer not in graph.weights:
                 continue
             place = STORED[kind] + (f"_{number}" if number else "")
-            with _reading():
+            with _parsing():
                 found = file[f"layers/{place}/vars"]
                 arrays[layer] = [np.asarray(found[str(n)], np.float32) for n in range(len(found))]
             shapes = [array.shape for array in arrays[layer]]
@@ -392,6 +392,6 @@ def read(path):
     """
     path = Path(path)
     # A fault in a layer of one's own is none of the file.
-    reading = contextlib.nullcontext() if own_layers(check(path)) else _reading()
-    with refusing(path), reading:
+    reading = contextlib.nullcontext() if own_layers(check(path)) else _parsing()
+    with reading_weights(path), reading:
         return keras.models.load_model(path, compile=False, safe_mode=True)

@@ -22,7 +22,7 @@ from superres.images.read import read_picture, read_rgb
 from superres.images.write import write_picture
 from superres.runtime import backend, hardware, memory, settings
 from superres.runtime.backend import keras
-from superres.runtime.files import PART
+from superres.runtime.files import TEMPORARY
 from superres.upscaling import batch, channels
 from support import (
     FAULTS,
@@ -228,7 +228,7 @@ def test_stopped_batch_leaves_whole_files_and_goes_on(tmp_path, small_weights, s
     there = contents(target)
     assert f"{len(there)} done, 0 already there, 0 refused, in " in printed
     assert 0 < len(there) < 30
-    assert not any(name.startswith(PART) for name in there)
+    assert not any(name.startswith(TEMPORARY) for name in there)
     done = subprocess.run(words, capture_output=True, text=True, check=True)
     assert f"{30 - len(there)} done, {len(there)} already there, 0 refused" in done.stdout
     assert there.items() <= contents(target).items()
