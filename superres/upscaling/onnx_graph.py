@@ -54,40 +54,29 @@ def onnx_graph(graph, arrays, end=None):
 
 
 def with_condition(model, condition):
-    """The same for pictures of one condition, which is no input any more.
+    """A copy of `onnx_graph`'s model for pictures of one condition, which is no input any more.
 
-    What depends on nothing else is computed here: not all programs do that, or can.
-
-    Args:
-        model: as `onnx_graph` returns it, of a network that takes a condition.
-        condition: float32 (1,) or (3,), as `Condition.values` returns it.
-
-    Returns:
-        `onnx.ModelProto`.
+    What follows from the condition alone is computed here, since OpenCV does not fold constants.
+    `condition` is float32 (1,) or (3,), as `Condition.values` returns it.
     """
     fixed = onnx.ModelProto()
     fixed.CopyFrom(model)
     graph = fixed.graph
-    picture, given = graph.input
-    known = {one.name: numpy_helper.to_array(one) for one in graph.initializer}
-    found = {given.name: condition.reshape(1, -1, 1, 1)}
+    constants = {one.name: numpy_helper.to_array(one) for one in graph.initializer}
+    constants[graph.input.pop().name] = condition.reshape(1, -1, 1, 1)
     nodes = []
     for node in graph.node:
-        inputs = {name: (known | found).get(name) for name in node.input}
-        if not found.keys() & inputs.keys() or any(value is None for value in inputs.values()):
+        if constants.keys() >= set(node.input):
+            values = ReferenceEvaluator(node).run(None, {n: constants[n] for n in node.input})
+            constants |= zip(node.output, values, strict=True)
+        else:
             nodes.append(node)
-            continue
-        values = ReferenceEvaluator(node).run(None, inputs)
-        found |= zip(node.output, values, strict=True)
     used = {name for node in nodes for name in node.input}
-    constants = {name: value for name, value in (known | found).items() if name in used}
-    for field, kept in (
-        (graph.node, nodes),
-        (graph.input, [picture]),
-        (graph.initializer, [numpy_helper.from_array(v, name) for name, v in constants.items()]),
-    ):
-        del field[:]
-        field.extend(kept)
+    del graph.node[:], graph.initializer[:]
+    graph.node.extend(nodes)
+    graph.initializer.extend(
+        numpy_helper.from_array(value, name) for name, value in constants.items() if name in used
+    )
     onnx.checker.check_model(fixed)
     return fixed
 
