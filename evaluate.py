@@ -29,7 +29,7 @@ from superres.images.degradation import WILD, of_picture
 from superres.runtime import command, settings
 from superres.runtime.errors import Failed, InputError, Stopped
 from superres.runtime.files import check_writable, make_folder, replacing
-from superres.runtime.terminal import printable, progress, reason_of, shown
+from superres.runtime.terminal import escaped, progress, quoted, reason_of
 from superres.scoring import tables, testsets
 from superres.scoring.compare import find_compared
 from superres.scoring.page import Page
@@ -151,8 +151,8 @@ def print_plan(networks, test_sets, degradation):
     """Prints what is about to be scored."""
     print(networks or "no network")
     for one in test_sets:
-        count, place = len(one.pairs), shown(one.folder)
-        print(f"{printable(one.name)}: {count} pictures in {place} ({one.layout})", flush=True)
+        count, place = len(one.pairs), quoted(one.folder)
+        print(f"{escaped(one.name)}: {count} pictures in {place} ({one.layout})", flush=True)
     if degradation:
         words = "a random mix" if degradation == WILD else of_picture(degradation, 0)[0]
         print(f"LR pictures degraded by {degradation}: {words}")
@@ -161,10 +161,10 @@ def print_plan(networks, test_sets, degradation):
 def print_scores(results):
     """Prints refusals, notes and tables."""
     for path, reason in results.refused.items():
-        print(f"refused {shown(path)}: {reason}", file=sys.stderr)
+        print(f"refused {quoted(path)}: {reason}", file=sys.stderr)
     notes = [text for one in results.summaries() for text in tables.warnings(one)]
     for text in [*notes, *tables.shortened(results.notes(), MOST_LINES)]:
-        print(f"note: {printable(text)}", file=sys.stderr)
+        print(f"note: {escaped(text)}", file=sys.stderr)
     if results.rows:
         is_short = len(results.rows) <= MOST_LINES
         print("\n" + (tables.details(results) if is_short else "Each picture: results.md"))

@@ -21,11 +21,11 @@ from superres.images.quality import CLEAN, condition_of_file, describe
 from superres.images.resize import resized_bands
 from superres.runtime import command, settings
 from superres.runtime.errors import InputError
-from superres.runtime.files import check_writable, make_folder, remove_leftovers
+from superres.runtime.files import check_writable, make_folder, remove_stale_files
 from superres.runtime.parts import WHOLE, parse_part
-from superres.runtime.terminal import print_line, progress, shown
+from superres.runtime.terminal import print_line, progress, quoted
 from superres.upscaling import batch
-from superres.upscaling.batch import Tally, WriteBehind, output_memory, read_ahead, tiles_in_memory
+from superres.upscaling.batch import output_memory, read_ahead, tiles_in_memory
 from superres.upscaling.sizes import Size, enlarged_shape, passes
 
 # ------------------------------------------------------------------- settings ----
@@ -70,7 +70,7 @@ def prepare(plan, target):
     make_folder(target)
     check_writable(target)
     for folder in {job.target.parent for job in plan.jobs} | {Path(target)}:
-        remove_leftovers(folder)
+        remove_stale_files(folder)
 
 
 class Run(NamedTuple):
@@ -79,8 +79,8 @@ class Run(NamedTuple):
     known: dict  # QUALITY, NOISE and BLUR as set
     size: Size
     networks: utils.NetworksByScale
-    tally: Tally
-    writer: WriteBehind
+    report: batch.Report
+    writer: batch.BackgroundWriter
     is_verbose: bool
 
 
@@ -148,7 +148,7 @@ def print_notes(run, job, picture, metadata, way):
     if len(way.scales) > 1 and not run.size.factor:  # which is the same for all, and said before
         notes.append(f"enlarged in two passes, by {way.scales[0]} and by {way.scales[1]}")
     for note in notes:
-        print_line(f"note {shown(job.source)}: {note}", sys.stderr)
+        print_line(f"note {quoted(job.source)}: {note}", sys.stderr)
 
 
 def enlarged_bands(run, job, picture, scale, condition, needed):
@@ -156,7 +156,7 @@ def enlarged_bands(run, job, picture, scale, condition, needed):
     network, condition = run.networks[scale].of(condition)
     upscaler = network.upscaler
     tiles = tiles_in_memory(upscaler, picture, needed, run.writer.wait)
-    name = shown(job.source)
+    name = quoted(job.source)
     if upscaler.halo is None and len(tiles) > 1:
         print_line(
             f"note {name}: cut into {len(tiles)} tiles with {tiles.halo} pixels around them; the "
@@ -176,7 +176,7 @@ def enlarged_bands(run, job, picture, scale, condition, needed):
 
         def on_tile():
             bar.update()
-            run.tally.stop.check()
+            run.report.stop.check()
 
         yield from upscaler.bands(picture, tiles, on_tile, condition)
 
@@ -195,20 +195,20 @@ def enlarge(config, stop):
         print_line(f"{part}: {len(plan.jobs)} picture{'s' if len(plan.jobs) != 1 else ''}")
     max_pixels = int(1e6 * config.max_megapixels)
     with progress(total=len(plan.jobs), desc="pictures", unit="picture") as bar:
-        tally = Tally(plan, stop, bar)
+        report = batch.Report(plan, stop, bar)
         try:
-            with stop.gently(), WriteBehind(tally) as writer:
-                run = Run(known, size, networks, tally, writer, config.verbose)
-                for job, read in read_ahead(tally.to_do(config.overwrite), max_pixels):
+            with stop.gently(), batch.BackgroundWriter(report) as writer:
+                run = Run(known, size, networks, report, writer, config.verbose)
+                for job, read in read_ahead(report.to_do(config.overwrite), max_pixels):
                     stop.check()
-                    with tally.refusing(job):
+                    with report.refusing(job):
                         enlarge_picture(run, job, *read())
-                    if tally.ended:
+                    if report.ended:
                         break
         finally:
             bar.close()  # or its last line would stand behind the report
-            tally.report(config.target)
-    return 1 if tally.refused or tally.failed else 0
+            report.print_summary(config.target)
+    return 1 if report.refused or report.failed else 0
 
 
 def main(arguments=None):

@@ -287,7 +287,7 @@ def report_if_finished(step, total_steps, weights):
 
 def check_network(built, scale, crop_size):
     """Raises InputError where a network does not fit the settings or cannot be saved."""
-    with weight_files.refusing("network.py"):
+    with weight_files.reading_weights("network.py"):
         weight_files.check_config(json.loads(built.model.to_json()))
     multiple = scale * built.traits.multiple_of
     if built.traits.scale != scale:

@@ -46,7 +46,7 @@ class Weights:
         Returns:
             Path and reason, or `None` if there are none.
         """
-        has_gpu = size == "auto" and engines.chosen(engine) == "keras" and backend.has_gpu()
+        has_gpu = size == "auto" and engines.resolve(engine) == "keras" and backend.has_gpu()
         wanted = ("large" if has_gpu else "small") if size == "auto" else size
         reason = f"there is {'a' if has_gpu else 'no'} GPU"
         reason = reason if size == "auto" else f"NETWORK = {size!r}"
@@ -100,11 +100,11 @@ def load(path, engine="auto", **options):
             f"ENGINE = 'openvino': {path}: {graph.unknown} has no OpenVINO graph here: expected "
             "'keras', or 'auto'"
         )
-    if engines.chosen(engine) == "openvino" and not graph.unknown:
+    if engines.resolve(engine) == "openvino" and not graph.unknown:
         network = FileNetwork(path, CACHE)
     else:
         model = weight_files.read(path)
-        with weight_files.refusing(path):
+        with weight_files.reading_weights(path):
             network = KerasNetwork(model)
     halo = weight_files.stored_halo(path)
     if halo == 0 and graph.unknown:

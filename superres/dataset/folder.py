@@ -19,7 +19,7 @@ from superres.runtime import devices, memory
 from superres.runtime.errors import InputError, UnreadablePicture
 from superres.runtime.files import find_files
 from superres.runtime.prefetch import Prefetcher, in_order
-from superres.runtime.terminal import shown
+from superres.runtime.terminal import quoted
 
 MARGIN = 16  # LR pixels that are reduced with the centre of a picture and thrown away
 
@@ -73,7 +73,7 @@ class Skips:
     def __call__(self, path, reason):
         if path not in self.reasons:
             self.reasons[path] = reason
-            tqdm.write(f"skipped {shown(Path(path))}: {reason}")
+            tqdm.write(f"skipped {quoted(Path(path))}: {reason}")
 
     def __str__(self):
         return f"{len(self.reasons)} skipped"

@@ -7,7 +7,7 @@ import numpy as np
 
 from superres.runtime.errors import CannotStore, InputError
 from superres.runtime.files import find_files
-from superres.runtime.terminal import shown
+from superres.runtime.terminal import quoted
 
 # Endings of the files that are taken for pictures.
 JPEG = (".jpg", ".jpeg", ".jpe", ".jfif")
@@ -47,7 +47,7 @@ def describe_others(files):
         "hidden" if path.name.startswith(".") else path.suffix.lower() or "without ending"
         for path in files
     )
-    counts = ", ".join(f"{count} {shown(ending)}" for ending, count in endings.most_common())
+    counts = ", ".join(f"{count} {quoted(ending)}" for ending, count in endings.most_common())
     pictures = ", ".join(ending for ending in endings if ending in OTHER_PICTURES)
     advice = f"; convert {pictures} to PNG or JPEG first" * bool(pictures)
     return f"{len(files)} file{'s' * (len(files) != 1)} left out: {counts}{advice}"

@@ -1,8 +1,7 @@
 """Keras, and the hardware that its backend computes on.
 
-TensorFlow's C++ libraries write half a dozen lines about themselves when they load, among
-them an alarming error where there is no GPU. They are kept from the terminal, unless
-TF_CPP_MIN_LOG_LEVEL is set: `TF_CPP_MIN_LOG_LEVEL=0 python output.py` shows all of them.
+TensorFlow's C++ libraries print half a dozen lines when they load, among them an alarming error
+where there is no GPU. They are hidden unless TF_CPP_MIN_LOG_LEVEL is set: to 0, it shows all.
 """
 
 import contextlib
@@ -15,24 +14,21 @@ from superres.runtime import hardware
 
 @contextlib.contextmanager
 def _quiet_libraries():
-    """Sends what C++ code writes to standard error to nowhere; Python's errors still rise."""
-    # 3 may also be what a process that started this one has set here.
-    if os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3") != "3":
+    """Hides what C++ code writes to standard error."""
+    stderr = None
+    if os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3") == "3":  # perhaps by a parent process
+        with contextlib.suppress(OSError):  # there may be no standard error
+            stderr = os.dup(2)
+    if stderr is None:
         yield
         return
-    try:
-        kept = os.dup(2)
-    except OSError:  # there is no standard error
-        yield
-        return
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 2)
+    with open(os.devnull, "wb") as devnull:
+        os.dup2(devnull.fileno(), 2)
     try:
         yield
     finally:
-        os.dup2(kept, 2)
-        os.close(nowhere)
-        os.close(kept)
+        os.dup2(stderr, 2)
+        os.close(stderr)
 
 
 @functools.cache
@@ -43,15 +39,15 @@ def _keras():
     except KeyboardInterrupt:
         raise SystemExit(130) from None
     except (ImportError, ValueError) as error:  # not installed; no such backend
-        chosen = os.environ.get("KERAS_BACKEND", "tensorflow")
-        hint = "pip install -r requirements.txt" + f" {chosen}" * (chosen != "tensorflow")
-        print(f"Keras cannot load its backend {chosen!r}: {error}; {hint}", file=sys.stderr)
+        name = os.environ.get("KERAS_BACKEND", "tensorflow")
+        hint = "pip install -r requirements.txt" + f" {name}" * (name != "tensorflow")
+        print(f"Keras cannot load its backend {name!r}: {error}; {hint}", file=sys.stderr)
         raise SystemExit(2) from error
     return keras
 
 
 class _Keras:
-    """The module `keras`, which is loaded when it is first used: that takes seconds."""
+    """The module `keras`, loaded at its first use, since that takes seconds."""
 
     def __getattr__(self, name):
         return getattr(_keras(), name)
@@ -69,39 +65,30 @@ def count_gpus():
 
 
 def has_gpu():
-    """Whether the backend sees a GPU."""
     return count_gpus() > 0
 
 
 def supports_dynamic_shapes():
-    """Whether one compiled function serves pictures of every size: not so in XLA, so in JAX."""
+    """Whether one compiled function serves pictures of every size: not with XLA, so JAX."""
     return keras.backend.backend() != "jax"
 
 
 def wants_xla():
-    """Whether compiling a training step with XLA pays: with JAX, and with TensorFlow on a GPU.
-
-    On a processor TensorFlow's own kernels take 0.26 s for a training step of the small
-    network in bfloat16, and XLA's 0.58 s. PyTorch has no XLA; what Keras would do in its
-    place, `torch.compile`, costs more time per size of picture than it saves.
-    """
+    """Whether XLA makes a training step faster: with JAX, and with TensorFlow on a GPU."""
+    # TensorFlow takes 0.26 s without and 0.58 s with it on a processor, for a step of the small
+    # network in bfloat16. With PyTorch `torch.compile` costs more time per size than it saves.
     name = keras.backend.backend()
     return name == "jax" or (name == "tensorflow" and has_gpu())
 
 
 def fastest_precision():
-    """Keras's name of the dtype policy that is fastest here."""
     return "mixed_bfloat16" if has_fast_bfloat16() else "float32"
 
 
 def has_fast_bfloat16():
-    """Whether the network runs faster in bfloat16 than in float32 here.
-
-    GPUs have it since NVIDIA's Ampere. Under JAX processors gain nothing: XLA's convolutions
-    compute in float32 there.
-    """
+    """Whether bfloat16 is faster than float32 here: on GPUs since NVIDIA's Ampere."""
     name = keras.backend.backend()
-    if not has_gpu():
+    if not has_gpu():  # XLA's convolutions compute in float32 on processors
         return name != "jax" and hardware.has_bfloat16()
     if name == "torch":
         import torch
@@ -118,12 +105,9 @@ def has_fast_bfloat16():
 
 
 def compiled(model):
-    """Compiles a model for inference.
+    """A model's function between float32 NumPy arrays, which follows changes of its weights.
 
-    Returns:
-        Function from float32 (N, H, W, 3), and what else the model takes, to float32, all NumPy
-        arrays. TensorFlow compiles it once for all sizes, JAX once for each size; PyTorch does
-        not compile. It follows when the model's weights are changed.
+    TensorFlow compiles it once for all sizes, JAX once for each size, PyTorch not at all.
     """
 
     def as_model_takes(inputs):
@@ -142,23 +126,20 @@ def compiled(model):
         run = tf.function(call, input_signature=signature, autograph=False)
         try:
             run.get_concrete_function()
-        except Exception:  # some layers, as bilinear UpSampling2D, must know the size
+        except Exception:  # some layers, such as bilinear UpSampling2D, need the size
             run = tf.function(call, autograph=False)
         return lambda *inputs: run(*inputs).numpy()
     if name == "jax":
         import jax
         import numpy as np
 
-        run = jax.jit(
-            lambda weights, rest, inputs: model.stateless_call(
-                weights, rest, as_model_takes(inputs)
-            )[0]
-        )
+        @jax.jit
+        def run(weights, rest, inputs):
+            return model.stateless_call(weights, rest, as_model_takes(inputs))[0]
 
         def call(*inputs):
-            weights = [variable.value for variable in model.trainable_variables]
-            rest = [variable.value for variable in model.non_trainable_variables]
-            return np.asarray(run(weights, rest, inputs))
+            variables = model.trainable_variables, model.non_trainable_variables
+            return np.asarray(run(*([one.value for one in some] for some in variables), inputs))
 
         return call
     import torch
@@ -171,5 +152,4 @@ def compiled(model):
 
 
 def describe():
-    """Backend and device in words, for the first line of a command's output."""
     return f"{keras.backend.backend()} on {'GPU' if has_gpu() else 'CPU'}"

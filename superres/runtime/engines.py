@@ -1,7 +1,6 @@
-"""Engines that compute a network without Keras: OpenVINO, on processors.
+"""Engines that enlarge without Keras: OpenVINO, on processors.
 
-Training always is Keras's. For enlarging, an engine that keeps channels first is faster on
-processors, and is there at once: Keras and TensorFlow take seconds to load.
+An engine with channels first is faster there, and loads at once: Keras and TensorFlow take seconds.
 """
 
 import importlib.util
@@ -15,19 +14,13 @@ NEEDED = ("openvino", "onnx")  # packages
 
 
 def is_installed():
-    """Whether there is an engine beside Keras."""
     return all(importlib.util.find_spec(name) for name in NEEDED)
 
 
-def chosen(engine):
-    """Which engine is meant: openvino or keras.
+def resolve(engine):
+    """openvino or keras, of `ENGINES`; InputError: it is not installed.
 
-    Args:
-        engine: one of `ENGINES`; auto is OpenVINO where it is installed, unless Keras has a GPU,
-            or KERAS_BACKEND names its backend.
-
-    Raises:
-        InputError: it is not installed.
+    auto is OpenVINO where it is installed, unless Keras has a GPU or KERAS_BACKEND is set.
     """
     if engine == "openvino" and not is_installed():
         raise InputError(f"ENGINE = 'openvino': expected the packages {' and '.join(NEEDED)}")
@@ -35,8 +28,7 @@ def chosen(engine):
         return engine
     if os.environ.get("KERAS_BACKEND") or not is_installed():
         return "keras"
-    # Keras, which takes seconds to load, is asked only where there may be a GPU. Only enlarging
-    # needs no Keras.
+    # Keras takes seconds to load, and need not be installed to enlarge.
     may_be_keras = hardware.has_nvidia_gpu() and importlib.util.find_spec("keras")
     return "keras" if may_be_keras and backend.has_gpu() else "openvino"
 
@@ -56,20 +48,16 @@ def ir(graph, exact):
 
 
 def has_fast_bfloat16():
-    """Whether the engine is faster in bfloat16 than in float32 here."""
+    """`openvino_engine.has_fast_bfloat16`."""
     from superres.runtime import openvino_engine
 
     return openvino_engine.has_fast_bfloat16()
 
 
 def window_steps(precision):
-    """What height and width of pictures should be multiples of.
-
-    AMX takes pixels of a row by 16; with rows of some other lengths it is half as fast.
-    """
+    """Of height and width of windows: AMX is half as fast with some rows of no multiple of 16."""
     return (1, 16) if precision == "bfloat16" and hardware.has_amx() else (1, 1)
 
 
 def describe():
-    """The engine and its device, for the first line of a command's output."""
     return "OpenVINO on CPU"

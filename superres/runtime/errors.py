@@ -1,30 +1,24 @@
-"""What ends a command, or refuses a picture, without being a fault of the program.
+"""Errors that are no fault of the program: they end a command, or refuse a picture.
 
-    InputError(ValueError)   what the user gave cannot be used: one line, exit code 2
-        UnreadablePicture    a picture cannot be read: it is refused, the others go on
-        CannotStore          a format cannot hold a picture: likewise
-        RefusedWeights       a weights file is damaged, or holds what it may not
-    Failed                   what had begun cannot be finished: one line, exit code 1
-    Stopped                  a signal ended the work; the text says how to go on: exit code 130
+    InputError(ValueError)   a wrong input; says what was expected: one line, exit code 2
+        UnreadablePicture    a picture cannot be read: refused, the others go on
+        CannotStore          a format cannot hold a picture: refused, the others go on
+        RefusedWeights       a weights file is damaged, or could run code
+    Failed                   the work cannot be finished: one line, exit code 1
+    Stopped                  a signal ended the work; says how to resume: exit code 130
 
-Everything else is a fault and shows its traceback, but for an `OSError` of the machine.
+All others are faults and show a traceback, but for an `OSError` of the machine.
 """
 
 import errno
 
-# The disk is full, read-only or broken, or something is not permitted. Not ENOENT: what a user
-# names is looked for before it is opened, so a file that is missing elsewhere is a fault.
-MACHINE_ERRORS = {
-    getattr(errno, name, None)  # not all on Windows
-    for name in (
-        *("ENOSPC", "EDQUOT", "EFBIG", "EROFS", "EIO"),
-        *("EACCES", "EPERM", "ENAMETOOLONG", "EMFILE"),
-    )
-} - {None}
+# Of disks and permissions. Not ENOENT: a user's files are looked for before they are opened.
+NAMES = "ENOSPC EDQUOT EFBIG EROFS EIO EACCES EPERM ENAMETOOLONG EMFILE"
+MACHINE_ERRORS = {getattr(errno, name) for name in NAMES.split() if hasattr(errno, name)}
 
 
 class InputError(ValueError):
-    """The text says what was expected."""
+    pass
 
 
 class UnreadablePicture(InputError):
@@ -48,10 +42,9 @@ class Stopped(Exception):
 
 
 def is_machine_error(error):
-    """Whether an exception is of the machine."""
     return isinstance(error, OSError) and error.errno in MACHINE_ERRORS
 
 
 def is_fault(error):
-    """Whether an exception is of the program itself: not of its input, the machine or memory."""
+    """Whether an exception comes from the program, not from input, machine or memory."""
     return not (isinstance(error, InputError | MemoryError) or is_machine_error(error))

@@ -1,13 +1,13 @@
-"""Files that appear whole or not at all, locks, and what killed processes leave."""
+"""Files that appear whole or not at all, locks, and files that killed processes left."""
 
 import contextlib
 import os
 import re
 import secrets
 import stat
-import tempfile
 import time
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 
 from superres.runtime.errors import InputError, is_machine_error
 
@@ -15,72 +15,55 @@ try:
     import fcntl
 except ImportError:  # Windows
     fcntl = None
-PART = ".unfinished-"  # how the names of half-written files begin
-PART_NAME = re.compile(re.escape(PART) + r"[0-9a-f]{8}\.\w+")
-OLD_PART_SECONDS = 24 * 60 * 60  # what was not written to for so long is nobody's any more
+TEMPORARY = ".unfinished-"  # prefix of half-written files
+TEMPORARY_NAME = re.compile(re.escape(TEMPORARY) + r"[0-9a-f]{8}\.\w+")
+STALE_SECONDS = 24 * 60 * 60  # without a write
 
 
 def find_files(folder, on_error):
-    """All files in `folder` and below, sorted; folders whose name begins with a dot left out.
+    """All files below `folder`, sorted; not those in folders whose name begins with a dot.
 
-    Links to folders are followed, each folder once. `on_error` is called with the `OSError`
-    of each folder that cannot be read.
+    Links to folders are followed, once. `on_error` takes the `OSError` of each unreadable folder.
     """
-    found, seen = [], set()
+    files, seen = [], set()
     for place, folders, names in os.walk(folder, onerror=on_error, followlinks=True):
         if os.path.realpath(place) in seen:  # a link to a folder above itself
             folders.clear()
             continue
         seen.add(os.path.realpath(place))
         folders[:] = sorted(name for name in folders if not name.startswith("."))
-        found += [Path(place, name) for name in names]
-    return sorted(found)
+        files += [Path(place, name) for name in names]
+    return sorted(files)
 
 
 @contextlib.contextmanager
 def replacing(path):
-    """Gives a path beside `path` to write to, and moves it to `path` when all went well.
+    """Write to a temporary file, then rename it to `path`: whole, even after a power cut.
 
-    So a file under its final name is always whole, also after a power cut. After an error
-    nothing is left, and an older file at `path` is as it was. Only a process that is killed
-    leaves its part behind: `remove_leftovers`.
-
-    Raises:
-        OSError: it cannot be written; the error names `path`, not the part.
-        InputError: as `make_folder`, or there is a folder at `path`.
+    Errors leave an older file as it was, and name `path`: an InputError where it cannot be a file,
+    else an OSError. A killed process leaves its temporary file to `remove_stale_files`.
     """
     path = Path(path)
-    part = path.with_name(f"{PART}{secrets.token_hex(4)}{path.suffix}")
+    temporary = path.with_name(f"{TEMPORARY}{secrets.token_hex(4)}{path.suffix}")
     try:
-        with open(part, "xb") as held:
-            yield part
-            os.fsync(held.fileno())
-            if os.name != "nt":
-                os.replace(part, path)
-        if os.name == "nt":  # where an open file cannot be moved
-            os.replace(part, path)
+        with open(temporary, "xb") as file:
+            yield temporary
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
     except OSError as error:
-        if error.errno is None or error.filename not in (None, str(part), part):
+        if error.errno is None or error.filename not in (None, str(temporary), temporary):
             raise
         named = OSError(error.errno, error.strerror, str(path))
         is_place = error.filename and not is_machine_error(error)
         raise (InputError(named) if is_place else named) from error
     finally:
         with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-            part.unlink()
+            temporary.unlink()
 
 
 @contextlib.contextmanager
 def locked(path, wait=True):
-    """Holds the lock file `path`, which is made for it and stays.
-
-    Args:
-        path: the file.
-        wait: whether to wait, and to say so, while another process holds it.
-
-    Yields:
-        Whether it is ours; always, where the system or the file system has no locks.
-    """
+    """Yields whether the lock file `path` is ours, as it is where the system has no locks."""
     with open(path, "ab") as file:
         is_ours = True
         if fcntl is not None:
@@ -96,18 +79,18 @@ def locked(path, wait=True):
         yield is_ours
 
 
-def remove_leftovers(folder):
-    """Removes the parts that killed processes left in `folder`, once they are a day old."""
-    for part in Path(folder).glob(f"{PART}*"):
+def remove_stale_files(folder):
+    """Removes day-old temporary files that killed processes left in `folder`."""
+    for path in Path(folder).glob(f"{TEMPORARY}*"):
         with contextlib.suppress(OSError):
-            status = part.lstat()
-            is_old = time.time() - status.st_mtime > OLD_PART_SECONDS
-            if is_old and PART_NAME.fullmatch(part.name) and stat.S_ISREG(status.st_mode):
-                part.unlink()
+            status = path.lstat()
+            is_old = time.time() - status.st_mtime > STALE_SECONDS
+            if is_old and TEMPORARY_NAME.fullmatch(path.name) and stat.S_ISREG(status.st_mode):
+                path.unlink()
 
 
 def make_folder(folder):
-    """Makes a folder, and those above it; raises InputError where it cannot be one."""
+    """Makes a folder and its parents; raises InputError where it cannot be one."""
     try:
         Path(folder).mkdir(parents=True, exist_ok=True)
     except OSError as error:  # a file or a link to nowhere is there, or it is not permitted
@@ -116,19 +99,17 @@ def make_folder(folder):
 
 def check_writable(folder):
     """Raises OSError unless files can be made in `folder`."""
-    part = Path(folder, f"{PART}{secrets.token_hex(4)}.txt")
+    path = Path(folder, f"{TEMPORARY}{secrets.token_hex(4)}.txt")
     try:
-        part.touch(exist_ok=False)
-        part.unlink()
-    except OSError as error:
-        raise OSError(
-            error.errno, f"cannot be written to: {error.strerror}", str(folder)
-        ) from error
+        path.touch(exist_ok=False)
+        path.unlink()
+    except OSError as e:
+        raise OSError(e.errno, f"cannot be written to: {e.strerror}", str(folder)) from e
 
 
 def ignores_case(folder):
-    """Whether names that differ only in case are one file in `folder`, or where it will be."""
-    place = next(place for place in (folder, *folder.parents) if place.is_dir())
-    with contextlib.suppress(OSError), tempfile.NamedTemporaryFile(prefix=PART, dir=place) as file:
-        return Path(place, Path(file.name).name.upper()).exists()
+    """Whether names that differ only in case are one file in `folder`, which need not exist."""
+    parent = next(parent for parent in (folder, *folder.parents) if parent.is_dir())
+    with contextlib.suppress(OSError), NamedTemporaryFile(prefix=TEMPORARY, dir=parent) as file:
+        return Path(parent, Path(file.name).name.upper()).exists()
     return False

@@ -1,4 +1,4 @@
-"""OpenVINO: compiles an ONNX graph for this processor, and keeps what it compiled."""
+"""OpenVINO: compiles an ONNX graph for this processor, and caches the result."""
 
 import contextlib
 import functools
@@ -11,9 +11,9 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 from superres.runtime.errors import InputError
-from superres.runtime.files import remove_leftovers, replacing
+from superres.runtime.files import remove_stale_files, replacing
 
-# OpenVINO would report to its makers that it was imported; without this module it cannot.
+# Without this module OpenVINO cannot report to its makers that it was imported.
 sys.modules.setdefault("openvino_telemetry", None)
 
 import openvino  # noqa: E402
@@ -21,21 +21,21 @@ from openvino import Layout  # noqa: E402
 from openvino.preprocess import PrePostProcessor  # noqa: E402
 
 HINTS = {"float32": "f32", "bfloat16": "bf16"}
-MOST_CACHED = 30  # files in the cache, one for each network and precision; then the oldest go
+MOST_CACHED = 30  # files, one for each network and precision; then the oldest go
 
 
 @functools.cache
 def _core():
-    """The one that there is as long as the process lives.
+    """The only core of the process.
 
-    Each one gives signals a stack of its own. Of two, the second to go brings back that of the
-    first, which is gone, and the next Ctrl-C ends in a segmentation fault.
+    Each core sets a stack for signals. When the second of two goes, it restores that of the first,
+    which is gone, and the next Ctrl-C is a segmentation fault.
     """
     return openvino.Core()
 
 
 def has_fast_bfloat16():
-    """Whether the processor computes in bfloat16: by AVX512-BF16 or AMX, for example."""
+    """Whether the processor computes in bfloat16."""
     return "BF16" in _core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
@@ -45,40 +45,38 @@ def compiled(write, exact, precision, cache, name):
     Args:
         write: function that returns the graph as bytes of an ONNX file, channels first; called
             where the cache lacks it.
-        exact: names of the graph's nodes, or what stands before the last / in them, that
-            compute in float32 whatever the precision.
+        exact: names of nodes, or their parts before the last /, that always compute in float32.
         precision: float32 or bfloat16.
-        cache: folder to keep it in, which is made; `None`: none. Where it cannot be read or
-            written, it is done without.
-        name: of the graph in the cache, another one for every other graph.
+        cache: folder for the compiled graph; `None`, or one that cannot be written: not cached.
+        name: of the graph in the cache, unique.
 
     Returns:
-        Function from float32 (N, H, W, C), and what else the graph takes, to float32 of the same
+        Function from float32 (N, H, W, C), and the graph's other inputs, to float32 of the same
         layout, which is valid until the next call.
     """
     core = _core()
     options = {"INFERENCE_PRECISION_HINT": HINTS[precision], "PERFORMANCE_HINT": "LATENCY"}
-    # A thread that is bound to a core waits for the encoder of the last picture there.
+    # Or a thread would wait for the encoder of the last picture on its core.
     options["ENABLE_CPU_PINNING"] = False
-    path = Path(cache, f"{name}-{precision}-{_place(core)}.blob") if cache else None
-    model = _kept(core, path, options) if path else None
+    path = Path(cache, f"{name}-{precision}-{_platform_digest(core)}.blob") if cache else None
+    model = _load_cached(core, path, options) if path else None
     if not model:
         model = core.compile_model(core.read_model(*ir(write(), exact)), "CPU", options)
         if path:
-            _keep(path, model.export_model().getvalue())
+            _save_cached(path, model.export_model().getvalue())
     request = model.create_infer_request()
     return lambda *inputs: request.infer(inputs, share_inputs=True, share_outputs=True)[0]
 
 
-def _place(core):
-    """Another text for other processors, other versions of OpenVINO, and of this file."""
+def _platform_digest(core):
+    """Of the processor, the version of OpenVINO, and this file."""
     device = core.get_property("CPU", "FULL_DEVICE_NAME")
     parts = (device.encode(), openvino.__version__.encode(), Path(__file__).read_bytes())
     return hashlib.sha256(b"".join(parts)).hexdigest()[:8]
 
 
-def _kept(core, path, options):
-    """The compiled graph in a file of the cache, or `None`: not there, or damaged."""
+def _load_cached(core, path, options):
+    """The compiled graph in a file of the cache; `None`: missing or damaged."""
     try:
         content = path.read_bytes()
     except OSError:
@@ -87,15 +85,15 @@ def _kept(core, path, options):
     if hashlib.sha256(blob).digest() != digest:
         return None
     with contextlib.suppress(OSError):
-        os.utime(path)  # so that those that are used stay
+        os.utime(path)  # the oldest go first
     return core.import_model(io.BytesIO(blob), "CPU", options)
 
 
-def _keep(path, blob):
-    """Writes a file of the cache, if that can be, and removes those that were not used for long."""
+def _save_cached(path, blob):
+    """Writes a file of the cache where possible, and removes the oldest."""
     with contextlib.suppress(OSError, InputError):
         path.parent.mkdir(parents=True, exist_ok=True)
-        remove_leftovers(path.parent)
+        remove_stale_files(path.parent)
         with replacing(path) as part:
             part.write_bytes(hashlib.sha256(blob).digest() + blob)
         files = sorted(path.parent.glob("*.blob"), key=lambda file: file.stat().st_mtime)
@@ -104,14 +102,9 @@ def _keep(path, blob):
 
 
 def ir(graph, exact):
-    """A graph in OpenVINO's own format, IR, which alone can say what stays in float32.
+    """An ONNX file, channels first, as OpenVINO's two of IR, .xml and .bin, channels last.
 
-    Args:
-        graph: bytes of an ONNX file, channels first.
-        exact: as `compiled` takes it.
-
-    Returns:
-        Bytes of its two files, .xml and .bin; inputs and output have their channels last.
+    Only IR can say which nodes stay in float32: `exact`, as `compiled` takes it.
     """
     model = _channels_last(_core().read_model(graph))
     with tempfile.TemporaryDirectory() as folder:
@@ -121,7 +114,6 @@ def ir(graph, exact):
 
 
 def _channels_last(model):
-    """The model with inputs and output that have their channels last, as files have them."""
     changed = PrePostProcessor(model)
     inputs = [changed.input(n) for n in range(len(model.inputs))]
     for place in (*inputs, changed.output(0)):
@@ -131,16 +123,13 @@ def _channels_last(model):
 
 
 def _marked(path, exact):
-    """An .xml file as bytes, with the nodes marked that stay in float32.
-
-    Of padding the first version is taken: a later one loses its mark when it is read.
-    """
+    """An .xml file as bytes, with marks on the nodes that stay in float32."""
     tree = ElementTree.parse(path)
     for layer in tree.getroot().find("layers"):
         is_of_pixels = layer.get("type") == "Transpose"  # by `_channels_last`
         if is_of_pixels or layer.get("name").rpartition("/")[0] in exact:
             if layer.get("type") == "Pad":
-                layer.set("version", "opset1")
+                layer.set("version", "opset1")  # later ones lose the mark
             info = layer.find("rt_info")
             info = ElementTree.SubElement(layer, "rt_info") if info is None else info
             ElementTree.SubElement(info, "attribute", {"name": "precise", "version": "0"})

@@ -1,4 +1,4 @@
-"""What is printed: names that may hold anything, and bars."""
+"""Output on a terminal: names that may hold anything, and bars."""
 
 import sys
 import traceback
@@ -8,36 +8,29 @@ from tqdm import tqdm
 from superres.runtime.errors import is_fault
 
 
-def shown(path):
-    """A path as it is printed: as it is, or quoted where it would tear the line."""
-    return str(path) if str(path).isprintable() else ascii(str(path))
+def quoted(path):
+    return str(path) if str(path).isprintable() else ascii(str(path))  # or it would break the line
+
+
+def escaped(text):
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
 
 
 def print_line(text, file=None):
-    """Prints a line, above the bars where there are some, to standard output or another file."""
-    file = file or sys.stdout
-    tqdm.write(text, file=file)
-    file.flush()
+    with tqdm.external_write_mode(file):  # above the bars
+        print(text, file=file, flush=True)
 
 
 def reason_of(error, seen):
-    """Why a picture has no result; prints the traceback of a fault, if its place is not `seen`."""
     words, kind = " ".join(str(error).split()), type(error).__name__
     if not is_fault(error):
         return words or ("out of memory" if isinstance(error, MemoryError) else kind)
     place = traceback.extract_tb(error.__traceback__)[-1][:2]
-    if place not in seen:
+    if place not in seen:  # a traceback is printed once
         seen.add(place)
         print_line("".join(traceback.format_exception(error)).rstrip(), sys.stderr)
     return f"{kind}: {words} (traceback above)"
 
 
 def progress(**options):
-    """A progress bar on a terminal, and none in a file or a pipe."""
-    is_terminal = sys.stderr is not None and sys.stderr.isatty()
-    return tqdm(**options, disable=not is_terminal)
-
-
-def printable(text):
-    """Text with escapes for what would tear a line, or steer a terminal."""
-    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
+    return tqdm(**options, disable=not (sys.stderr and sys.stderr.isatty()))

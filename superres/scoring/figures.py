@@ -6,7 +6,7 @@ from PIL import Image, ImageDraw
 
 from superres.images.drawing import GAP, font_of
 from superres.images.resize import upscale_nearest
-from superres.runtime.terminal import printable
+from superres.runtime.terminal import escaped
 from superres.scoring import metrics
 
 BOX_COLOUR = (230, 30, 40)
@@ -63,7 +63,7 @@ def paper_figure(name, whole, panels, box):
     Returns:
         uint8 (H', W', 3), on white.
     """
-    name = printable(name)
+    name = escaped(name)
     left, top, width, height = box
     zoom = max(1, round(DETAIL_SIDE / max(width, height)))
     font = font_of(15)

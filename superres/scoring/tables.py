@@ -3,7 +3,7 @@
 import html
 import re
 
-from superres.runtime.terminal import printable
+from superres.runtime.terminal import escaped
 from superres.scoring.published import SOURCES
 from superres.scoring.results import BICUBIC, PREDICTION, gain
 
@@ -13,7 +13,7 @@ MARKS = re.compile(r"[|<&`\[]")  # of Markdown
 
 def markdown(text):
     """Text as it stands in Markdown: its marks, which names of files may have, escaped."""
-    return MARKS.sub(r"\\\g<0>", printable(text))
+    return MARKS.sub(r"\\\g<0>", escaped(text))
 
 
 def _whole(one):

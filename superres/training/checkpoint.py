@@ -21,7 +21,7 @@ from superres.runtime.files import (
     check_writable,
     locked,
     make_folder,
-    remove_leftovers,
+    remove_stale_files,
     replacing,
 )
 
@@ -167,7 +167,7 @@ class States:
     def prepare_folder(self, may_overwrite):
         """Makes the folder; raises InputError where weights of no state would be replaced."""
         make_folder(self.folder)
-        remove_leftovers(self.folder)
+        remove_stale_files(self.folder)
         check_writable(self.folder)
         weights = self.folder / f"{self.name}.keras"
         if weights.exists() and not self.paths() and not may_overwrite:

@@ -11,6 +11,7 @@ import math
 import re
 from collections import Counter
 from math import isqrt
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -72,9 +73,9 @@ def shape_of(layers):
 
 def settings_of(path):
     """Settings of `network.edsr` that build the network in a weights file; none of another."""
-    config = weight_files.read_config(path)
+    config = weight_files.check(Path(path))
     layers = {layer["name"]: layer["config"] for layer in config["config"]["layers"]}
-    if not layers.keys() >= NEEDED:
+    if not layers.keys() >= NEEDED or not {"scale"} <= layers["block1_scale"].keys():
         return {}
     filters = layers["head"]["filters"]
     upscaling = [layers[name]["filters"] for name in layers if re.fullmatch(r"upscale\d+", name)]

@@ -1,4 +1,4 @@
-"""Files into files: which, and how one is read and another written while one is computed."""
+"""A batch of files: its plan and report; the next is read and the last written meanwhile."""
 
 import contextlib
 import errno
@@ -18,148 +18,108 @@ from superres.runtime import memory
 from superres.runtime.errors import InputError, is_fault, is_machine_error
 from superres.runtime.files import find_files, ignores_case, make_folder
 from superres.runtime.parts import WHOLE
-from superres.runtime.terminal import reason_of, shown
+from superres.runtime.terminal import quoted, reason_of
 
-# Pixels up to which a picture is decoded while another is computed, and an enlarged one encoded.
-# Larger ones have the memory for themselves: they are encoded while they are computed.
+# Pixels up to which pictures are read and written beside another; larger ones need the memory.
 READ_AHEAD_PIXELS, WRITE_BEHIND_PIXELS = 25_000_000, 100_000_000
-# What ends a batch, because it would meet every picture that follows.
-NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
+NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}  # every later picture would meet them
 
 
 class Job(NamedTuple):
-    """A picture's file, and that which is to be made of it."""
-
-    source: Path
-    target: Path
+    source: Path  # a picture
+    target: Path  # the enlarged one
 
 
 class Plan(NamedTuple):
-    """What is to be done.
-
-    Attributes:
-        jobs: list of `Job`, no two of one target.
-        refused: dict of path -> reason: folders that cannot be read, and pictures whose output
-            would be another's, or among the inputs by a link in the target's folder.
-        others: list of the other files.
-    """
-
-    jobs: list
-    refused: dict
-    others: list
+    jobs: list  # of `Job`, no two of one target
+    refused: dict  # path -> reason: unreadable folders, and pictures whose output is another's
+    others: list  # files that are no pictures
 
 
 def plan(source, target, part=WHOLE):
-    """Which pictures are made into which files.
+    """The `Plan` of a folder's `Part`, or of one picture; raises InputError where it has no work.
 
-    A folder's pictures keep their places below `target`; where `target` lies in `source`, what
-    is in it is no input.
-
-    Args:
-        source: picture or folder.
-        target: folder.
-        part: `Part` of the folder.
-
-    Returns:
-        `Plan`.
-
-    Raises:
-        InputError: nothing to enlarge, or `target` is where the inputs are.
+    Pictures keep their places below `target`; where that lies in `source`, it holds no inputs.
     """
     source, target = Path(source), Path(target)
-    # Unlike resolve(), realpath() does not fail on a link to itself.
-    inputs = Path(os.path.realpath(source if source.is_dir() else source.parent))
-    outputs = Path(os.path.realpath(target))
-    if not source.exists():
-        raise InputError(f"SOURCE = {str(source)!r}: no such file or folder")
-    if target.exists() and not target.is_dir():
-        raise InputError(f"TARGET = {str(target)!r}: is a file, expected a folder")
-    if target.suffix.lower() in SUFFIXES and not target.exists():
-        raise InputError(f"TARGET = {str(target)!r}: expected a folder; names stay as they are")
-    if inputs == outputs:
-        expected = "SOURCE" if source.is_dir() else "the input's"
-        raise InputError(f"TARGET = {str(target)!r}: expected another folder than {expected}")
-    refused = {}
-
-    def refuse(error):
-        refused[Path(error.filename)] = error.strerror
-
-    def place(path):
-        return path.relative_to(source) if source.is_dir() else Path(path.name)
-
-    files = find_files(source, refuse) if source.is_dir() else [source]
-    if source.is_dir() and outputs.is_relative_to(inputs):
-        files = [f for f in files if not Path(os.path.realpath(f)).is_relative_to(outputs)]
-    pictures = list(filter(is_picture, files)) if source.is_dir() else files
-    made = {path: target / place(path).with_name(output_name(path.name)) for path in pictures}
-    has_twins = len({str(output).casefold() for output in made.values()}) < len(made)
-    name_of = str.casefold if has_twins and ignores_case(target) else str
-    jobs, outputs_of = [], {}
-    for path, output in made.items():
-        name = name_of(str(output))
-        folder = Path(os.path.realpath(output.parent))
-        if folder.is_relative_to(inputs) and not folder.is_relative_to(outputs):
-            refused[path] = f"its output would be among the inputs, in {shown(folder)}"
-        elif name in outputs_of:  # a.gif, which becomes a.gif.png, beside an a.gif.png
-            case = ", as TARGET ignores case" if name_of is str.casefold else ""
-            refused[path] = f"{shown(output)} is the output of {shown(outputs_of[name])}{case}"
-        else:
-            outputs_of[name] = path
-            jobs.append(Job(path, output))
+    _check_places(source, target)
+    root, refused = source if source.is_dir() else source.parent, {}
+    files = _inputs(source, target, refused)
+    pictures = [path for path in files if path == source or is_picture(path)]
+    outputs = [target / p.relative_to(root).with_name(output_name(p.name)) for p in pictures]
+    jobs = _without_twins(list(map(Job, pictures, outputs)), target, refused)
     others = sorted(set(files) - set(pictures))
     if not jobs and not refused:
         endings = " ".join(sorted(SUFFIXES))
         found = f"; {describe_others(others)}" if others else ""
         raise InputError(f"SOURCE = {str(source)!r}: no pictures found in it ({endings}){found}")
-    # What is refused because of another picture is so in every part.
-    return Plan(
-        [job for job in jobs if part.has(place(job.source))],
-        {path: reason for path, reason in refused.items() if part.has(place(path))},
-        others,
-    )
+    # Twins are refused before parts are taken, so that every machine agrees on them.
+    jobs = [job for job in jobs if part.has(job.source.relative_to(root))]
+    refused = {path: why for path, why in refused.items() if part.has(path.relative_to(root))}
+    return Plan(jobs, refused, others)
 
 
-def is_there(path):
-    """Whether there is such a file; unlike `Path.exists`, raises where there cannot be one."""
-    try:
-        mode = path.stat().st_mode
-    except OSError as error:
-        if is_machine_error(error):
-            raise
-        return False  # a link to nowhere, or to itself, is replaced
-    if not stat.S_ISREG(mode):
-        raise InputError(f"{shown(path)} is there, but is no file")
-    return True
+def _check_places(source, target):
+    """Raises InputError unless SOURCE is there, and TARGET is another folder or can be made."""
+    if not source.exists():
+        raise InputError(f"SOURCE = {str(source)!r}: no such file or folder")
+    name = f"TARGET = {str(target)!r}"
+    if target.exists() and not target.is_dir():
+        raise InputError(f"{name}: is a file, expected a folder")
+    if target.suffix.lower() in SUFFIXES and not target.exists():
+        raise InputError(f"{name}: expected a folder; names stay as they are")
+    if _real(target) == _real(source if source.is_dir() else source.parent):
+        expected = "SOURCE" if source.is_dir() else "the input's"
+        raise InputError(f"{name}: expected another folder than {expected}")
 
 
-class Tally:
-    """What became of a batch's pictures.
+def _real(path):
+    return Path(os.path.realpath(path))  # `Path.resolve` fails on a link to itself
 
-    Args:
-        plan: `Plan`.
-        stop: `Stop`.
-        bar: as `progress` returns it, of all pictures.
 
-    Attributes:
-        done, there: how many were made, and how many were there already.
-        refused, failed: dicts of path -> reason; failed by faults of the program.
-        ended: why the batch ended early; empty when it did not.
-    """
+def _inputs(source, target, refused):
+    """The file `source`, or the files below it that are not below `target`."""
+    if not source.is_dir():
+        return [source]
+    files = find_files(source, lambda e: refused.update({Path(e.filename): e.strerror}))
+    outputs = _real(target)
+    if outputs.is_relative_to(_real(source)):
+        files = [path for path in files if not _real(path).is_relative_to(outputs)]
+    return files
+
+
+def _without_twins(jobs, target, refused):
+    """The jobs, but the later of those with one target, as "a.gif" and "a.gif.png" have."""
+    names = [str(job.target) for job in jobs]
+    folded = [name.casefold() for name in names]
+    is_caseless = len(set(folded)) < len(folded) and ignores_case(target)
+    first = {}
+    for job, name in zip(jobs, folded if is_caseless else names, strict=True):
+        earlier = first.setdefault(name, job)
+        if earlier is not job:
+            case = ", as TARGET ignores case" if is_caseless else ""
+            twin = f"{quoted(job.target)} is the output of {quoted(earlier.source)}"
+            refused[job.source] = twin + case
+    return list(first.values())
+
+
+class Report:
+    """What became of a `Plan`'s pictures; `stop` is a `Stop`, `bar` counts pictures."""
 
     def __init__(self, plan, stop, bar):
         self.plan, self.stop, self.bar = plan, stop, bar
-        self.done = self.there = 0
-        self.refused, self.failed, self._seen = dict(plan.refused), {}, set()
-        self.ended = ""
+        self._done = self._kept = 0
+        self.refused, self.failed = dict(plan.refused), {}  # path -> reason; failed: by our faults
+        self.ended, self._seen = "", set()  # why the batch ended early; where faults are
 
     def add(self):
         """Counts a picture that was made."""
-        self.done += 1
+        self._done += 1
         self.bar.update()
 
     @contextlib.contextmanager
     def refusing(self, job):
-        """Within, an error is the reason why a picture is refused; the others go on."""
+        """Turns an error within into the reason why this picture is refused; the others go on."""
         try:
             yield
         except BrokenPipeError:  # nobody reads what is printed
@@ -174,35 +134,48 @@ class Tally:
                 self.ended = f"stopped ({error.strerror})"
 
     def to_do(self, overwrite):
-        """The jobs of the plan, but, unless `overwrite`, those whose output is there."""
+        """Yields the jobs of the plan; unless `overwrite`, not those whose output exists."""
         for job in self.plan.jobs:
             with self.refusing(job):  # also where a name is too long to ask for
-                if overwrite or not is_there(job.target):
+                if overwrite or not _output_exists(job.target):
                     yield job
                 else:
-                    self.there += 1
+                    self._kept += 1
                     self.bar.update()
 
-    def report(self, target):
-        """Prints what became of the pictures, and names what was refused with the reasons."""
-        tried = self.done + self.there + len(self.refused | self.failed) - len(self.plan.refused)
-        words = f"{self.done} done, {self.there} already there, {len(self.refused)} refused"
+    def print_summary(self, target):
+        """Prints what was refused, with the reasons, and how many pictures there are of each."""
+        tried = self._done + self._kept + len(self.refused | self.failed) - len(self.plan.refused)
+        words = f"{self._done} done, {self._kept} already there, {len(self.refused)} refused"
         words += f", {len(self.failed)} failed" if self.failed else ""
         if self.ended:
             words += f", {self.ended}, {len(self.plan.jobs) - tried} not tried"
         for what, reasons in ("refused", self.refused), ("failed", self.failed):
             for path, reason in reasons.items():
-                print(f"{what} {shown(path)}: {reason}")
-        left_out = f"; {describe_others(self.plan.others)}" if self.plan.others else ""
-        print(f"{words}, in {shown(target)}{left_out}")
-        if self.there:
-            print("Pictures that were there are left as they are; --overwrite makes them again.")
+                print(f"{what} {quoted(path)}: {reason}")
+        others = f"; {describe_others(self.plan.others)}" if self.plan.others else ""
+        print(f"{words}, in {quoted(target)}{others}")
+        if self._kept:
+            print("Existing outputs were kept; use --overwrite to redo them.")
+
+
+def _output_exists(path):
+    """Whether an output is a file already; unlike `Path.exists`, raises where none can be."""
+    try:
+        mode = path.stat().st_mode
+    except OSError as error:
+        if is_machine_error(error):
+            raise
+        return False  # a link to nowhere, or to itself, is replaced
+    if not stat.S_ISREG(mode):
+        raise InputError(f"{quoted(path)} is there, but is no file")
+    return True
 
 
 def read_ahead(jobs, max_pixels):
-    """Yields each job with a function that gives its picture; the next is decoded meanwhile.
+    """Yields each job with a function that reads its picture; the next is decoded meanwhile.
 
-    Large ones are decoded when that is called.
+    Large ones are decoded when that function is called.
     """
 
     def read(job):
@@ -222,87 +195,61 @@ def read_ahead(jobs, max_pixels):
             yield current
 
 
-class WriteBehind:
-    """Writes enlarged pictures, each while the next is computed.
+class BackgroundWriter(contextlib.AbstractContextManager):
+    """Writes each enlarged picture while the next is computed, and adds it to a `Report`."""
 
-    Args:
-        tally: `Tally`, to which they are added when they are written.
-    """
-
-    def __init__(self, tally):
-        self._tally = tally
+    def __init__(self, report):
+        self._report = report
         self._worker = ThreadPoolExecutor(1)
         self._last = None
 
-    def __enter__(self):
-        return self
-
     def __exit__(self, *error):
-        try:
-            self.wait()  # also when stopped: the last picture is computed
-        finally:
-            self._worker.shutdown()
+        self._worker.shutdown()  # also when stopped: the last picture is computed
+        self.wait()
 
     def wait(self):
         """Waits until the last picture is written."""
-        if self._last:
-            last, self._last = self._last, None
+        last, self._last = self._last, None
+        if last:
             last.result()
 
     def write(self, job, bands, shape, dtype, metadata):
-        """Computes a picture, and writes it or has it written.
-
-        Args:
-            job: `Job`.
-            bands, shape, dtype, metadata: as `write_bands` takes them.
-        """
+        """Computes a picture, and writes it or has it written; arguments as of `write_bands`."""
         make_folder(job.target.parent)
-        if _is_written_behind(shape):
+        if math.prod(shape[:2]) <= WRITE_BEHIND_PIXELS:
             picture = assembled(bands, shape, dtype)
             self.wait()
             self._last = self._worker.submit(self._write, job, picture, metadata)
         else:
             self.wait()
             write_bands(job.target, bands, shape, dtype, metadata)
-            self._tally.add()
+            self._report.add()
 
     def _write(self, job, picture, metadata):
-        with self._tally.refusing(job):
+        with self._report.refusing(job):
             write_picture(job.target, picture, metadata)
-            self._tally.add()
-
-
-def _is_written_behind(shape):
-    return shape[0] * shape[1] <= WRITE_BEHIND_PIXELS
+            self._report.add()
 
 
 def output_memory(target, shape, dtype):
     """Bytes that an enlarged picture takes until it is written to the file `target`."""
-    needed = math.prod(shape) * dtype.itemsize if _is_written_behind(shape) else 0
-    if target.suffix.lower() not in STREAMED:
-        needed += 4 * shape[0] * shape[1]  # Pillow stores RGB so
-    return needed
+    pixels = math.prod(shape[:2])
+    needed = math.prod(shape) * dtype.itemsize if pixels <= WRITE_BEHIND_PIXELS else 0
+    return needed + (4 * pixels if target.suffix.lower() not in STREAMED else 0)  # Pillow's copy
 
 
 def tiles_in_memory(upscaler, picture, needed, wait):
-    """The tiles of a picture, small enough for the memory that is free.
+    """Plans tiles that fit into the free memory, beside an output of `needed` bytes.
 
-    Args:
-        upscaler: `Upscaler`.
-        picture: as `read_picture` returns it.
-        needed: bytes that its output takes.
-        wait: called where memory is short: waits for what will be free.
-
-    Raises:
-        MemoryError: not even the output and a small tile fit; the system might kill us.
+    Where memory is short, `wait` is called, which frees some. A MemoryError where even small tiles
+    do not fit: the system might kill us.
     """
     tiles = upscaler.plan(picture.shape, picture.dtype)
-    if needed + tiles.memory <= memory.free_memory():
-        return tiles
-    wait()
-    free = memory.free_memory()
-    tiles = upscaler.plan(picture.shape, picture.dtype, free - needed)
-    if needed + tiles.memory > free:
-        needed += tiles.memory
-        raise MemoryError(f"needs {needed / 2**30:.1f} GB of memory: {free / 2**30:.1f} are free")
+    if needed + tiles.memory > memory.free_memory():
+        wait()
+        free = memory.free_memory()
+        tiles = upscaler.plan(picture.shape, picture.dtype, free - needed)
+        if (total := needed + tiles.memory) > free:
+            gigabytes = f"{total / 2**30:.1f} GB of memory: {free / 2**30:.1f} are free"
+            raise MemoryError(f"needs {gigabytes}")
     return tiles

@@ -1,15 +1,11 @@
-"""Pictures of any channels through a network that knows RGB: grey, transparency, eight turns."""
+"""A network of RGB for grey and transparent pictures, and for the eight turns of each."""
 
 import cv2
 import numpy as np
 
 
 def self_ensemble(network):
-    """A function like `network`, which averages its results over the eight flips and turns.
-
-    Args:
-        network: float32 RGB (H, W, 3) to (scale * H, scale * W, 3).
-    """
+    """A function like `network` that averages its results over the eight flips and turns."""
 
     def averaged(lr):
         total = 0.0
@@ -23,20 +19,19 @@ def self_ensemble(network):
 
 
 def enlarge(network, lr, scale, most_alpha=1.0):
-    """Runs a network of RGB on all of a small picture, whatever its channels.
+    """Runs a network of RGB on a small picture of any channels.
 
-    Colours are multiplied by alpha before and divided by it after, so that what lies
-    hidden under transparent pixels does not bleed out of them as a fringe. Alpha stays
-    in the range of the LR pixels around it, so what is opaque or empty remains so. So do
-    the colours where alpha changes: there the two overshoot differently, which their
-    quotient would show as a line.
+    Colours are multiplied by alpha before and divided by it after, so that colours hidden under
+    transparent pixels do not bleed out as a fringe. Alpha stays in the range of the LR pixels
+    around it, so that opaque and empty pixels remain so. Colours do too where alpha changes: the
+    two overshoot differently there, and their quotient would have a line.
 
     Args:
         network: float32 RGB (H, W, 3) to (scale * H, scale * W, 3).
         lr: float32 (H, W, C) in [0, 1]: grey, grey and alpha, RGB, or RGB and alpha.
         scale: of the network.
-        most_alpha: largest alpha of the whole picture, to which the network sees alpha
-            scaled: a faint picture is not a dark one.
+        most_alpha: largest alpha of the whole picture; the network sees alpha relative to it, or
+            a faint picture would be a dark one.
 
     Returns:
         float32 (scale * H, scale * W, C), not clipped.

@@ -1,10 +1,10 @@
-"""The end of a network as one convolution.
+"""The linear end of a network as one convolution.
 
 From the first upscaling convolution on, EDSR is linear: convolution, pixel shuffle, convolution.
-For each place of a LR pixel's output that is one weighted sum of the feature maps around it, so
-the whole is one convolution at low resolution and one pixel shuffle of pixels instead of
-feature maps. It does a fraction of the work: a network for x4 gets twice as fast. Only along the
-picture's border, where every convolution of its own sees zeros outside, that is not the same.
+So each output pixel is one weighted sum of the feature maps around it, and the whole is one
+convolution at low resolution and one pixel shuffle of pixels. That is a fraction of the work: a
+network for x4 gets twice as fast. Only along the picture's border, where each of the convolutions
+pads with zeros, it differs.
 """
 
 import math
@@ -14,32 +14,23 @@ import numpy as np
 
 from superres.upscaling.graph import reach
 
-PIXELS = "pixels"  # in the names of nodes that only move finished pixels: node/pixels/number
+PIXELS = "pixels"  # in the names of nodes that only move pixels: node/pixels/number
 
 
 class End(NamedTuple):
-    """The linear end of a network, of which nothing else takes the results within.
-
-    Attributes:
-        nodes: list of `Node`: a convolution, and once or more a pixel shuffle and a convolution.
-        factor: by which it enlarges.
-        radius: LR pixels that it looks at around one.
-        border: LR pixels along the picture's border whose output depends on the zeros outside.
-    """
-
-    nodes: list
-    factor: int
-    radius: int
-    border: int
+    nodes: list  # of `Node`: a convolution, then pairs of a pixel shuffle and a convolution
+    factor: int  # of enlargement
+    radius: int  # LR pixels that it looks at around one
+    border: int  # LR pixels along the border whose output depends on padding within
 
     @property
     def within(self):
-        """Names of the nodes whose results need not be made."""
+        """Names of the nodes whose results nothing else needs."""
         return {node.name for node in self.nodes[:-1]}
 
 
 def linear_end(graph):
-    """The `End` of a `Graph`, or `None` where it has none that is less work as one convolution."""
+    """The `End` of a `Graph`; `None` where one convolution would be no less work."""
     takers = {}
     for node in graph.nodes.values():
         for name in node.from_nodes:
@@ -61,12 +52,12 @@ def linear_end(graph):
 
 
 def smallest_side(end):
-    """Height and width from which on a graph with that end as one convolution is right."""
+    """Smallest height and width that a graph with the end as one convolution is right for."""
     return 2 * end.border + 1
 
 
 def _is_plain(node):
-    """Whether a node is a convolution that is linear, and the same in all directions."""
+    """Whether a node is a linear convolution with an odd square kernel."""
     config = node.config
     return (
         node.kind == "Conv2D"
@@ -80,10 +71,10 @@ def _is_plain(node):
 
 
 def _measured(nodes):
-    """`End` of nodes, with how far they look."""
+    """Follows the output of one LR pixel back to the pixels that it depends on."""
     shuffles = [node.config["block_size"] for node in nodes if node.kind == "DepthToSpace"]
     factor = math.prod(shuffles)
-    first, last = 0, factor - 1  # what one LR pixel becomes, and then all that it depends on
+    first, last = 0, factor - 1
     for node in reversed(nodes[1:]):
         if node.kind == "DepthToSpace":
             first, last = (n // node.config["block_size"] for n in (first, last))
@@ -95,7 +86,7 @@ def _measured(nodes):
 
 
 def _work(graph, end):
-    """Multiplications for a LR pixel by the convolutions one after the other."""
+    """Multiplications per LR pixel by the separate convolutions."""
     return sum(
         np.prod(graph.weights[node.layer][0]) * graph.pixels(node.name)
         for node in end.nodes
@@ -110,12 +101,9 @@ def _work_as_one(graph, end):
 
 
 def folded(end, arrays):
-    """Kernel (n, n, in, out) and bias (out,) of the one convolution, n = 2 * radius + 1.
-
-    out is, as the pixel shuffle by `end.factor` reads it, row by row what a LR pixel becomes.
-    """
+    """Kernel (n, n, in, out), n = 2 * radius + 1, and bias (out,), as a pixel shuffle reads out."""
     channels = arrays[end.nodes[0].layer][0].shape[2]
-    # Of each place (p, q) that a LR pixel becomes so far: what the input at (y, x) adds to it.
+    # Weight of the input at (y, x) for each pixel (p, q) that a LR pixel has become so far.
     kernel = np.eye(channels)[None, None, :, None, None]  # y, x, in, p, q, out
     bias = np.zeros((1, 1, channels))  # p, q, out
     for node in end.nodes:
@@ -123,14 +111,14 @@ def folded(end, arrays):
             kernel, bias = (_shuffled(array, node.config["block_size"]) for array in (kernel, bias))
         else:
             kernel, bias = _convolved(kernel, bias, *arrays[node.layer])
-    cut = (len(kernel) - 1) // 2 - end.radius  # rows and columns that nothing has reached
+    cut = (len(kernel) - 1) // 2 - end.radius  # rows and columns of zeros
     kernel = kernel[cut : len(kernel) - cut, cut : len(kernel) - cut]
     kernel = kernel.reshape(*kernel.shape[:3], -1)
     return kernel.astype(np.float32), bias.reshape(-1).astype(np.float32)
 
 
 def _shuffled(array, factor):
-    """(..., p, q, out) with places for channels: out counts places before channels."""
+    """(..., p, q, out) after a pixel shuffle by `factor`."""
     *rest, rows, columns, channels = array.shape
     array = array.reshape(*rest, rows, columns, factor, factor, channels // factor**2)
     array = np.moveaxis(array, -3, -4)
@@ -138,14 +126,14 @@ def _shuffled(array, factor):
 
 
 def _convolved(kernel, bias, weights, shift=0.0):
-    """What a convolution of the places makes of `kernel` and `bias`."""
+    """`kernel` and `bias` after a convolution of the pixels (p, q)."""
     size, places, radius = len(kernel), kernel.shape[3], len(weights) // 2
     around = range(-radius, radius + 1)
     shape = (size + 2 * radius, size + 2 * radius, kernel.shape[2], places, places)
     made = np.zeros((*shape, weights.shape[3]))
     made_bias = np.zeros((places, places, weights.shape[3])) + shift
     for p, q, row, column in np.ndindex(places, places, len(around), len(around)):
-        # A place beyond the LR pixel's own is one of its neighbour's.
+        # A pixel further out belongs to a neighbouring LR pixel.
         (y, i), (x, j) = divmod(p + around[row], places), divmod(q + around[column], places)
         here = slice(radius + y, radius + y + size), slice(radius + x, radius + x + size)
         made[*here, :, p, q] += kernel[:, :, :, i, j] @ weights[row, column]

@@ -1,8 +1,7 @@
-"""A network as a graph of plain values, read from its configuration: what it looks at and costs.
+"""A network as a graph of plain values, from its configuration: how far it looks, what it costs.
 
-Nothing here needs Keras, which takes seconds to load: `config.json` of a weights file is enough.
-What can be reasoned about here, OpenVINO can compute. A network with any other layer is measured
-by `probe`, and Keras computes it.
+Needs `config.json` of a weights file, and not Keras, which takes seconds to load. OpenVINO can
+compute every network whose layers are all known here; others `probe` measures, and Keras computes.
 """
 
 import graphlib
@@ -13,7 +12,7 @@ from typing import NamedTuple
 
 from superres.runtime.errors import InputError
 
-# Layers that make each output pixel from the input pixel of the same place.
+# Layers whose output pixel depends on the input pixel at the same position alone.
 # fmt: off
 POINTWISE_LAYERS = {
     "Activation", "Add", "Average", "BatchNormalization", "Concatenate", "Dropout", "ELU",
@@ -23,19 +22,19 @@ POINTWISE_LAYERS = {
 ACTIVATIONS = {
     "elu", "gelu", "leaky_relu", "linear", "relu", "relu6", "sigmoid", "silu", "softplus", "tanh",
 }
-# fmt: on
-# What `keras.ops` and operators such as + become in a network, by module.
+# Nodes that `keras.ops` and operators such as + add to a network, by module.
 OPERATIONS = {
     "keras.src.ops.nn": {"DepthToSpace", "Relu"},
     "keras.src.ops.numpy": {
-        *("Add", "Clip", "Concatenate", "Maximum", "Minimum", "Multiply", "Pad", "Subtract"),
+        "Add", "Clip", "Concatenate", "Maximum", "Minimum", "Multiply", "Pad", "Subtract",
     },
 }
+# fmt: on
 POINTWISE = POINTWISE_LAYERS | set().union(*OPERATIONS.values()) - {"DepthToSpace", "Pad"}
 TRANSPARENT = POINTWISE | {"DepthToSpace", "InputLayer", "Pad"}
-MOST_SIZE = 2**16  # of what a convolution is made of
+MOST_SIZE = 2**16  # of any number in a convolution's configuration
 ITEM_BYTES = {"float32": 4, "bfloat16": 2}
-CONDITION_INPUTS = {0: "", 1: "quality", 3: "condition"}  # name of the second input, by its numbers
+CONDITION_INPUTS = {0: "", 1: "quality", 3: "condition"}  # names of second inputs, by channels
 EXPECTED = (
     "expected a network that takes (N, H, W, 3) of any H and W, or that and a condition, "
     "(N, 1, 1, 1) or (N, 1, 1, 3), and makes one output"
@@ -43,68 +42,44 @@ EXPECTED = (
 
 
 class Unknown(Exception):
-    """A node that cannot be reasoned about; the text names it."""
+    """A node that the graph cannot follow; the text names it."""
 
     def __init__(self, node, why=""):
         super().__init__(f"layer {node.name!r} ({node.kind}{why and f' {why}'})")
 
 
 class Traits(NamedTuple):
-    """What must be known of a network to enlarge pictures with it.
-
-    Attributes:
-        scale: by how much height and width are enlarged.
-        conditions: numbers of the second input, see `images.quality.Condition`; 0: there is none.
-        parameters: number of all weights.
-        halo: LR pixels beyond which no input pixel can change an output pixel; `None`: it looks
-            at the whole picture, or nobody knows how far.
-        multiple_of: what height and width must be multiples of.
-    """
+    """The facts about a network that enlarging needs."""
 
     scale: int
-    conditions: int
-    parameters: int
-    halo: int | None
-    multiple_of: int = 1
+    conditions: int  # channels of the second input, see `images.quality.Condition`; 0: has none
+    parameters: int  # number of all weights
+    halo: int | None  # LR pixels beyond which no input counts; None: whole picture, or not known
+    multiple_of: int = 1  # sides of pictures are multiples of it
 
 
 class Node(NamedTuple):
-    """One use of a layer, or of an operation of `keras.ops`.
+    """One use of a layer, or of an operation of `keras.ops`."""
 
-    Attributes:
-        name: its own; that of the layer, and a number where the layer is used again.
-        layer: name of the layer, which has the weights.
-        kind: class of the layer, such as Conv2D.
-        config: its configuration.
-        inputs: names of the nodes, and numbers, that it takes; other values in a tuple.
-        module: of its class.
-    """
-
-    name: str
-    layer: str
-    kind: str
+    name: str  # that of the layer, and a number where it is used again
+    layer: str  # the layer, which has the weights
+    kind: str  # its class, such as Conv2D
     config: dict
-    inputs: tuple
-    module: str
+    inputs: tuple  # names of nodes, and numbers; other values in a tuple
+    module: str  # of the class
 
     @property
     def is_transparent(self):
-        """Whether it makes pixels of pixels: without weights, which would make features."""
+        """Whether its output is pixels when its input is: it has no weights."""
         return self.kind in TRANSPARENT or self.module.startswith("keras.src.ops.")
 
     @property
     def from_nodes(self):
-        """The inputs that are nodes."""
         return [name for name in self.inputs if isinstance(name, str)]
 
 
 class Shape(NamedTuple):
-    """A feature map's shape, as it depends on the LR picture's.
-
-    Attributes:
-        height, width: (a, b) for a * LR pixels + b; a is 0 for the condition, of one pixel.
-        channels: how many.
-    """
+    """Of a feature map; a side is (a, b) for a * LR pixels + b, and (0, 1) for the condition."""
 
     height: tuple
     width: tuple
@@ -112,28 +87,23 @@ class Shape(NamedTuple):
 
 
 class Graph:
-    """A network that enlarges RGB pictures.
+    """A network, from its configuration as in a file's `config.json`.
 
-    Args:
-        config: dict of a Keras model's class and configuration, as in `config.json` of its file.
+    An InputError where it does not enlarge RGB pictures by a whole number.
 
     Attributes:
         nodes: dict of name -> `Node`, in an order in which they can be computed.
-        layers: dict of the name of each layer -> its kind, in their order in files.
-        inputs: names of the nodes that are given: the picture, and perhaps the condition.
-        output: name of the node that is the enlarged picture.
-        emitting: names of the nodes that make pixels: the last convolutions and what follows them.
-            Results in bfloat16 would cost 0.03 dB there.
-        exact: names of those of them, and of the nodes before, that take pixels as well.
-        unknown: the first node that cannot be reasoned about, in words; empty: there is none. Only
-            then there are
-        traits: `Traits`; else `None`.
+        layers: dict of layer -> its kind, in their order in files.
+        inputs, output: names of the nodes that are the picture, perhaps the condition; the result.
+        pixels_in: names of the nodes that take nothing but pixels of the input.
+        emitting: names of the last convolutions and the nodes behind them, which make pixels;
+            results in bfloat16 would cost 0.03 dB there.
+        exact: names of the nodes of these two groups that both take and make pixels.
+        unknown: the first node that the graph cannot follow, in words; then `traits` is `None`,
+            and there are no
         shapes: dict of name -> `Shape`.
         weights: dict of layer -> list of the shapes of its weights, in their order in files.
         scale, conditions, radius, parameters: as in `Traits`, where the radius is called halo.
-
-    Raises:
-        InputError: it does not enlarge RGB pictures by a whole number.
     """
 
     def __init__(self, config):
@@ -142,9 +112,7 @@ class Graph:
         layers = config["config"]["layers"]
         self.layers = {layer["config"]["name"]: layer["class_name"] for layer in layers}
         self.conditions = self._checked_conditions()
-        self.pixels_in = self._pixels_in()
-        self.emitting = self._emitting()
-        self.exact = self._exact()
+        self._find_pixels()
         self.traits, self.unknown = None, ""
         try:
             self._reason()
@@ -152,7 +120,7 @@ class Graph:
             self.unknown = str(node)
 
     def _reason(self):
-        """Follows sizes and channels through the graph; raises `Unknown`."""
+        """Follows shapes through the graph; raises `Unknown`."""
         self.shapes, self.weights = {}, {}
         for node in self.nodes.values():
             shapes = [self.shapes[name] for name in node.from_nodes]
@@ -166,13 +134,11 @@ class Graph:
 
     @classmethod
     def of_model(cls, model):
-        """The graph of a `keras.Model`."""
         return cls(json.loads(model.to_json()))
 
     def _checked_conditions(self):
-        """Raises InputError unless the inputs are a picture and perhaps a condition."""
         picture = Shape((1, 0), (1, 0), 3)
-        nodes = [self.nodes.get(name) for name in self.inputs]  # None: it is not used
+        nodes = [self.nodes.get(name) for name in self.inputs]  # None: nothing uses it
         shapes = [node and node.kind == "InputLayer" and _shape(node, []) for node in nodes]
         for count, name in CONDITION_INPUTS.items():
             if shapes == [picture, *([Shape((0, 1), (0, 1), count)] if name else [])]:
@@ -181,18 +147,16 @@ class Graph:
 
     def _checked_scale(self):
         height, width, channels = self.shapes[self.output]
-        scale = height[0]
-        if channels != 3 or height != width or height[1] or scale < 1:
-            made = [a * 8 + b for a, b in (height, width)]
-            raise InputError(
-                "expected a network that enlarges RGB pictures by a whole number; it makes "
-                f"(8, 8, 3) into ({made[0]}, {made[1]}, {channels})"
-            )
-        return scale
+        if channels == 3 and height == width and height[0] >= 1 and height[1] == 0:
+            return height[0]
+        made = (*(a * 8 + b for a, b in (height, width)), channels)
+        raise InputError(
+            "expected a network that enlarges RGB pictures by a whole number; it makes (8, 8, 3) "
+            f"into {made}"
+        )
 
     def _radius(self):
-        """Follows the graph backwards from one LR pixel's outputs, with the first and last pixel
-        of each feature map that they depend on."""
+        """Goes back from one LR pixel's outputs, by the first and last pixel that they need."""
         spans = {self.output: (0, self.scale - 1)}
         for node in reversed(self.nodes.values()):
             first, last = spans[node.name]
@@ -204,39 +168,24 @@ class Graph:
                 before = max(width[0] for width in node.config["pad_width"][1:3])
                 first, last = first - before, last - before
             elif node.kind == "DepthToSpace":
-                factor = node.config["block_size"]
-                first, last = first // factor, last // factor
+                first, last = (n // node.config["block_size"] for n in (first, last))
             for name in node.from_nodes:
                 before, after = spans.get(name, (first, last))
                 spans[name] = min(before, first), max(after, last)
         first, last = spans[self.inputs[0]]
         return max(-first, last)
 
-    def _emitting(self):
-        found, behind = set(), [self.output]
-        while behind:
-            node = self.nodes[behind.pop()]
-            if node.name not in found:
-                found.add(node.name)
-                behind += node.from_nodes if node.is_transparent else []
-        return found
-
-    def _pixels_in(self):
-        """Names of the nodes that take nothing but pixels of the input."""
-        of_pixels, found = set(), set()
-        for node in self.nodes.values():
-            if of_pixels.issuperset(node.from_nodes):
-                found.add(node.name)
-                if node.is_transparent:
-                    of_pixels.add(node.name)
-        return found
-
-    def _exact(self):
-        return {
-            name
-            for name in self.pixels_in | self.emitting
-            if self.nodes[name].is_transparent or (name in self.pixels_in and name in self.emitting)
-        }
+    def _find_pixels(self):
+        nodes = self.nodes.values()
+        transparent = {node.name for node in nodes if node.is_transparent}
+        self.pixels_in, self.emitting = set(), {self.output}
+        for node in nodes:
+            if (self.pixels_in & transparent).issuperset(node.from_nodes):
+                self.pixels_in.add(node.name)
+        for node in reversed(nodes):
+            if node.name in self.emitting & transparent:
+                self.emitting.update(node.from_nodes)
+        self.exact = self.pixels_in & self.emitting | transparent & (self.pixels_in | self.emitting)
 
     def pixels(self, name):
         """Pixels of a feature map for one LR pixel."""
@@ -244,7 +193,7 @@ class Graph:
 
     @property
     def flop_per_pixel(self):
-        """Floating-point operations for one LR pixel: two for each weight of each convolution."""
+        """Floating-point operations per LR pixel: two for each weight of each convolution."""
         return sum(
             2 * self.pixels(node.name) * math.prod(self.weights[node.layer][0])
             for node in self.nodes.values()
@@ -252,12 +201,7 @@ class Graph:
         )
 
     def bytes_per_pixel(self, precision, left_out=()):
-        """Memory for one LR pixel: the most that is held at one time, on the way through.
-
-        Args:
-            precision: float32, or bfloat16, in which `emitting` and the input still are float32.
-            left_out: names of nodes whose results are never made.
-        """
+        """Peak memory per LR pixel; the results of nodes `left_out` are never made."""
         last_use, item, held, most = {}, {}, {}, 0
         for node in self.nodes.values():
             last_use |= dict.fromkeys(node.from_nodes, node.name)
@@ -276,15 +220,8 @@ class Graph:
         return most
 
 
-# ---- reading the configuration ----
-
-
 def _parsed(config):
-    """Nodes by name, not in order; names of the inputs; name of the output.
-
-    Raises:
-        InputError: it is no model of one output.
-    """
+    """Nodes by name, in any order; names of the inputs; name of the output."""
     kind = config.get("class_name") if isinstance(config, dict) else None
     if kind not in ("Functional", "Sequential"):
         raise InputError(f"expected a Functional or Sequential model, not {kind}")
@@ -293,9 +230,9 @@ def _parsed(config):
     for layer in config["layers"]:
         kind, name = layer["class_name"], layer["config"]["name"]
         if (own := layer.get("registered_name")) not in (None, kind):
-            kind = own  # a layer of one's own, perhaps of a name that Keras has as well
+            kind = own  # a custom layer, perhaps with a name that Keras has as well
         calls = layer.get("inbound_nodes")
-        if calls is None:  # a Sequential model's layer takes what the one before it makes
+        if calls is None:  # in a Sequential model each layer takes the output of the last
             calls = [list(nodes)[-1:]]
         else:
             calls = [list(tensors([*call["args"], *call["kwargs"].values()])) for call in calls]
@@ -306,18 +243,16 @@ def _parsed(config):
     if "output_layers" not in config:
         names = list(nodes)
         return nodes, names[:1], names[-1]
-    inputs, outputs = (
-        [_numbered(name, number) for name, number, _ in _several(config[f"{end}_layers"])]
-        for end in ("input", "output")
-    )
+    inputs, outputs = _ends(config["input_layers"]), _ends(config["output_layers"])
     if len(outputs) != 1:
         raise InputError(EXPECTED)
     return nodes, inputs, outputs[0]
 
 
-def _several(places):
-    """One or several [name, number, number] as a list of them."""
-    return [places] if isinstance(places[0], str) else places
+def _ends(places):
+    """Names of nodes from one or several [name, number, number]."""
+    places = [places] if isinstance(places[0], str) else places
+    return [_numbered(name, number) for name, number, _ in places]
 
 
 def _numbered(name, number):
@@ -325,7 +260,7 @@ def _numbered(name, number):
 
 
 def tensors(value):
-    """Names of nodes, and numbers, in what a layer is called with; other values in a tuple."""
+    """Names of nodes, and numbers, in a layer's arguments; other values in a tuple."""
     if isinstance(value, dict) and value.get("class_name") == "__keras_tensor__":
         name, number, _ = value["config"]["keras_history"]
         yield _numbered(name, number)
@@ -338,7 +273,7 @@ def tensors(value):
 
 
 def _in_order(nodes, output):
-    """The nodes that the output needs, each behind those that it takes."""
+    """The nodes that the output needs, each behind its inputs."""
     needs, behind = {}, [output]
     while behind:
         name = behind.pop()
@@ -348,32 +283,25 @@ def _in_order(nodes, output):
     return {name: nodes[name] for name in graphlib.TopologicalSorter(needs).static_order()}
 
 
-# ---- shapes ----
-
-
 def reach(config):
-    """By how many pixels a convolution looks further than one, in height and in width."""
+    """How many pixels more than one a convolution looks at, in height and in width."""
     sizes = zip(config["kernel_size"], config["dilation_rate"], strict=True)
     return [dilation * (size - 1) for size, dilation in sizes]
 
 
 def _shape(node, inputs):
-    """`Shape` of a node's output from those of its inputs; checks what it depends on."""
-    config = node.config
+    config, layer = node.config, f"layer {node.name!r} ({node.kind})"
     if node.kind == "InputLayer":
         _, height, width, channels = config.get("batch_shape") or config["batch_input_shape"]
         sides = [(0, side) if side else (1, 0) for side in (height, width)]
         return Shape(*sides, channels)
     if node.kind not in TRANSPARENT | {"Conv2D"} or any(isinstance(x, tuple) for x in node.inputs):
         raise Unknown(node)
-    (height, width, channels), *others = inputs
+    height, width, channels = inputs[0]
     if node.kind == "Conv2D":
         _check_convolution(node)
         if config["padding"] == "valid":
-            height, width = (
-                (side[0], side[1] - beyond)
-                for side, beyond in zip((height, width), reach(config), strict=True)
-            )
+            height, width = _longer(height, width, [-beyond for beyond in reach(config)])
         channels = config["filters"]
     elif node.kind == "Pad":
         batch, *sides, last = config["pad_width"]
@@ -382,38 +310,33 @@ def _shape(node, inputs):
         mode, most = config.get("mode", "constant"), max(map(max, sides))
         if mode not in ("constant", "edge", "reflect") and (mode != "symmetric" or most > 1):
             raise Unknown(node, f"of {most} pixels of mode {mode!r}")
-        height, width = (
-            (side[0], side[1] + sum(widths))
-            for side, widths in zip((height, width), sides, strict=True)
-        )
+        height, width = _longer(height, width, map(sum, sides))
     elif node.kind == "DepthToSpace":
         factor = config["block_size"]
         height, width = ((factor * a, factor * b) for a, b in (height, width))
         channels //= factor**2
     else:
         _check_pointwise(node)
-        for other in others:
-            height, width = max(height, other.height), max(width, other.width)
+        height, width = max(one.height for one in inputs), max(one.width for one in inputs)
         # All of one size, or some of one pixel, as the condition has: those are added everywhere.
         sizes = {(height, width)} | (set() if node.kind == "Concatenate" else {((0, 1), (0, 1))})
         if any(shape[:2] not in sizes for shape in inputs):
             found = " and ".join(dict.fromkeys(map(_in_words, inputs)))
-            raise InputError(
-                f"layer {node.name!r} ({node.kind}): its inputs differ in size, {found}"
-            )
-        all_channels = [shape.channels for shape in inputs]
-        channels = sum(all_channels) if node.kind == "Concatenate" else max(all_channels)
+            raise InputError(f"{layer}: its inputs differ in size, {found}")
+        channels = (sum if node.kind == "Concatenate" else max)(one.channels for one in inputs)
     if min(height) < 0 and height[0] == 0:
-        raise InputError(f"layer {node.name!r} ({node.kind}): nothing is left of its input")
+        raise InputError(f"{layer}: nothing is left of its input")
     return Shape(height, width, channels)
+
+
+def _longer(height, width, pixels):
+    return [(a, b + more) for (a, b), more in zip((height, width), pixels, strict=True)]
 
 
 def _in_words(shape):
     """Height and width of a feature map, such as 2H-2 x 2W-2."""
-    sides = zip("HW", shape[:2], strict=True)
-    return " x ".join(
-        f"{a if a > 1 else ''}{name}{f'{b:+}' if b else ''}" for name, (a, b) in sides
-    )
+    sides = zip(shape[:2], "HW", strict=True)
+    return " x ".join(f"{a if a > 1 else ''}{n}{f'{b:+}' if b else ''}" for (a, b), n in sides)
 
 
 def _check_convolution(node):
@@ -450,7 +373,6 @@ def _check_activation(node):
 
 
 def _weights(node, inputs):
-    """Shapes of a layer's weights, in the order in which they are stored."""
     config = node.config
     if node.kind == "Conv2D":
         channels, filters = inputs[0].channels // config["groups"], config["filters"]

@@ -1,4 +1,4 @@
-"""Networks ready to compute, each with what computes it: Keras, or an engine of its own."""
+"""Networks ready to compute, by Keras or by an engine without it."""
 
 import functools
 import hashlib
@@ -11,35 +11,25 @@ from superres.upscaling import probe, weight_files
 from superres.upscaling.folding import PIXELS, linear_end, smallest_side
 from superres.upscaling.graph import Graph
 
-# Memory that the kernels take beside the feature maps themselves (copies in another layout and the
-# like), as a factor; measured on a CPU.
+# Memory with that of kernels, such as copies in another layout, as a factor of the feature maps'.
 KERAS_OVERHEAD, ENGINE_OVERHEAD = 1.8, 1.2
 ENLARGED_COPIES = 5
-SOURCES = ("graph", "folding", "onnx_graph")  # modules that decide what a file becomes
+SOURCES = ("graph", "folding", "onnx_graph")  # modules that turn a file into a graph
 WINDOW_STEP = 64  # under JAX, which compiles each size anew, windows are multiples of it
 
 
 class KerasNetwork:
-    """A Keras model.
+    """A Keras model, see `network.edsr`; InputError: it does not enlarge RGB pictures.
 
-    Args:
-        model: network from RGB (N, H, W, 3) in [0, 1], and perhaps a condition (N, 1, 1, 1 or 3),
-            to (N, scale * H, scale * W, 3), see `network.edsr`. When its weights are changed, what
-            is compiled in float32 follows.
+    What is compiled in float32 follows when its weights change.
 
     Attributes:
         graph: its `Graph`, which need not know all layers.
         traits: its `Traits`.
-        extra_work: share of a picture's pixels that the halo may add, where memory allows: larger
-            windows have less of it, and are slower from some size on.
-        most_split: see `TilePlan`.
-
-    Raises:
-        InputError: it is no network that enlarges RGB pictures.
     """
 
-    extra_work = 0.15
-    most_split = math.inf
+    extra_work = 0.15  # share of pixels that halos may add: larger windows add less, but are slower
+    most_split = math.inf  # see `TilePlan`
 
     def __init__(self, model):
         self.model = model
@@ -48,19 +38,19 @@ class KerasNetwork:
         self.traits = self.graph.traits or probe.traits(model)
 
     def steps(self, precision):
-        """What height and width of the windows that it is given should be multiples of."""
+        """Of height and width of windows, which should be multiples of them."""
         return (1, 1) if backend.supports_dynamic_shapes() else (WINDOW_STEP, WINDOW_STEP)
 
     def has_fast_bfloat16(self):
-        """Whether it is faster in bfloat16 than in float32 here, and known to be as good."""
+        """Whether bfloat16 is faster than float32 here, and known to be as good."""
         return not self.graph.unknown and backend.has_fast_bfloat16()
 
     def free_memory(self):
-        """Bytes that can be had where it computes."""
+        """Free bytes on the device that computes."""
         return memory.free_device_memory()
 
     def bytes_per_pixel(self, precision):
-        """Memory for one LR pixel while it computes."""
+        """Bytes for each LR pixel of a window while it is computed."""
         is_known = not self.graph.unknown
         needed = self.graph.bytes_per_pixel(precision) if is_known else self._measured_bytes
         return math.ceil(KERAS_OVERHEAD * needed)
@@ -83,11 +73,8 @@ class FileNetwork:
 
     Args:
         path: `.keras` file, all of whose layers `Graph` knows.
-        cache: folder for the graphs that are made of it; `None`: none.
+        cache: folder for compiled graphs; `None`: none.
         folds: whether its end may be computed as one convolution, see `folding`.
-
-    Raises:
-        InputError: no such file, or refused.
     """
 
     extra_work = 0.11
@@ -100,21 +87,17 @@ class FileNetwork:
         self._end = linear_end(self.graph) if folds else None
 
     def steps(self, precision):
-        """What height and width of the windows that it is given should be multiples of."""
         return engines.window_steps(precision)
 
     def has_fast_bfloat16(self):
-        """Whether it is faster in bfloat16 than in float32 here."""
         return engines.has_fast_bfloat16()
 
     def free_memory(self):
-        """Bytes that can be had where it computes."""
         return memory.free_memory()
 
     def bytes_per_pixel(self, precision):
-        """Memory for one LR pixel while it computes."""
         needed = self.graph.bytes_per_pixel(precision, self._end.within if self._end else ())
-        # Where the end is one convolution, the enlarged pixels are put together from parts.
+        # Enlarged pixels are put together from parts where the end is one convolution.
         pixels = ENLARGED_COPIES * 3 * 4 * self.graph.scale**2 if self._end else 0
         return math.ceil(ENGINE_OVERHEAD * (needed + pixels))
 
@@ -146,7 +129,7 @@ class FileNetwork:
         return onnx_graph(self.graph, arrays, end).SerializeToString()
 
     def _digest(self):
-        """Another one for other weights, and where the code that makes a graph of them changed."""
+        """Of the weights, and of the code that turns them into a graph."""
         digest = hashlib.sha256()
         for path in self.path, *(Path(__file__).with_name(f"{name}.py") for name in SOURCES):
             with open(path, "rb") as file:
@@ -158,14 +141,10 @@ class FileNetwork:
 
 
 def in_precision(model, graph, precision):
-    """A Keras model, of that `Graph`, with its feature maps in `precision`.
+    """A copy of a Keras model, with its `Graph`, that computes in `precision`.
 
-    The last layer with weights and what follows it stay in float32, as do all weights: pixels
-    emitted in bfloat16 cost 0.03 dB.
-
-    Returns:
-        `keras.Model` with weights of its own; `model` itself if it is in float32 and to
-        remain so.
+    Weights, the last convolution and the layers behind it stay in float32: pixels emitted in
+    bfloat16 cost 0.03 dB. A model in float32 that is to remain so is not copied.
     """
     policies = {layer.dtype_policy.name for layer in model.layers}
     if precision == "float32" and policies == {"float32"}:

@@ -1,9 +1,8 @@
 """A network as an ONNX graph, channels first, which engines other than Keras can run.
 
-Keras keeps channels last, (N, H, W, C), also in what it exports; on processors the same network
-is up to twice as fast with channels first, (N, C, H, W). So kernels (kh, kw, in, out) are
-transposed here, and the channels before a pixel shuffle are read in Keras's order, whose place
-(i, j, c) ONNX calls DCR.
+Keras keeps channels last, (N, H, W, C), even in its own exports; on processors a network is up to
+twice as fast with channels first, (N, C, H, W). So kernels (kh, kw, in, out) are transposed, and
+pixel shuffles read their channels in Keras's order, (i, j, c), which ONNX calls DCR.
 """
 
 import functools
@@ -16,23 +15,21 @@ from onnx.reference import ReferenceEvaluator
 from superres.upscaling.folding import PIXELS, folded
 from superres.upscaling.graph import CONDITION_INPUTS, reach
 
-OPSET = 17  # of 2022: the engines that read it are old enough to be everywhere
+OPSET = 17  # of 2022, which all current engines read
 INPUT, OUTPUT = "lr", "sr"
 
 
 def onnx_graph(graph, arrays, end=None):
-    """Writes a network as ONNX.
+    """Writes a network as an `onnx.ModelProto` for pictures of every size.
+
+    It takes float32 RGB `lr` (N, 3, H, W) in [0, 1], perhaps `quality` (N, 1, 1, 1) or `condition`
+    (N, 3, 1, 1), and makes `sr` (N, 3, scale * H, scale * W).
 
     Args:
         graph: `Graph`.
         arrays: dict of layer -> list of its weights, as `weight_files.read_arrays` returns it.
-        end: `folding.End` that is to be one convolution; then H and W must be at least
+        end: `folding.End` to write as one convolution; then H and W must be at least
             `folding.smallest_side(end)`.
-
-    Returns:
-        `onnx.ModelProto` from float32 RGB `lr` (N, 3, H, W) in [0, 1], and `quality` (N, 1, 1, 1)
-        or `condition` (N, 3, 1, 1) if the network takes one, to `sr` (N, 3, scale * H, scale * W).
-        Sizes are free.
     """
     writer = _Writer(graph, arrays, end)
     for node in graph.nodes.values():
@@ -54,62 +51,48 @@ def onnx_graph(graph, arrays, end=None):
 
 
 def with_condition(model, condition):
-    """The same for pictures of one condition, which is no input any more.
+    """A copy of `onnx_graph`'s model for pictures of one condition, which is no input any more.
 
-    What depends on nothing else is computed here: not all programs do that, or can.
-
-    Args:
-        model: as `onnx_graph` returns it, of a network that takes a condition.
-        condition: float32 (1,) or (3,), as `Condition.values` returns it.
-
-    Returns:
-        `onnx.ModelProto`.
+    What follows from the condition alone is computed here, since OpenCV does not fold constants.
+    `condition` is float32 (1,) or (3,), as `Condition.values` returns it.
     """
     fixed = onnx.ModelProto()
     fixed.CopyFrom(model)
     graph = fixed.graph
-    picture, given = graph.input
-    known = {one.name: numpy_helper.to_array(one) for one in graph.initializer}
-    found = {given.name: condition.reshape(1, -1, 1, 1)}
+    constants = {one.name: numpy_helper.to_array(one) for one in graph.initializer}
+    constants[graph.input.pop().name] = condition.reshape(1, -1, 1, 1)
     nodes = []
     for node in graph.node:
-        inputs = {name: (known | found).get(name) for name in node.input}
-        if not found.keys() & inputs.keys() or any(value is None for value in inputs.values()):
+        if constants.keys() >= set(node.input):
+            values = ReferenceEvaluator(node).run(None, {n: constants[n] for n in node.input})
+            constants |= zip(node.output, values, strict=True)
+        else:
             nodes.append(node)
-            continue
-        values = ReferenceEvaluator(node).run(None, inputs)
-        found |= zip(node.output, values, strict=True)
     used = {name for node in nodes for name in node.input}
-    constants = {name: value for name, value in (known | found).items() if name in used}
-    for field, kept in (
-        (graph.node, nodes),
-        (graph.input, [picture]),
-        (graph.initializer, [numpy_helper.from_array(v, name) for name, v in constants.items()]),
-    ):
-        del field[:]
-        field.extend(kept)
+    del graph.node[:], graph.initializer[:]
+    graph.node.extend(nodes)
+    graph.initializer.extend(
+        numpy_helper.from_array(value, name) for name, value in constants.items() if name in used
+    )
     onnx.checker.check_model(fixed)
     return fixed
 
 
 class _Writer:
-    """ONNX nodes, each named like the network's own, and the constants that they take."""
+    """ONNX nodes, named like those of the network, and their constants."""
 
     def __init__(self, graph, arrays, end):
         self.graph, self.arrays, self.end = graph, arrays, end
         self.nodes, self.constants = [], []
-        self._names = {}  # of constants, by the array that they are
+        self._names = {}  # of constants, by their arrays
         names = INPUT, CONDITION_INPUTS[graph.conditions]
         self._tensors = dict(zip(graph.inputs, names, strict=False))
 
     def add(self, node):
-        """Adds what a node of the graph is in ONNX."""
+        """Translates a node of the graph."""
         if node.kind == "InputLayer" or (self.end and node.name in self.end.within):
             return
-        inputs = [
-            self._tensors.get(value, value) if isinstance(value, str) else value
-            for value in node.inputs
-        ]
+        inputs = [self._tensors.get(value, value) for value in node.inputs]
         if self.end and node is self.end.nodes[-1]:
             made = self._folded(self._tensors[self.end.nodes[0].from_nodes[0]])
         else:
@@ -122,25 +105,25 @@ class _Writer:
         return getattr(self, f"_{node.kind.lower()}", self._merge)(node, *inputs)
 
     def _folded(self, x):
-        """The network's end as one convolution, and along the border as it is."""
+        """The end as one convolution, but along the border layer by layer."""
         *_, node = self.end.nodes
         kernel, bias = folded(self.end, self.arrays)
         size, border, radius = len(kernel), self.end.border, self.end.radius
         one = self._conv(node, x, kernel, [bias], kernel_shape=[size, size], pads=[radius] * 4)
-        # What stands behind a convolution and is marked as float32 is computed with it: so it hands
-        # on float32 where it computes in bfloat16. Pixels are far within.
+        # A node behind a convolution that is marked as float32 is fused with it, so that it emits
+        # float32 even where it computes in bfloat16. No pixel comes near the bounds.
         one = self._pixels("Clip", node, one, -100.0, 100.0)
         one = self._pixels("DepthToSpace", node, one, blocksize=self.end.factor, mode="DCR")
         if not border:
             return one
+        width, deep, far = border * self.end.factor, border + radius, np.iinfo(np.int64).max
 
         def part(put, tensor, axis, first, last):
             bounds = (self._constant(node, [n], np.int64) for n in (first, last, axis))
             return put("Slice", node, tensor, *bounds)
 
-        def as_it_is(axis, is_last):
-            """The border at one side, from the feature maps that decide it."""
-            deep, width, far = border + radius, border * self.end.factor, np.iinfo(np.int64).max
+        def unfolded(axis, is_last):
+            """The border at one side."""
             strip = part(self._put, x, axis, *((-deep, far) if is_last else (0, deep)))
             for step in self.end.nodes:
                 strip = self._made(step, strip)
@@ -148,18 +131,17 @@ class _Writer:
             return part(self._pixels, strip, axis, *((-width, far) if is_last else (0, width)))
 
         def inner(tensor, axis):
-            width = border * self.end.factor
             return part(self._pixels, tensor, axis, width, -width)
 
         rows, columns = 2, 3
-        middle = [inner(as_it_is(columns, False), rows), inner(inner(one, rows), columns)]
-        middle.append(inner(as_it_is(columns, True), rows))
+        middle = [inner(unfolded(columns, False), rows), inner(inner(one, rows), columns)]
+        middle.append(inner(unfolded(columns, True), rows))
         middle = self._pixels("Concat", node, *middle, axis=columns)
-        whole = [as_it_is(rows, False), middle, as_it_is(rows, True)]
+        whole = [unfolded(rows, False), middle, unfolded(rows, True)]
         return self._pixels("Concat", node, *whole, axis=rows)
 
     def _pixels(self, kind, node, *inputs, **attributes):
-        """As `_put`, of what is pixels already, in a group of names of its own."""
+        """As `_put`, for nodes that only move pixels: their names form a group."""
         output = f"{node.name}/{PIXELS}/{len(self.nodes)}"
         return self._put(kind, node, *inputs, output=output, **attributes)
 
@@ -183,20 +165,12 @@ class _Writer:
         kernel, *bias = self.arrays[node.layer]
         pads = [0, 0, 0, 0]
         if config["padding"] == "same":
-            # As many zeros on both sides, and one more behind where their number is odd.
+            # An odd zero goes behind.
             reaches = reach(config)
             before = [n // 2 for n in reaches]
             pads = [*before, *(n - b for n, b in zip(reaches, before, strict=True))]
-        made = self._conv(
-            node,
-            x,
-            kernel,
-            bias,
-            kernel_shape=config["kernel_size"],
-            dilations=config["dilation_rate"],
-            group=config["groups"],
-            pads=pads,
-        )
+        sizes = {"kernel_shape": config["kernel_size"], "dilations": config["dilation_rate"]}
+        made = self._conv(node, x, kernel, bias, group=config["groups"], pads=pads, **sizes)
         return self._activation(node, made)
 
     def _conv(self, node, x, kernel, bias, **attributes):
@@ -216,17 +190,14 @@ class _Writer:
             bent = self._put("Erf", node, self._put("Mul", node, x, np.sqrt(0.5)))
             half = self._put("Mul", node, x, 0.5)
             return self._put("Mul", node, half, self._put("Add", node, bent, 1.0))
-        kinds = {"relu": "Relu", "elu": "Elu", "sigmoid": "Sigmoid", "tanh": "Tanh"}
-        return self._put((kinds | {"softplus": "Softplus"})[name], node, x)
+        return self._put(name.capitalize(), node, x)
 
     def _depthtospace(self, node, x):
         return self._put("DepthToSpace", node, x, blocksize=node.config["block_size"], mode="DCR")
 
     def _pad(self, node, x, value=None):
         (top, bottom), (left, right) = node.config["pad_width"][1:3]
-        mode = node.config.get("mode", "constant")
-        # The border mirrored with its own pixels is, one pixel wide, the border repeated.
-        mode = "edge" if mode == "symmetric" else mode
+        mode = node.config.get("mode", "constant").replace("symmetric", "edge")  # of one pixel
         pads = self._constant(node, [0, 0, top, left, 0, 0, bottom, right], np.int64)
         values = [float(value or 0)] if mode == "constant" else []
         return self._put("Pad", node, x, pads, *values, mode=mode)
@@ -251,18 +222,17 @@ class _Writer:
         return self._put("Clip", node, x, node.config["x_min"], node.config["x_max"])
 
     def _rescaling(self, node, x):
-        scale, offset = (np.asarray(node.config[key]) for key in ("scale", "offset"))
-        x = self._put("Mul", node, x, _of_channels(scale))
-        return self._put("Add", node, x, _of_channels(offset)) if offset.any() else x
+        values = (np.asarray(node.config[key]) for key in ("scale", "offset"))
+        scale, offset = (v.reshape(-1, 1, 1) if v.ndim else v for v in values)
+        x = self._put("Mul", node, x, scale)
+        return self._put("Add", node, x, offset) if offset.any() else x
 
     def _batchnormalization(self, node, x):
         *scale_and_shift, mean, variance = self.arrays[node.layer]
         scale = scale_and_shift.pop(0) if node.config["scale"] else np.ones_like(mean)
         shift = scale_and_shift.pop(0) if node.config["center"] else np.zeros_like(mean)
-        epsilon = node.config["epsilon"]
-        return self._put(
-            "BatchNormalization", node, x, scale, shift, mean, variance, epsilon=epsilon
-        )
+        weights = scale, shift, mean, variance
+        return self._put("BatchNormalization", node, x, *weights, epsilon=node.config["epsilon"])
 
     def _dropout(self, node, x):
         return x
@@ -276,11 +246,5 @@ class _Writer:
         return self._put("Mean", node, *inputs)
 
     def _merge(self, node, *inputs):
-        kinds = {"Add": "Add", "Subtract": "Sub", "Multiply": "Mul"}
-        kind = kinds.get(node.kind) or {"Maximum": "Max", "Minimum": "Min"}[node.kind]
+        kind = node.kind[:3]  # Add, Sub, Mul, Max, Min
         return functools.reduce(lambda a, b: self._put(kind, node, a, b), inputs)
-
-
-def _of_channels(value):
-    """A number, or one for each channel, as ONNX lays it along the channels."""
-    return value.reshape(-1, 1, 1) if value.ndim else value

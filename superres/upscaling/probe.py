@@ -1,7 +1,4 @@
-"""What `graph` cannot reason about a network is measured: sizes, scale, memory.
-
-How far such a network looks is measured by `tiling.measured_halo`, and stored in its file.
-"""
+"""Measures sizes, scale and memory of a network that `graph` cannot follow."""
 
 import math
 
@@ -11,18 +8,17 @@ from superres.runtime.backend import keras
 from superres.runtime.errors import InputError
 from superres.upscaling.graph import ITEM_BYTES, Traits
 
-MOST_STRIDE = 32  # of a network; sides of its pictures are a multiple of it
-SIDES = 5, 7  # in strides: with any but the true one, or a multiple of it, one does not fit
-MOST_BYTES = 2**18  # for one LR pixel, which 256 channels for x8 take
-LARGEST = 4  # feature maps that are in memory at one time
+MOST_STRIDE = 32  # sides of pictures are a multiple of the network's
+SIDES = (
+    5,
+    7,
+)  # in strides: one of them does not fit, unless the stride is a multiple of the true one
+MOST_BYTES = 2**18  # for one LR pixel, as 256 channels for x8 take
+LARGEST = 4  # feature maps in memory at one time
 
 
 def traits(model):
-    """`Traits` of a Keras model, but for its halo, which is measured later.
-
-    Raises:
-        InputError: it does not enlarge RGB pictures by a whole number.
-    """
+    """`Traits` of a Keras model without a halo; InputError: it does not enlarge RGB pictures."""
     made = []
     for stride in range(1, MOST_STRIDE + 1):
         try:
@@ -49,7 +45,7 @@ def _output_shape(model, side):
 
 
 def bytes_per_pixel(model):
-    """Memory for one LR pixel in float32, of the largest feature maps; InputError: too much."""
+    """Bytes of the largest float32 feature maps per LR pixel; InputError: too many."""
     side = 64
     operations = keras.Model(model.inputs, model.outputs).operations
     shapes = [(1, side, side, 3), *((1, *one.shape[1:]) for one in model.inputs[1:])]

@@ -1,7 +1,7 @@
-"""The size that pictures are enlarged to: a box, a side or a factor, by networks of whole scales.
+"""The size that pictures are enlarged to: a box, a side or a factor.
 
-A network enlarges by its scale alone. So a picture is enlarged by the next larger one, or by two
-in turn, and what they make is reduced, by `images.resize`.
+A network enlarges by its scale alone. So a picture is enlarged by the next larger scale, or by two
+scales one after the other, and the result is reduced by `images.resize`.
 """
 
 import math
@@ -11,41 +11,27 @@ from typing import NamedTuple
 
 from superres.runtime.errors import InputError
 
-LEAST_SIDE = 16  # pixels that SIZE may name alone: "2x" is meant for a factor
+LEAST_SIDE = 16  # pixels of a lone side: "2x" is meant for a factor
 FORMS = '"2560x1440" (a box), "2560x" or "x1440" (a side), or a factor above 1 such as "1.5"'
 
 
 class Way(NamedTuple):
-    """How a picture gets its size.
+    """How a picture gets its size."""
 
-    Attributes:
-        scales: by which networks enlarge it, one after another; none where it is only reduced.
-        shape: its new height and width, in pixels.
-    """
-
-    scales: tuple
-    shape: tuple
+    scales: tuple  # of the networks that enlarge it one after another; empty: it is only reduced
+    shape: tuple  # new height and width, in pixels
 
 
 class Size(NamedTuple):
-    """What was asked for, each 0 where it was not; if nothing was, it is the network's own scale.
+    """A box, a side or a factor; the others are 0. All 0: the network's own scale."""
 
-    Attributes:
-        width, height: of the box, in pixels, into which a picture is fitted.
-        factor: of both sides, as a fraction, so that sizes are exact.
-    """
-
-    width: int = 0
+    width: int = 0  # of the box that pictures are fitted into, in pixels
     height: int = 0
-    factor: Fraction = 0
+    factor: Fraction = 0  # a fraction, so that sizes are exact
 
     @classmethod
     def parse(cls, text):
-        """Reads a size: "2560x1440", "2560x", "x1440" or "1.5"; an empty text is none.
-
-        Raises:
-            InputError: it is none of these.
-        """
+        """Reads "2560x1440", "2560x", "x1440", "1.5" or nothing; InputError: none of these."""
         if not text:
             return cls()
         sides = re.fullmatch(r"([0-9]{1,9})?[xX×]([0-9]{1,9})?", text)
@@ -62,8 +48,8 @@ class Size(NamedTuple):
             return cls(factor=Fraction(text))
         raise InputError(f"SIZE = {text!r}: expected {FORMS}")
 
-    def of(self, height, width):
-        """The factor for a picture of this size, and its new height and width."""
+    def fit(self, height, width):
+        """The factor for a picture of this height and width, and the new ones."""
         if self.factor:
             factor = self.factor
         else:
@@ -73,36 +59,21 @@ class Size(NamedTuple):
         return factor, tuple(max(1, math.floor(side * factor + half)) for side in (height, width))
 
     def way(self, height, width, scales):
-        """How a picture gets this size.
-
-        Args:
-            height, width: of the picture.
-            scales: of the networks that there are.
-
-        Returns:
-            `Way`.
-
-        Raises:
-            InputError: two networks do not enlarge so much.
-        """
+        """The `Way` of a picture by networks of `scales`; InputError: two are not enough."""
         if self == Size():
             (scale,) = scales
             return Way((scale,), enlarged_shape((height, width), scale))
-        factor, shape = self.of(height, width)
+        factor, shape = self.fit(height, width)
         if shape[0] <= height and shape[1] <= width:
             return Way((), shape)
         return Way(passes(factor, scales), shape)
 
 
 def passes(factor, scales):
-    """By which scales to enlarge in turn, so that the result is at least `factor` times as large.
+    """One or two scales that enlarge by at least `factor`; InputError: two are not enough.
 
-    One where one is enough. Else the largest first and the smallest that is enough behind it: on
-    Set5 and Set14, made six times as large, 4 and 2 have 0.08 and 0.04 dB more than 2 and 3, for
-    three times the work.
-
-    Raises:
-        InputError: two are not enough.
+    Of two the largest comes first: on Set5 and Set14 at x6, 4 and 2 have 0.08 and 0.04 dB more than
+    2 and 3, for three times the work.
     """
     scales = sorted(scales)
     for before in (), (scales[-1],):
@@ -116,5 +87,5 @@ def passes(factor, scales):
 
 
 def enlarged_shape(shape, scale):
-    """Of a picture (H, W[, C]) that a network has enlarged."""
+    """Shape (H, W[, C]) of a picture enlarged by a network of `scale`."""
     return (scale * shape[0], scale * shape[1], *shape[2:])

@@ -1,8 +1,7 @@
-"""Tiles of a picture, and the halo that each needs.
+"""Tiles of a picture, and their halo.
 
-A tile is computed together with a halo of its surroundings, so that it comes out as it would
-from the whole picture. How wide the halo must be is bounded by the graph:
-`Graph.radius`. Far pixels count for so little that a trained network needs much less:
+A tile is computed with a halo of its surroundings, to come out as from the whole picture. The graph
+bounds the halo: `Graph.radius`. Far pixels count so little that a trained network needs much less:
 `measured_halo`.
 """
 
@@ -14,8 +13,7 @@ import numpy as np
 
 HALO_TOLERANCE = 0.001  # grey levels by which a measured halo may change the result
 MEASURED_SIDE = 64  # LR pixels of a picture that a halo is measured on
-# Where nobody knows how far a network looks: the largest halo, LR pixels a side of the centre, and
-# pictures, by which it is looked for.
+# Where the radius is not known: the largest halo, LR pixels a side of the centre, and pictures.
 FAR, FAR_SIDE, FAR_PICTURES = 64, 16, 2
 
 
@@ -31,20 +29,18 @@ def centre_with_halo(run, lr, halo, radius):
 def measured_halo(run, radius, pictures, multiple_of=1):
     """The smallest halo that changes none of `pictures` by more than `HALO_TOLERANCE`.
 
+    It is at most `radius`, or where that is not known `FAR`; `None` where even `FAR` is too little.
+
     Args:
         run: the network in float32: (H, W, 3) to (scale * H, scale * W, 3).
         radius: `Traits.halo`: LR pixels beyond which nothing counts; `None`: not known.
         pictures: list of float32 (H, W, 3) in [0, 1], photographs, of which the middle is taken.
-            Those not larger than 2 * `radius` are left out; with none left the halo is `radius`.
-        multiple_of: the halo is a multiple of it, as height and width of pictures must be.
-
-    Returns:
-        LR pixels, from 1 to `radius`; or where that is not known, to `FAR`: `None` where even
-        `FAR` is too little, since the network looks at the whole picture.
+            Those not larger than 2 * `radius` are skipped; with none left the halo is `radius`.
+        multiple_of: of the halo, and of height and width of pictures.
     """
     is_known = radius is not None
     reach = radius if is_known else rounded_up(2 * FAR, multiple_of)
-    if not is_known:  # of few pictures, since it takes long, and with borders as far away as that
+    if not is_known:  # of few pictures, since it takes long, and with borders far away
         side = rounded_up(2 * reach + FAR_SIDE, multiple_of)
         pictures = [_filled(lr, side) for lr in pictures[:FAR_PICTURES]]
     pictures = [_middle(lr, 2 * reach + MEASURED_SIDE) for lr in pictures]
@@ -52,7 +48,7 @@ def measured_halo(run, radius, pictures, multiple_of=1):
     exact = [centre_with_halo(run, lr, reach, reach) for lr in pictures]
 
     def is_enough(halo):
-        # At two places of the grid: what a network does in strides must not show.
+        # With two halos, so that strides begin at different pixels.
         return all(
             255 * np.abs(centre_with_halo(run, lr, some, reach) - sr).max() <= HALO_TOLERANCE
             for lr, sr in zip(pictures, exact, strict=True)
@@ -83,12 +79,12 @@ def _middle(lr, size):
 
 
 def window_length(length, tile_size, halo, step=1, most_split=math.inf):
-    """How long all windows are by which a line of `length` pixels is computed.
+    """Length of the windows, all equal, that a line of `length` pixels is computed by.
 
-    Equally long ones, for to an engine each other size costs time: as many as tiles of `tile_size`
-    would be, each with `halo` pixels at both sides, and a multiple of `step`, or the whole line. A
-    line that is one window, and no multiple of `step`, becomes two that are together at most
-    `most_split` times as long.
+    Each new size costs an engine time. There are as many windows as tiles of `tile_size`, with
+    `halo` pixels at both sides, of a multiple of `step`, or the whole line. A line that would be
+    one window, and no multiple of `step`, is split if both are at most `most_split` times its
+    length.
     """
     count = math.ceil(length / tile_size)
 
@@ -106,11 +102,7 @@ def rounded_up(length, step):
 
 
 def cuts(length, tile_size, halo, step=1, most_split=math.inf):
-    """Cuts a line into the tiles whose windows are `window_length`; the outer ones are longer.
-
-    Returns:
-        List of (first, last + 1), which cover the line once.
-    """
+    """Tiles (first, last + 1) of a line by windows of `window_length`; outer ones are longer."""
     size = window_length(length, tile_size, halo, step, most_split)
     if size == length:
         return [(0, length)]
@@ -119,7 +111,7 @@ def cuts(length, tile_size, halo, step=1, most_split=math.inf):
 
 
 def window(tile, length, halo, size=0):
-    """What the network must see of a line to make a tile, (first, last + 1), widened to `size`."""
+    """The window (first, last + 1) of a tile, widened to `size`."""
     first, end = max(tile[0] - halo, 0), min(tile[1] + halo, length)
     size = min(max(end - first, size), length)
     first = min(first, length - size)
@@ -128,37 +120,26 @@ def window(tile, length, halo, size=0):
 
 @dataclass(frozen=True)
 class TilePlan:
-    """How a picture is cut into tiles.
-
-    Attributes:
-        height, width: of the picture, in LR pixels.
-        tile_size: LR pixels a side, at most, of tiles that are not at the picture's border.
-        halo: LR pixels around a tile that are computed with it, as far as the picture goes.
-        steps: what the height and the width of the windows, tile and halo together, are
-            multiples of.
-        most_split: as `window_length` takes it.
-        bytes_per_pixel: memory that a LR pixel of a window takes while it is computed.
-    """
+    """How a picture of `height` and `width` LR pixels is cut into tiles."""
 
     height: int
     width: int
-    tile_size: int
-    halo: int
-    steps: tuple = (1, 1)
-    most_split: float = math.inf
-    bytes_per_pixel: int = 0
+    tile_size: int  # LR pixels a side, at most, of tiles inside of the picture
+    halo: int  # LR pixels around a tile that are computed with it, as far as the picture goes
+    steps: tuple = (1, 1)  # height and width of windows, tile and halo, are multiples of these
+    most_split: float = math.inf  # see `window_length`
+    bytes_per_pixel: int = 0  # of a window, while it is computed
 
     def rows(self, done=0):
-        """The rows of the tiles, below `done` rows: list of (first, last + 1)."""
+        """Rows (first, last + 1) of the tiles below the first `done` rows."""
         tiles = cuts(self.height - done, self.tile_size, self.halo, self.steps[0], self.most_split)
         return [(done + first, done + end) for first, end in tiles]
 
     def columns(self):
-        """The columns of the tiles: list of (first, last + 1)."""
         return cuts(self.width, self.tile_size, self.halo, self.steps[1], self.most_split)
 
     def window(self, rows, columns):
-        """The rows and the columns that the network must see to make a tile."""
+        """Rows and columns of a tile with its halo."""
         height, width = self.window_shape
         return (
             window(rows, self.height, self.halo, height),
@@ -178,20 +159,16 @@ class TilePlan:
 
     @property
     def extra_work(self):
-        """Pixels computed beyond those of the picture, as a share of the picture's."""
+        """Pixels that are computed twice, as a share of the picture's."""
         return len(self) * math.prod(self.window_shape) / (self.height * self.width) - 1
 
     @property
     def memory(self):
-        """Bytes that a tile takes while it is computed."""
+        """Bytes for one tile."""
         return math.prod(self.window_shape) * self.bytes_per_pixel
 
     def smaller(self, at_least=1):
-        """The same with tiles half as long, or of `at_least` LR pixels a side.
-
-        Raises:
-            MemoryError: a tile is one pixel.
-        """
+        """The same with tiles half as long, or of `at_least`; MemoryError: a tile is one pixel."""
         longest = min(self.tile_size, max(self.height, self.width))
         if longest < 2:
             raise MemoryError("not enough memory for a tile of one pixel")

@@ -13,14 +13,14 @@ from superres.upscaling import channels, tiling
 from superres.upscaling.tiling import TilePlan
 
 PRECISIONS = ("auto", "float32", "bfloat16")
-# By how much a measured halo is narrower in bfloat16, whose own rounding changes pixels by up to a
-# grey level: measured for six networks, three pixels change them by 0.04 at most.
+# LR pixels taken off a measured halo in bfloat16, whose rounding changes pixels by up to a grey
+# level: in six networks these three change them by 0.04 at most.
 LESS_IN_BFLOAT16 = 3
 MEMORY_SHARE = 0.5  # of the free memory, for one tile's feature maps
-# LR pixels a side, where the tile is chosen here: below 256 the network is slower, above
-# 1024 nothing is gained, and some GPU kernels can no longer count in 32 bits.
+# LR pixels a side: below 256 the network is slower; above 1024 it is no faster, and some GPU
+# kernels count in 32 bits.
 SMALLEST_TILE, USUAL_TILE, LARGEST_TILE = 64, 256, 1024
-# At which the halo is measured: the first 1, 2 or 3, for a network that takes 0, 1 or 3 numbers.
+# Conditions to measure halos at: the first 1, 2 or 3, where a network takes 0, 1 or 3 numbers.
 HALO_CONDITIONS = (CLEAN, Condition(TRAINED[0] / 100), Condition(0.5, 8.0, 1.0))
 
 
@@ -29,23 +29,17 @@ class Upscaler:
 
     Args:
         network: `KerasNetwork` or `FileNetwork`.
-        halo: LR pixels around a tile that are computed with it, see `tiling.measured_halo`;
-            `None` for all that the network looks at, perhaps the whole picture, which then is not
-            cut into tiles unless memory is short. In bfloat16 `LESS_IN_BFLOAT16` fewer.
-        precision: "float32", "bfloat16", or "auto" for bfloat16 where it is faster; then
-            pictures of 16 bits, which are finer than it, are still computed in float32.
-        tile_size: LR pixels a side, at least 1; 0 chooses one for each picture, by the halo
-            and the free memory.
-        self_ensemble: average the results of the eight flips and turns of the picture:
-            a little better, eight times slower.
+        halo: LR pixels around a tile that are computed with it, see `tiling.measured_halo`; `None`:
+            as far as the network looks, perhaps at the whole picture, which then is not cut into
+            tiles unless memory is short.
+        precision: "float32", "bfloat16", or "auto": bfloat16 where it is faster, but float32 for
+            16-bit pictures.
+        tile_size: LR pixels a side, at least 1; 0: by each picture, the halo and the free memory.
+        self_ensemble: average over the eight flips and turns: a little better, 8 times slower.
 
     Attributes:
         scale, radius, halo, precision, self_ensemble: as resolved.
-        conditions: numbers of a picture's condition that the network takes: 0, 1 or 3.
-        network: as it was given.
-
-    Raises:
-        InputError: the network cannot be compiled.
+        conditions: how many numbers of a picture's condition the network takes: 0, 1 or 3.
     """
 
     def __init__(self, network, halo=None, precision="auto", tile_size=0, self_ensemble=False):
@@ -65,7 +59,6 @@ class Upscaler:
         self._run(self.precision)
 
     def _run(self, precision):
-        """What computes in a precision; compiled when it is first needed."""
         if precision not in self._compiled:
             self._compiled[precision] = self.network.compiled(precision)
         return self._compiled[precision]
@@ -74,13 +67,12 @@ class Upscaler:
         if self._measured_halo is None or self.radius is None:
             return self._measured_halo or self.radius
         halo = self._measured_halo - (LESS_IN_BFLOAT16 if precision == "bfloat16" else 0)
-        return min(max(halo, 2), self.radius)  # alpha's edges are looked for two pixels around
+        return min(max(halo, 2), self.radius)  # alpha needs two
 
     def _precision_for(self, dtype):
         return "float32" if self._is_auto and dtype == np.uint16 else self.precision
 
     def _fitting_tile(self):
-        """The largest tile that memory allows."""
         free = MEMORY_SHARE * self.network.free_memory()
         pixels = free / self.network.bytes_per_pixel(self.precision)
         step = max(self._steps(self.precision))
@@ -88,43 +80,31 @@ class Upscaler:
         return max(1, min(window - 2 * (self.halo or tiling.FAR), LARGEST_TILE))
 
     def _steps(self, precision):
-        """What height and width of windows should be, and must be, multiples of."""
         return tuple(math.lcm(step, self._multiple) for step in self.network.steps(precision))
 
     def plan(self, shape, dtype=np.uint8, free=math.inf):
-        """How a picture is cut: into the smallest tiles whose halos cost little.
+        """The `TilePlan` of a picture of `shape` and `dtype`: the smallest tiles with little halo.
 
-        Args:
-            shape, dtype: of the picture.
-            free: bytes that a tile may take.
-
-        Returns:
-            `TilePlan`; where `free` is too little even for small tiles, they take more than that.
-            It covers the picture up to multiples of what the network takes.
+        It covers the picture up to multiples of what the network takes. Where even small tiles need
+        more than `free` bytes, they get more.
         """
         precision = self._precision_for(dtype)
         halo, bytes_per_pixel = self._halo_in(precision), self.network.bytes_per_pixel(precision)
         sides = [tiling.rounded_up(side, self._multiple) for side in shape[:2]]
 
+        margin = tiling.rounded_up(halo or tiling.FAR, self._multiple)
+        options = self._steps(precision), self.network.most_split, bytes_per_pixel
+
         def tiles_of(size):
-            return TilePlan(
-                *sides,
-                size,
-                tiling.rounded_up(halo or tiling.FAR, self._multiple),
-                self._steps(precision),
-                self.network.most_split,
-                bytes_per_pixel,
-            )
+            return TilePlan(*sides, size, margin, *options)
 
         if halo is None and not self._is_fixed:
             whole = replace(tiles_of(max(sides)), steps=(self._multiple, self._multiple))
             if whole.memory <= min(free, MEMORY_SHARE * self.network.free_memory()):
                 return whole
-
         sizes = () if self._is_fixed else range(USUAL_TILE, self._largest_tile, 16)
-        cheap = (
-            tiles for tiles in map(tiles_of, sizes) if tiles.extra_work <= self.network.extra_work
-        )
+        plans = map(tiles_of, sizes)
+        cheap = (tiles for tiles in plans if tiles.extra_work <= self.network.extra_work)
         tiles = next(cheap, None) or tiles_of(self._largest_tile)
         while tiles.memory > free and tiles.tile_size > SMALLEST_TILE:
             tiles = tiles.smaller(SMALLEST_TILE)
@@ -143,14 +123,13 @@ class Upscaler:
         return None if None in halos else max(halos)
 
     def _network(self, condition, dtype=np.uint8):
-        """The network for pictures of a condition: float32 (H, W, 3) to float32."""
+        """The network for one condition: float32 (H, W, 3) to float32."""
         values = condition.values(self.conditions).reshape(1, 1, 1, -1)
         inputs = [values] if self.conditions else []
         run = self._run(self._precision_for(dtype))
         return lambda lr: run(np.ascontiguousarray(lr)[None], *inputs)[0]
 
     def _tile(self, picture, tiles, rows, columns, most_alpha, condition):
-        """One tile, in the picture's dtype, from its window: the tile with the halo."""
         network = self._network(condition, picture.dtype)
         network = channels.self_ensemble(network) if self.self_ensemble else network
         (top, bottom), (left, right) = tiles.window(rows, columns)
@@ -163,36 +142,26 @@ class Upscaler:
         return to_pixels(sr[*inner], picture.dtype)
 
     def bands(self, picture, tiles=None, on_tile=lambda: None, condition=CLEAN):
-        """Enlarges a picture tile by tile, without seams, in bands from top to bottom.
+        """Enlarges a picture tile by tile, without seams.
 
-        In float32 the bands are those of the picture computed at once, to 0.01 grey levels
-        before rounding. Memory beyond the picture depends on the tile and its width alone.
-        Where it runs out all the same, the rest of this picture, and those that follow, are cut
-        into smaller tiles.
+        In float32 the result is that of the picture computed at once, to 0.01 grey levels before
+        rounding. Where memory runs out, the rest of this picture, and later ones, are cut into
+        smaller tiles.
 
         Args:
-            picture: uint8 or uint16 (H, W) or (H, W, C) with C = 2, 3 or 4, as `read_picture`
-                returns it.
-            tiles: as `plan` returns it; `None` for that of this picture.
+            picture: uint8 or uint16 (H, W) or (H, W, C) with C = 2, 3 or 4, see `read_picture`.
+            tiles: as `plan` returns it; `None`: `plan` is asked.
             on_tile: called after each tile.
-            condition: the picture's `Condition`; a network that takes none does without.
+            condition: the picture's `Condition`; a network that takes none ignores it.
 
         Yields:
-            Arrays of the same dtype and channels, (rows, scale * W[, C]), which make up
-            the enlarged picture.
+            Bands from top to bottom: (rows, scale * W[, C]) of the same dtype.
 
         Raises:
             MemoryError: no tile is small enough.
         """
         if (grey := as_grey(picture)) is not None:
-            channels_of, done = [0, 0, 0, 1][: picture.shape[2]], 0
-            for band in self.bands(grey, tiles, on_tile, condition):
-                band = band.reshape(*band.shape[:2], -1)[..., channels_of]
-                if condition.quality >= LOSSLESS:  # a faint tint that it has is meant
-                    lr = picture[done : done + len(band) // self.scale, :, :3].astype(np.int32)
-                    band = _tinted(band, upscale_nearest(lr - lr[..., 1:2], self.scale))
-                done += len(band) // self.scale
-                yield band
+            yield from self._grey_bands(picture, grey, tiles, on_tile, condition)
             return
         lr = picture[..., None] if picture.ndim == 2 else picture
         has_alpha = lr.shape[2] in (2, 4)
@@ -220,6 +189,17 @@ class Upscaler:
             band = band[:, : self.scale * width]
             yield band[..., 0] if picture.ndim == 2 else band
             remaining = remaining[1:]
+
+    def _grey_bands(self, picture, grey, tiles, on_tile, condition):
+        """Bands of a picture of grey colours, from one channel of them."""
+        channels_of, done = [0, 0, 0, 1][: picture.shape[2]], 0
+        for band in self.bands(grey, tiles, on_tile, condition):
+            band = band.reshape(*band.shape[:2], -1)[..., channels_of]
+            if condition.quality >= LOSSLESS:  # where a faint tint is no artefact
+                lr = picture[done : done + len(band) // self.scale, :, :3].astype(np.int32)
+                band = _tinted(band, upscale_nearest(lr - lr[..., 1:2], self.scale))
+            done += len(band) // self.scale
+            yield band
 
     def enlarge(self, picture, tiles=None, on_tile=lambda: None, condition=CLEAN):
         """As `bands`, but returns the enlarged picture whole: (scale * H, scale * W[, C])."""

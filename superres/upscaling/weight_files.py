@@ -1,4 +1,4 @@
-"""Weights on disk: `.keras` files, packed tightly, and read without running what is in them."""
+"""Weights on disk: `.keras` files, packed tightly, and read without running code in them."""
 
 import bz2
 import contextlib
@@ -21,23 +21,22 @@ from superres.runtime.errors import InputError, RefusedWeights
 from superres.runtime.files import replacing
 from superres.upscaling.graph import Graph, tensors
 
-# What a `.keras` file is made of, and how many bytes of each are unpacked at most. Weights may take
-# `MORE` for each number of the network, since Adam's averages may lie beside them, or for each
-# packed byte, if those are fewer: trained weights do not pack to less than a half.
+# Members of a `.keras` file, with their most bytes. Weights may have `MORE` for each number of the
+# network, or packed byte if those are fewer: Adam's averages lie beside them, and pack to a half.
 MEMBERS = {"metadata.json": 2**16, "config.json": 2**21, "model.weights.h5": 2**25}
 MORE = 16
-MOST_ARRAYS = 10_000  # and groups; 200 residual blocks with attention, and Adam's averages, have
+MOST_ARRAYS = 10_000  # and groups: of 200 residual blocks with attention, and Adam's averages
 MOST_NESTED = 100  # a network in a network adds four
 UNPACKERS = {
     zipfile.ZIP_STORED: lambda packed, most: packed,
     zipfile.ZIP_DEFLATED: lambda packed, most: zlib.decompressobj(-15).decompress(packed, most),
     zipfile.ZIP_BZIP2: lambda packed, most: bz2.BZ2Decompressor().decompress(packed, most),
 }
-# Classes that a network may be made of, by module: those that only compute. Keras has others that
-# load code (Lambda, TorchModuleWrapper, TFSMLayer), read files (StringLookup) or call functions.
+# Classes that a network may hold, by module: they only compute. Others of Keras load code (Lambda,
+# TorchModuleWrapper, TFSMLayer), read files (StringLookup) or call functions.
 MODELS = {"Functional", "Sequential"}
 # fmt: off
-HARMLESS = {
+ALLOWED_CLASSES = {
     None: {"__keras_tensor__", "__numpy__", "__tensor__"},  # values
     "keras": {*MODELS, "DTypePolicy"},
     "keras.constraints": {"MaxNorm", "MinMaxNorm", "NonNeg", "UnitNorm"},
@@ -60,40 +59,25 @@ HARMLESS = {
         "UnitNormalization", "UpSampling2D", "ZeroPadding2D",
     },
     "keras.models": MODELS,
+    "keras.src.models.functional": MODELS, "keras.src.models.sequential": MODELS,
     "keras.regularizers": {"L1", "L1L2", "L2", "OrthogonalRegularizer"},
-    "keras.src.models.functional": MODELS,
-    "keras.src.models.sequential": MODELS,
     "keras.src.ops.core": {"Cast", "Slice", "StopGradient", "Unstack"},
 }
 # fmt: on
-# Every operation of these modules only computes.
-OPERATION_MODULES = {"keras.src.ops.image", "keras.src.ops.nn", "keras.src.ops.numpy"}
-# Values that Keras makes an array of, and the types that they may have.
-VALUES = {"__numpy__", "__tensor__"}
-NUMBERS = r"bool|bfloat16|(u?int|float)\d+"
-# How Keras names the place of a layer's weights in the file: conv2d, conv2d_1, ...
-STORED = {
-    "BatchNormalization": "batch_normalization",
-    "Conv2D": "conv2d",
-    "PReLU": "p_re_lu",
-}
+OPERATION_MODULES = {f"keras.src.ops.{name}" for name in ("image", "nn", "numpy")}  # only compute
+VALUES, NUMBERS = {"__numpy__", "__tensor__"}, r"bool|bfloat16|(u?int|float)\d+"  # arrays; dtypes
+# Groups of the HDF5 file, numbered from the second layer of a kind on: conv2d, conv2d_1, ...
+STORED = {"BatchNormalization": "batch_normalization", "Conv2D": "conv2d", "PReLU": "p_re_lu"}
 
 
 def round_to_half(array):
-    """Rounds a float32 array to the 11 significant bits of half precision, keeping float32."""
+    """A float32 array rounded to the 11 significant bits of half precision."""
     mantissa, exponent = np.frexp(array)
     return np.ldexp(np.round(mantissa * 2**11) / 2**11, exponent).astype(np.float32)
 
 
 def export(model, path, halo):
-    """Saves `model` as a `.keras` file, packed tighter than Keras does.
-
-    Of weights that `round_to_half` rounded, the low bits are zeros and pack away: the file
-    has half the size of the float32 weights and is still an ordinary `.keras` file. LZMA would
-    pack no tighter, and take twelve times as long: 44 s for the large network. A file at `path`
-    is replaced only when the new one is complete. `halo`, which `output.py` cuts pictures into
-    tiles with (`None`: not into tiles), is stored in it beside Keras's own metadata.
-    """
+    """Saves a model and its halo, packed: weights from `round_to_half` take half the space."""
     with tempfile.TemporaryDirectory() as folder, replacing(path) as part:
         saved = Path(folder, "saved.keras")
         model.save(saved)
@@ -102,22 +86,21 @@ def export(model, path, halo):
                 content = old.read(name)
                 if name == "metadata.json":
                     content = json.dumps(json.loads(content) | {"halo": halo})
+                # LZMA would be no smaller, and take twelve times as long.
                 new.writestr(zipfile.ZipInfo(name), content, zipfile.ZIP_BZIP2)
 
 
 def stored_halo(path):
-    """The halo that was measured for a weights file and stored in it: `None` for a network that
-    looks at the whole picture; 0 where none is stored."""
-    try:
-        with _reading():
-            halo = json.loads(_member(path, "metadata.json")).get("halo", 0)
-    except RefusedWeights:
-        return 0
-    return halo if halo is None or (isinstance(halo, int) and halo >= 1) else 0
+    """The halo in a weights file; `None`: the network needs the whole picture; 0: none is there."""
+    with contextlib.suppress(RefusedWeights), _parsing():
+        halo = json.loads(_member(path, "metadata.json")).get("halo", 0)
+        if halo is None or (isinstance(halo, int) and halo >= 1):
+            return halo
+    return 0
 
 
 def _member(path, name, numbers=0):
-    """Unpacks a member of a `.keras` file: what `MEMBERS` allows, whatever its header says."""
+    """Unpacks a member of a `.keras` file, no further than `MEMBERS` allows."""
     with zipfile.ZipFile(path) as archive:
         item = archive.getinfo(name)
         kind, size, crc = item.compress_type, item.file_size, item.CRC
@@ -126,7 +109,7 @@ def _member(path, name, numbers=0):
             raise RefusedWeights(f"{name} in it has {size:,} bytes: at most {most:,}")
         if kind not in UNPACKERS:
             raise RefusedWeights(f"{name} in it is packed in a way that Keras does not use")
-        # As it is packed: `zipfile` would unpack all of it, and then cut off what is too much.
+        # Read packed: `zipfile` would unpack all of it, whatever the header says.
         item.compress_type, item.file_size, item.CRC = zipfile.ZIP_STORED, item.compress_size, None
         packed = archive.open(item).read()
     content = UNPACKERS[kind](packed, size + 1)
@@ -149,7 +132,7 @@ def _dicts(config):
 
 
 def _objects(config):
-    """Class, module and registered name of all that Keras would make by a configuration."""
+    """Yields class, module and registered name of everything that Keras would make."""
     for value in _dicts(config):
         if value.get("class_name") is not None:
             names = map(value.get, ("class_name", "module", "registered_name"))
@@ -157,35 +140,24 @@ def _objects(config):
 
 
 def own_layers(config):
-    """The registered names in a model's configuration: of layers that are not Keras's."""
-    return {own for *_, own in _objects(config) if own and ">" in own}  # as Keras registers them
+    """The registered names of custom layers in a model's configuration."""
+    return {own for *_, own in _objects(config) if own and ">" in own}
 
 
 def check_config(config, register=lambda: None):
-    """Looks at all that Keras would make by a model's configuration.
-
-    Args:
-        config: as `config.json` of a file has it.
-        register: called where it names layers of one's own, to register them with Keras.
-
-    Raises:
-        RefusedWeights: something could run code or read other files, or is not registered.
-    """
+    """Refuses a configuration that could run code or read files; `register` adds custom layers."""
     ours = own_layers(config)
-    for name, module, own in _objects(config):
-        if own not in ours and not (own in (None, name) and _is_harmless(name, module)):
-            raise RefusedWeights(f"it holds {module}.{name}, which weights files may not hold")
-    if ours:
+    refused = [one for one in _objects(config) if one[2] not in ours and not _is_allowed(*one)]
+    if ours and not refused:
         register()
-    for name, module, own in _objects(config):
-        if own in ours and not _is_own(name, own):
-            raise RefusedWeights(
-                f"it holds {module}.{name}, which weights files may not hold; layers of one's own "
-                "are registered in network.py"
-            )
+        refused = [one for one in _objects(config) if one[2] in ours and not _is_own(*one)]
+    if refused:
+        name, module, own = refused[0]
+        hint = "; layers of one's own are registered in network.py" if own in ours else ""
+        raise RefusedWeights(f"it holds {module}.{name}, which weights files may not hold{hint}")
     for value in _dicts(config):
         calls, inner = value.get("inbound_nodes"), value.get("config")
-        # Keras would compute at once what takes no tensor, such as a number that is repeated.
+        # Keras would compute a layer without an input while it loads, such as Tile of a number.
         if isinstance(calls, list) and not all(map(_takes_tensor, calls)):
             raise RefusedWeights(f"its layer {value.get('name')!r} computes without an input")
         dtype = inner.get("dtype") if isinstance(inner, dict) else None
@@ -194,53 +166,50 @@ def check_config(config, register=lambda: None):
 
 
 def _takes_tensor(call):
-    is_call = isinstance(call, dict)
-    values = [*call.get("args", ()), *call.get("kwargs", {}).values()] if is_call else []
+    call = call if isinstance(call, dict) else {}
+    values = [*call.get("args", ()), *call.get("kwargs", {}).values()]
     return any(isinstance(name, str) for name in tensors(values))
 
 
-def _is_harmless(name, module):
-    if module in OPERATION_MODULES:
-        return name.isidentifier() and name[0].isupper()
-    return name in HARMLESS.get(module, ())
+def _is_allowed(name, module, registered):
+    is_operation = module in OPERATION_MODULES and name.isidentifier() and name[0].isupper()
+    return registered in (None, name) and (is_operation or name in ALLOWED_CLASSES.get(module, ()))
 
 
-def _is_own(name, registered):
-    """Whether a layer is registered; by its own name, or Keras might call a function instead."""
-    layer = keras.saving.get_registered_object(registered)
-    is_layer = isinstance(layer, type) and issubclass(layer, keras.layers.Layer)
-    return is_layer and layer.__name__ == name
+def _is_own(name, module, registered):
+    """Whether a layer is registered by its own name; by another one Keras might call a function."""
+    one = keras.saving.get_registered_object(registered)
+    return isinstance(one, type) and issubclass(one, keras.layers.Layer) and one.__name__ == name
 
 
 def _shapes_needed(config):
-    """Counts the shapes of the arrays that Keras would make by a configuration; makes none."""
+    """Counts the shapes of the arrays that Keras would make, without making them."""
     scope = keras.StatelessScope(initialize_variables=False)
 
     def count():
         with scope:
             model = keras.saving.deserialize_keras_object(config, safe_mode=True)
-            # Its layers may fit for unknown sizes alone.
+            # Layers may fit for unknown sizes alone.
             sizes = [[side or 64 for side in one.shape] for one in model.inputs]
             model.compute_output_spec([keras.KerasTensor(size) for size in sizes])
         return Counter(tuple(variable.shape) for variable in model.weights)
 
-    # In a thread that ends: in this one Keras would make them when it is used next.
+    # In a thread of its own: in this one the next use of Keras would make them.
     with ThreadPoolExecutor(1) as thread:
         return thread.submit(count).result()
 
 
-def _shapes_there(file):
-    """Counts the shapes of the arrays in an HDF5 file, and their bytes; refuses anything else."""
-    shapes, size, groups, seen = Counter(), 0, [file], set()
+def _arrays_in(file):
+    """The arrays in an HDF5 file; refuses everything else."""
+    arrays, groups, seen = [], [file], set()
     while groups:
         group = groups.pop()
         for name in group:
             is_link = not isinstance(group.get(name, getlink=True), h5py.HardLink)
-            item = None if is_link else group[name]
-            address = item and h5py.h5o.get_info(item.id).addr
-            if is_link or address in seen:
-                place = f"{group.name}/{name}"
-                raise RefusedWeights(f"its weights hold a link to another place, {place}")
+            if is_link or (address := h5py.h5o.get_info(group[name].id).addr) in seen:
+                link = f"{group.name}/{name}"
+                raise RefusedWeights(f"its weights hold a link to another place, {link}")
+            item = group[name]
             seen.add(address)
             if len(seen) > MOST_ARRAYS:
                 raise RefusedWeights(f"its weights hold more than {MOST_ARRAYS:,} arrays")
@@ -251,14 +220,13 @@ def _shapes_there(file):
             elif item.dtype.kind not in "fiub":
                 raise RefusedWeights(f"its weights hold something else than numbers, {item.name}")
             else:
-                shapes[item.shape] += 1
-                size += item.nbytes
-    return shapes, size
+                arrays.append(item)
+    return arrays
 
 
 @contextlib.contextmanager
-def refusing(path):
-    """Names the file in what is refused within."""
+def reading_weights(path):
+    """Names the file in every InputError within."""
     try:
         yield
     except InputError as error:
@@ -266,8 +234,8 @@ def refusing(path):
 
 
 @contextlib.contextmanager
-def _reading():
-    """Within, only what the libraries do with a file: whatever they raise, it is damaged."""
+def _parsing():
+    """Takes every error of the libraries within for a damaged file."""
     try:
         yield
     except RefusedWeights:
@@ -278,68 +246,55 @@ def _reading():
 
 
 def read_config(path, register=lambda: None):
-    """The configuration of the network in a `.keras` file, as `Graph` takes it; nothing is made.
-
-    Raises:
-        RefusedWeights: it is no `.keras` file, a damaged one, or as `check_config`, whose
-            `register` it takes.
-    """
+    """The configuration of the network in a `.keras` file, as `check_config` allows it."""
     path = Path(path)
     if not path.is_file():
         raise RefusedWeights(f"{path}: no such weights file")
     if path.suffix != ".keras" or not zipfile.is_zipfile(path):
         raise RefusedWeights(f"{path}: expected a .keras file; this is none, or a damaged one")
-    with refusing(path):
-        with _reading(), zipfile.ZipFile(path) as archive:
+    with reading_weights(path):
+        with _parsing(), zipfile.ZipFile(path) as archive:
             names = archive.namelist()
-        if sorted(names) != sorted(MEMBERS):
-            held = ", ".join(names) or "nothing"
-            raise RefusedWeights(f"it holds {held}: expected {', '.join(MEMBERS)}")
-        with _reading():
+            if sorted(names) != sorted(MEMBERS):
+                held = ", ".join(names) or "nothing"
+                raise RefusedWeights(f"it holds {held}: expected {', '.join(MEMBERS)}")
             config = json.loads(_member(path, "config.json"))
         if not isinstance(config, dict):
             raise RefusedWeights("its config.json is damaged")
-        # How it was trained is not loaded.
-        config.pop("compile_config", None)
+        config.pop("compile_config", None)  # optimizer and loss
         check_config(config, register)
     return config
 
 
 def read_graph(path, register=lambda: None):
-    """The `Graph` of the network in a `.keras` file; arguments and errors as `read_config`."""
+    """The `Graph` of the network in a `.keras` file, as `read_config` reads it."""
     config = read_config(path, register)
-    with refusing(path):
+    with reading_weights(path):
         return Graph(config)
 
 
 @contextlib.contextmanager
 def _arrays_of(path, numbers):
-    """The HDF5 file of the weights of a network of so many numbers, and the shapes in it."""
-    with _reading():
+    """The HDF5 file with the weights of a network of so many numbers, and the shapes in it."""
+    with _parsing():
         weights = _member(path, "model.weights.h5", numbers)
         file = h5py.File(io.BytesIO(weights))
     with file:
-        with _reading():
-            shapes, size = _shapes_there(file)
-        # Arrays that are stored in less than their size would fill the memory.
-        if size > len(weights):
-            raise RefusedWeights("its weights unpack to more than the file can hold")
-        with _reading():
-            file.visititems(_check_finite)
-        yield file, shapes
-
-
-def _check_finite(name, item):
-    if isinstance(item, h5py.Dataset) and not np.isfinite(item[()]).all():
-        raise RefusedWeights("some of its weights are not finite numbers")
+        with _parsing():
+            arrays = _arrays_in(file)
+            if sum(array.nbytes for array in arrays) > len(weights):  # and would fill the memory
+                raise RefusedWeights("its weights unpack to more than the file can hold")
+            if not all(np.isfinite(array[()]).all() for array in arrays):
+                raise RefusedWeights("some of its weights are not finite numbers")
+        yield file, Counter(array.shape for array in arrays)
 
 
 def check(path):
-    """As `read_config`, and compares the arrays with those that Keras is about to make."""
+    """As `read_config`; also refuses a file that lacks an array which Keras would make."""
     config, needed, numbers = read_config(path), Counter(), math.inf
-    with refusing(path):
-        # A layer of one's own may make arrays in a way that cannot be followed.
-        with contextlib.suppress(Exception) if own_layers(config) else _reading():
+    with reading_weights(path):
+        # A custom layer may make arrays in a way that cannot be followed.
+        with contextlib.suppress(Exception) if own_layers(config) else _parsing():
             needed = _shapes_needed(config)
             numbers = sum(math.prod(shape) * count for shape, count in needed.items())
         with _arrays_of(path, numbers) as (_, there):
@@ -350,48 +305,25 @@ def check(path):
 
 
 def read_arrays(path, graph):
-    """The weights in a `.keras` file, without Keras.
-
-    Args:
-        path: `.keras` file.
-        graph: `graph.Graph` of its configuration.
-
-    Returns:
-        dict of layer -> list of float32 arrays, in Keras's order.
-
-    Raises:
-        RefusedWeights: it is damaged, holds more than arrays, or not those of the graph.
-    """
+    """The weights of a `Graph`, without Keras: layer -> list of float32 arrays, in its order."""
     arrays, counts = {}, Counter()
-    with refusing(path), _arrays_of(path, graph.parameters) as (file, _):
+    with reading_weights(path), _arrays_of(path, graph.parameters) as (file, _):
         for layer, kind in graph.layers.items():
             number, counts[kind] = counts[kind], counts[kind] + 1
             if layer not in graph.weights:
                 continue
             place = STORED[kind] + (f"_{number}" if number else "")
-            with _reading():
+            with _parsing():
                 found = file[f"layers/{place}/vars"]
                 arrays[layer] = [np.asarray(found[str(n)], np.float32) for n in range(len(found))]
-            shapes = [array.shape for array in arrays[layer]]
-            if shapes != graph.weights[layer]:
-                expected = graph.weights[layer]
-                raise RefusedWeights(
-                    f"layer {layer!r} has weights of {shapes}, expected {expected}"
-                )
+            shapes, needed = [array.shape for array in arrays[layer]], graph.weights[layer]
+            if shapes != needed:
+                raise RefusedWeights(f"layer {layer!r} has weights of {shapes}, expected {needed}")
     return arrays
 
 
 def read(path):
-    """Loads a network with Keras; code that is hidden in its file is not run.
-
-    Returns:
-        `keras.Model`, not compiled.
-
-    Raises:
-        RefusedWeights: as `check`.
-    """
-    path = Path(path)
-    # A fault in a layer of one's own is none of the file.
-    reading = contextlib.nullcontext() if own_layers(check(path)) else _reading()
-    with refusing(path), reading:
+    """The `keras.Model` in a `.keras` file, not compiled; raises RefusedWeights as `check`."""
+    parsing = contextlib.nullcontext() if own_layers(check(path)) else _parsing()
+    with reading_weights(path), parsing:  # an error in a custom layer is no damage
         return keras.models.load_model(path, compile=False, safe_mode=True)

@@ -27,26 +27,26 @@ def not_installed(monkeypatch):
 
 def test_openvino_is_chosen_where_nothing_speaks_against_it(monkeypatch):
     pytest.importorskip("openvino")
-    assert engines.chosen("auto") == "openvino"
-    assert engines.chosen("keras") == "keras"
+    assert engines.resolve("auto") == "openvino"
+    assert engines.resolve("keras") == "keras"
     monkeypatch.setenv("KERAS_BACKEND", "jax")
-    assert engines.chosen("auto") == "keras"
-    assert engines.chosen("openvino") == "openvino"
+    assert engines.resolve("auto") == "keras"
+    assert engines.resolve("openvino") == "openvino"
 
 
 def test_keras_is_chosen_on_a_gpu_and_without_openvino(monkeypatch):
     monkeypatch.setattr(hardware, "has_nvidia_gpu", lambda: True)
     monkeypatch.setattr(backend, "has_gpu", lambda: True)
-    assert engines.chosen("auto") == "keras"
+    assert engines.resolve("auto") == "keras"
     monkeypatch.setattr(backend, "has_gpu", lambda: False)  # its driver alone is there
-    assert engines.chosen("auto") == "openvino"
+    assert engines.resolve("auto") == "openvino"
     monkeypatch.setattr(hardware, "has_nvidia_gpu", lambda: False)
     not_installed(monkeypatch)
-    assert engines.chosen("auto") == "keras"
+    assert engines.resolve("auto") == "keras"
     with pytest.raises(
         ValueError, match="ENGINE = 'openvino': expected the packages openvino and onnx"
     ):
-        engines.chosen("openvino")
+        engines.resolve("openvino")
 
 
 def test_gpu_that_is_hidden_is_none(monkeypatch):
@@ -167,7 +167,7 @@ def test_a_gpu_makes_no_difference_where_only_enlarging_is_installed(monkeypatch
     monkeypatch.setattr(backend, "has_gpu", lambda: pytest.fail("Keras is loaded"))
     find = engines.importlib.util.find_spec
     monkeypatch.setattr(engines.importlib.util, "find_spec", lambda n: n != "keras" and find(n))
-    assert engines.chosen("auto") == "openvino"
+    assert engines.resolve("auto") == "openvino"
 
 
 def run_without(modules, *words):

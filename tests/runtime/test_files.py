@@ -4,28 +4,34 @@ import time
 import pytest
 
 from superres.runtime.errors import InputError
-from superres.runtime.files import PART, check_writable, make_folder, remove_leftovers, replacing
+from superres.runtime.files import (
+    TEMPORARY,
+    check_writable,
+    make_folder,
+    remove_stale_files,
+    replacing,
+)
 
 
 def test_leftovers_of_killed_runs_are_removed_once_they_are_a_day_old(tmp_path):
     (tmp_path / "mine.png").write_bytes(b"")
-    old, new = (tmp_path / f"{PART}{name}.png" for name in ("01234567", "89abcdef"))
+    old, new = (tmp_path / f"{TEMPORARY}{name}.png" for name in ("01234567", "89abcdef"))
     for path, hours in (old, 25), (new, 23):
         path.write_bytes(b"half")
         os.utime(path, (0, time.time() - 3600 * hours))
-    remove_leftovers(tmp_path)
+    remove_stale_files(tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == [new.name, "mine.png"]
-    remove_leftovers(tmp_path / "nowhere")
+    remove_stale_files(tmp_path / "nowhere")
 
 
 def test_only_parts_are_removed_and_nothing_is_waited_for(tmp_path):
     names = ["novel.txt", "0123456.png", "01234567.png.txt", "0123456z.png"]
     for name in names:
-        (tmp_path / f"{PART}{name}").write_text("mine")
-    os.mkfifo(tmp_path / f"{PART}01234567.png")
+        (tmp_path / f"{TEMPORARY}{name}").write_text("mine")
+    os.mkfifo(tmp_path / f"{TEMPORARY}01234567.png")
     for path in tmp_path.iterdir():
         os.utime(path, (0, 0))
-    remove_leftovers(tmp_path)
+    remove_stale_files(tmp_path)
     assert len(list(tmp_path.iterdir())) == 5
 
 

@@ -14,7 +14,7 @@ import output
 from superres.images.formats import output_name
 from superres.images.metadata import EXIF_IFD, ORIENTATION
 from superres.images.read import read_picture
-from superres.runtime.terminal import shown
+from superres.runtime.terminal import quoted
 from superres.upscaling.networks import KerasNetwork
 from superres.upscaling.upscaler import Upscaler
 from support import ROOT, bilinear_network
@@ -66,7 +66,7 @@ def test_the_whole_batch(batch):
     refused = len(CASES) - done
     others = f"{len(corpus.OTHERS)} files left out: 2 hidden, 1 "
     assert (
-        f"{done} done, 0 already there, {refused} refused, in {shown(target)}; {others}"
+        f"{done} done, 0 already there, {refused} refused, in {quoted(target)}; {others}"
     ) in printed
     expected = {output_name(name) for name, case in CASES.items() if case.truth is not None}
     there = {p.relative_to(target).as_posix() for p in target.rglob("*") if p.is_file()}
@@ -76,7 +76,7 @@ def test_the_whole_batch(batch):
 @pytest.mark.parametrize("name", [name for name, case in CASES.items() if case.truth is None])
 def test_refusal(batch, name):
     source, _, _, printed, _ = batch
-    path = shown(source / name)
+    path = quoted(source / name)
     reasons = [
         line.removeprefix(f"refused {path}: ")
         for line in printed.splitlines()
@@ -118,7 +118,7 @@ def test_output(batch, name):
     assert pixels.shape == expected.shape
     difference = np.abs(pixels.astype(float) - expected) / (np.iinfo(pixels.dtype).max / 255)
     assert difference.mean() <= case.tolerance
-    note = f"note {shown(source / name)}: {case.note}"
+    note = f"note {quoted(source / name)}: {case.note}"
     assert (note in printed) == bool(case.note)
 
 

@@ -17,7 +17,7 @@ import corpus
 from superres.images.formats import output_name
 from superres.images.read import read_picture, read_rgb
 from superres.images.write import write_picture
-from superres.runtime.files import PART
+from superres.runtime.files import TEMPORARY
 from support import ROOT, bilinear_network, contents, small_network, smooth_picture
 
 pytestmark = pytest.mark.slow
@@ -73,7 +73,7 @@ def test_a_mutant_is_enlarged_or_refused(tmp_path):
         assert run.returncode in (0, 1), run.stderr
         assert "Traceback" not in run.stdout + run.stderr, run.stderr
         assert contents(source) == before
-        assert not list(target.rglob(f"{PART}*"))
+        assert not list(target.rglob(f"{TEMPORARY}*"))
         for path in source.iterdir():
             output = target / output_name(path.name)
             if output.exists():
@@ -111,7 +111,7 @@ def test_run_after_a_kill_makes_what_is_missing(tmp_path):
     for _ in range(KILLS):
         shutil.rmtree(target)
         run(chance.uniform(0, seconds))
-        parts = list(target.rglob(f"{PART}*"))
+        parts = list(target.rglob(f"{TEMPORARY}*"))
         for part in parts:  # as if it had been a while ago
             os.utime(part, (0, 0))
         there = len(contents(target)) - len(parts)
