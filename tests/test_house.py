@@ -51,6 +51,7 @@ def test_scripts_import_one_another_one_way():
     for script in SCRIPTS:
         others = {name for name in imported(ROOT / f"{script}.py") if name in SCRIPTS}
         allowed = {"network": set(), "utils": set(), "train": {"network", "utils"}}
+        assert not ENGINES.intersection(imported(ROOT / f"{script}.py")), script
         assert others <= allowed.get(script, {"utils"}), f"{script}.py imports {others}"
 
 

@@ -8,6 +8,7 @@ import pytest
 
 import utils
 from superres.runtime import backend, engines, hardware
+from superres.runtime.errors import InputError
 from superres.upscaling.networks import FileNetwork
 from support import ROOT, small_network, smooth_picture
 
@@ -16,16 +17,12 @@ SHIPPED = ROOT / "weights" / "edsr_small_x2.keras"
 
 @pytest.fixture(autouse=True)
 def plain_machine(monkeypatch):
-    """One without a GPU, on which nothing is chosen."""
+    """One without a GPU or settings."""
     monkeypatch.setattr(hardware, "has_nvidia_gpu", lambda: False)
     monkeypatch.delenv("KERAS_BACKEND", raising=False)
 
 
-def not_installed(monkeypatch):
-    monkeypatch.setattr(engines.importlib.util, "find_spec", lambda name: None)
-
-
-def test_openvino_is_chosen_where_nothing_speaks_against_it(monkeypatch):
+def test_openvino_is_the_engine_where_it_is_installed(monkeypatch):
     pytest.importorskip("openvino")
     assert engines.resolve("auto") == "openvino"
     assert engines.resolve("keras") == "keras"
@@ -34,18 +31,19 @@ def test_openvino_is_chosen_where_nothing_speaks_against_it(monkeypatch):
     assert engines.resolve("openvino") == "openvino"
 
 
-def test_keras_is_chosen_on_a_gpu_and_without_openvino(monkeypatch):
+def test_keras_is_the_engine_on_a_gpu_and_without_openvino(monkeypatch):
     monkeypatch.setattr(hardware, "has_nvidia_gpu", lambda: True)
     monkeypatch.setattr(backend, "has_gpu", lambda: True)
     assert engines.resolve("auto") == "keras"
     monkeypatch.setattr(backend, "has_gpu", lambda: False)  # its driver alone is there
     assert engines.resolve("auto") == "openvino"
-    monkeypatch.setattr(hardware, "has_nvidia_gpu", lambda: False)
-    not_installed(monkeypatch)
+    monkeypatch.setattr(backend, "has_gpu", lambda: pytest.fail("Keras is loaded"))
+    find = engines.importlib.util.find_spec
+    monkeypatch.setattr(engines.importlib.util, "find_spec", lambda n: n != "keras" and find(n))
+    assert engines.resolve("auto") == "openvino"  # where only enlarging is installed
+    monkeypatch.setattr(engines.importlib.util, "find_spec", lambda name: None)
     assert engines.resolve("auto") == "keras"
-    with pytest.raises(
-        ValueError, match="ENGINE = 'openvino': expected the packages openvino and onnx"
-    ):
+    with pytest.raises(InputError, match="'openvino': expected the packages openvino and onnx"):
         engines.resolve("openvino")
 
 
@@ -92,15 +90,15 @@ def test_graph_is_kept_for_each_precision_and_made_anew_for_other_weights(
     assert len(kept(cache)) == 3
 
 
-@pytest.mark.parametrize("place", [0, 40, 3000, -1])
-def test_damaged_file_of_the_cache_is_made_anew(tmp_path, weights, place):
+def test_damaged_file_of_the_cache_is_made_anew(tmp_path, weights):
     cache = tmp_path / "cache"
     first = run(weights, cache)
     (path,) = kept(cache)
     whole = path.read_bytes()
-    damaged = bytearray(whole)
-    damaged[place] ^= 1
-    for content in bytes(damaged), whole[:100], b"":
+    flipped = [bytearray(whole) for _ in range(4)]
+    for damaged, place in zip(flipped, (0, 40, 3000, -1), strict=True):
+        damaged[place] ^= 1
+    for content in *flipped, whole[:100], b"":
         path.write_bytes(content)
         np.testing.assert_array_equal(first, run(weights, cache))
         assert len(path.read_bytes()) > 1000  # whole again
@@ -162,54 +160,42 @@ def test_bfloat16_takes_and_makes_pixels_in_float32():
     assert 0 < 255 * np.sqrt(np.square(exact - fast).mean()) < 0.1
 
 
-def test_a_gpu_makes_no_difference_where_only_enlarging_is_installed(monkeypatch):
-    monkeypatch.setattr(hardware, "has_nvidia_gpu", lambda: True)
-    monkeypatch.setattr(backend, "has_gpu", lambda: pytest.fail("Keras is loaded"))
-    find = engines.importlib.util.find_spec
-    monkeypatch.setattr(engines.importlib.util, "find_spec", lambda n: n != "keras" and find(n))
-    assert engines.resolve("auto") == "openvino"
-
-
-def run_without(modules, *words):
-    """Runs a command where some modules are not installed."""
+def run_script(*words, before="", **environment):
+    """Runs a script; after the exit code, standard error ends with its modules of `HEAVY`."""
     code = f"""import runpy, sys
-sys.modules |= dict.fromkeys({modules!r})
+{before}
 sys.argv = {list(map(str, words))!r}
-runpy.run_path(sys.argv[0], run_name="__main__")
+try:
+    runpy.run_path(sys.argv[0], run_name="__main__")
+except SystemExit as end:
+    print(end.code, *(m for m in {HEAVY!r} if sys.modules.get(m)), file=sys.stderr)
 """
-    run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
-    return run.returncode, run.stderr
+    environment = {k: v for k, v in os.environ.items() if k != "KERAS_BACKEND"} | environment
+    words = [sys.executable, "-c", code]
+    return subprocess.run(words, cwd=ROOT, env=environment, capture_output=True, text=True).stderr
+
+
+def run_without(module, *words):
+    """Exit code and error of a script where a module is not installed."""
+    *error, end = run_script(*words, before=f"sys.modules[{module!r}] = None").splitlines()
+    return end.split()[0], *error
+
+
+def code_and_modules(*words):
+    return run_script(*words, CUDA_VISIBLE_DEVICES="").splitlines()[-1].split()
 
 
 def test_what_only_enlarging_lacks_is_named_with_how_to_install_it(tmp_path):
     data = ["inference/original/badge.png", tmp_path]
     for words in ["network.py"], ["output.py", *data, "--engine", "keras"]:
-        code, error = run_without(["keras"], *words)
-        assert code == 2
-        assert error.count("\n") == 1
+        code, error = run_without("keras", *words)
+        assert code == "2"
         assert error.startswith("Keras cannot load its backend 'tensorflow': ")
-        assert error.endswith("; pip install -r requirements.txt\n")
+        assert error.endswith("; pip install -r requirements.txt")
     for words, hint in (["network.py"], ""), (["evaluate.py"], "; or only score: --no-pictures"):
-        code, error = run_without(["matplotlib"], *words)
-        assert (code, error.count("\n")) == (2, 1)
-        assert error.endswith(f": needs matplotlib: pip install -r requirements.txt{hint}\n")
-
-
-def code_and_modules(*words):
-    """Exit code of a command, and which of `HEAVY` it has loaded when it ends."""
-    code = f"""import runpy, sys
-sys.argv = {list(map(str, words))!r}
-try:
-    runpy.run_path(sys.argv[0], run_name="__main__")
-except SystemExit as end:
-    print(end.code, *(m for m in {HEAVY!r} if m in sys.modules), file=sys.stderr)
-"""
-    environment = {key: v for key, v in os.environ.items() if key != "KERAS_BACKEND"}
-    environment["CUDA_VISIBLE_DEVICES"] = ""
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True
-    )
-    return done.stderr.splitlines()[-1].split()
+        code, error = run_without("matplotlib", *words)
+        assert code == "2"
+        assert error.endswith(f": needs matplotlib: pip install -r requirements.txt{hint}")
 
 
 HEAVY = ["tensorflow", "keras", "jax", "matplotlib", "onnx", "openvino"]
@@ -218,9 +204,8 @@ HEAVY = ["tensorflow", "keras", "jax", "matplotlib", "onnx", "openvino"]
 @pytest.mark.parametrize("script", ["train", "output", "evaluate", "network"])
 def test_help_and_errors_in_settings_load_nothing_heavy(script):
     assert code_and_modules(f"{script}.py", "--help") == ["0"]
-    assert code_and_modules(f"{script}.py", "--scale", "7")[0] == "2"
-    if script != "network":
-        assert code_and_modules(f"{script}.py", "--scale", "7") == ["2"]
+    code, *modules = code_and_modules(f"{script}.py", "--scale", "7")
+    assert (code, modules if script != "network" else []) == ("2", [])
 
 
 def test_enlarging_loads_nothing_but_the_engine(tmp_path):

@@ -3,14 +3,9 @@ import time
 
 import pytest
 
+from superres.runtime import files
 from superres.runtime.errors import InputError
-from superres.runtime.files import (
-    TEMPORARY,
-    check_writable,
-    make_folder,
-    remove_stale_files,
-    replacing,
-)
+from superres.runtime.files import TEMPORARY, replacing
 
 
 def test_leftovers_of_killed_runs_are_removed_once_they_are_a_day_old(tmp_path):
@@ -19,9 +14,9 @@ def test_leftovers_of_killed_runs_are_removed_once_they_are_a_day_old(tmp_path):
     for path, hours in (old, 25), (new, 23):
         path.write_bytes(b"half")
         os.utime(path, (0, time.time() - 3600 * hours))
-    remove_stale_files(tmp_path)
+    files.remove_stale_files(tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == [new.name, "mine.png"]
-    remove_stale_files(tmp_path / "nowhere")
+    files.remove_stale_files(tmp_path / "nowhere")
 
 
 def test_only_parts_are_removed_and_nothing_is_waited_for(tmp_path):
@@ -31,22 +26,15 @@ def test_only_parts_are_removed_and_nothing_is_waited_for(tmp_path):
     os.mkfifo(tmp_path / f"{TEMPORARY}01234567.png")
     for path in tmp_path.iterdir():
         os.utime(path, (0, 0))
-    remove_stale_files(tmp_path)
+    files.remove_stale_files(tmp_path)
     assert len(list(tmp_path.iterdir())) == 5
 
 
-def test_replacing_moves_the_part_and_does_not_copy_it(tmp_path):
-    with replacing(tmp_path / "x.txt") as part:
-        part.write_text("new")
-        part_number = part.stat().st_ino
-    assert (tmp_path / "x.txt").stat().st_ino == part_number
-
-
 def test_check_writable_leaves_nothing_and_needs_a_folder(tmp_path):
-    check_writable(tmp_path)
+    files.check_writable(tmp_path)
     assert not list(tmp_path.iterdir())
     with pytest.raises(OSError, match="nowhere"):
-        check_writable(tmp_path / "nowhere")
+        files.check_writable(tmp_path / "nowhere")
 
 
 def test_replacing_leaves_the_old_file_after_an_error(tmp_path):
@@ -63,7 +51,9 @@ def test_replacing_leaves_the_old_file_after_an_error(tmp_path):
     assert path.read_text() == "old"
     with replacing(path) as part:
         part.write_text("new")
+        number = part.stat().st_ino
     assert path.read_text() == "new"
+    assert path.stat().st_ino == number  # moved, not copied
     assert list(tmp_path.iterdir()) == [path]
 
 
@@ -80,5 +70,5 @@ def test_place_that_cannot_be_written_is_wrong_input_and_named(tmp_path):
             part.write_text("new")
     for place in "file", "file/deeper", "dangling", "dangling/deeper":
         with pytest.raises(InputError, match=r"\[Errno \d+\] "):
-            make_folder(tmp_path / place)
+            files.make_folder(tmp_path / place)
     assert len(list(tmp_path.iterdir())) == 3

@@ -5,11 +5,7 @@ import pytest
 
 from superres.runtime.parts import WHOLE, Part, parse_part
 
-SLURM = {
-    "SLURM_ARRAY_TASK_ID": "7",
-    "SLURM_ARRAY_TASK_MIN": "5",
-    "SLURM_ARRAY_TASK_COUNT": "16",
-}
+SLURM = {"SLURM_ARRAY_TASK_ID": "7", "SLURM_ARRAY_TASK_MIN": "5", "SLURM_ARRAY_TASK_COUNT": "16"}
 SRUN = {"SLURM_PROCID": "3", "SLURM_STEP_NUM_TASKS": "4"}
 AWS = {"AWS_BATCH_JOB_ARRAY_INDEX": "0", "AWS_BATCH_JOB_ARRAY_SIZE": "16"}
 

@@ -1,4 +1,3 @@
-import ast
 import sys
 
 import pytest
@@ -8,9 +7,6 @@ import network
 import output
 import train
 from superres.runtime import settings
-from support import ROOT
-
-SCRIPTS = ("utils", "network", "output", "evaluate", "train")
 
 
 @pytest.mark.parametrize("module", [network, output, evaluate, train])
@@ -18,21 +14,13 @@ def test_help_shows_every_setting_with_its_meaning(module, capsys):
     with pytest.raises(SystemExit) as stop:
         module.main(["--help"])
     assert stop.value.code == 0
-    shown = " ".join(capsys.readouterr().out.split())
+    text = " ".join(capsys.readouterr().out.split())
     found = settings.block_of(module)
     assert found
-    for setting in found:
-        assert "--" + setting.name.lower().replace("_", "-") in shown
-        assert setting.meaning in shown
-        assert setting.heading in shown
-
-
-def test_train_takes_the_settings_of_the_network_too(capsys):
-    with pytest.raises(SystemExit):
-        train.main(["--help"])
-    shown = capsys.readouterr().out
-    assert "--residual-blocks" in shown
-    assert "--batch-size" in shown
+    for setting in found + (settings.block_of(network) if module is train else []):
+        assert "--" + setting.name.lower().replace("_", "-") in text
+        assert setting.meaning in text
+        assert setting.heading in text
 
 
 @pytest.mark.parametrize(
@@ -56,14 +44,8 @@ def test_defaults_come_from_the_module_and_words_win(make_script):
     assert vars(settings.parse([name], ["--count", "8", "--flag"])) == {"count": 8, "flag": True}
     sys.modules[name].COUNT = 7
     assert settings.parse([name], []).count == 7
-
-
-def test_positional_and_option_mean_the_same(make_script):
-    assert settings.parse([make_script(BLOCK)], ["--count", "8"], ("COUNT",)).count == 8
-
-
-def test_decimal_is_taken_for_a_setting_that_is_whole_in_the_file(make_script):
-    assert settings.parse([make_script(BLOCK)], ["--count", "0.5"]).count == 0.5
+    assert settings.parse([name], ["--count", "0.5"]).count == 0.5
+    assert settings.parse([name], ["--count", "8"], ("COUNT",)).count == 8
 
 
 def test_setting_of_several_words(make_script):
@@ -126,48 +108,17 @@ def test_block_that_makes_no_sense_is_refused(make_script, text, message):
         settings.block_of(sys.modules[make_script(text)])
 
 
-@pytest.mark.parametrize("value", [0, 1.0, "3", True, None])
-def test_check_whole_refuses(value):
-    with pytest.raises(ValueError, match=r"N = .*: expected a whole number of at least 1"):
-        settings.check_whole("n", value, 1)
-
-
-@pytest.mark.parametrize("value", [0, -1, float("nan"), float("inf"), "1", True])
-def test_check_number_refuses(value):
-    with pytest.raises(ValueError, match=r"N = .*: expected a number above 0"):
-        settings.check_number("n", value, above=0)
-
-
-@pytest.mark.parametrize("value", ["", None, 3])
-def test_check_text_refuses(value):
-    with pytest.raises(ValueError, match=r"N = .*: expected text"):
-        settings.check_text("n", value)
-
-
-@pytest.mark.parametrize("value", [0, None, "no"])
-def test_check_flag_refuses(value):
-    with pytest.raises(ValueError, match=r"N = .*: expected True or False"):
-        settings.check_flag("n", value)
-
-
-@pytest.mark.parametrize("value", [2.0, "2", [2], None])
-def test_check_choice_refuses(value):
-    with pytest.raises(ValueError, match=r"N = .*: expected one of 2, 3"):
-        settings.check_choice("n", value, (2, 3))
-
-
-def imports(script):
-    """Names of the modules that a script of the project imports."""
-    names = set()
-    for node in ast.walk(ast.parse((ROOT / f"{script}.py").read_text())):
-        if isinstance(node, ast.Import):
-            names |= {alias.name.split(".")[0] for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            names.add(node.module.split(".")[0])
-    return names
-
-
-def test_imports_go_one_way_and_name_no_backend():
-    for n, script_name in enumerate(SCRIPTS):
-        assert not imports(script_name) & set(SCRIPTS[n + 1 :]), script_name
-        assert not imports(script_name) & {"tensorflow", "jax", "torch"}, script_name
+@pytest.mark.parametrize(
+    ("check", "arguments", "expected", "values"),
+    [
+        ("whole", [1], "a whole number of at least 1", [0, 1.0, "3", True, None]),
+        ("number", [0], "a number above 0", [0, -1, float("nan"), float("inf"), "1", True]),
+        ("text", [], "text", ["", None, 3]),
+        ("flag", [], "True or False", [0, None, "no"]),
+        ("choice", [(2, 3)], "one of 2, 3", [2.0, "2", [2], None]),
+    ],
+)
+def test_check_refuses(check, arguments, expected, values):
+    for value in values:
+        with pytest.raises(ValueError, match=f"N = .*: expected {expected}"):
+            getattr(settings, f"check_{check}")("n", value, *arguments)

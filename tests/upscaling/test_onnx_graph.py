@@ -7,6 +7,7 @@ import network
 from superres.images.quality import Condition
 from superres.runtime import backend
 from superres.runtime.backend import keras
+from superres.runtime.errors import InputError
 from superres.upscaling import weight_files
 from superres.upscaling.graph import ACTIVATIONS, OPERATIONS, POINTWISE_LAYERS, Graph
 from superres.upscaling.networks import FileNetwork
@@ -24,9 +25,9 @@ def conv(x, filters=4, size=3, **options):
     return layers.Conv2D(filters, size, padding=options.pop("padding", "same"), **options)(x)
 
 
-def shifted(x):
-    """Feature maps that are negative and positive."""
-    return conv(x) - 0.1
+def padded(x, rows, columns, size=3, **options):
+    x = ops.pad(x, [[0, 0], rows, columns, [0, 0]], **options)
+    return conv(x, size=size, padding="valid")
 
 
 def both(x):
@@ -35,13 +36,11 @@ def both(x):
 
 # What each makes of feature maps (N, H, W, 4); the last channels become pixels.
 CASES = {
-    "Activation": lambda x: layers.Activation("tanh")(x),
+    "Activation": layers.Activation("tanh"),
     "Add": lambda x: layers.Add()([x, conv(x), conv(x, size=1)]),
     "Average": lambda x: layers.Average()([x, conv(x), conv(x, size=1)]),
-    "BatchNormalization": lambda x: layers.BatchNormalization()(x),
-    "BatchNormalization, bare": lambda x: layers.BatchNormalization(
-        scale=False, center=False, epsilon=0.1
-    )(x),
+    "BatchNormalization": layers.BatchNormalization(),
+    "BatchNormalization, bare": layers.BatchNormalization(scale=False, center=False, epsilon=0.1),
     "Clip": lambda x: ops.clip(x, -0.05, 0.05),
     "Concatenate": lambda x: layers.Concatenate()([x, conv(x, 3)]),
     "Conv2D, 1x5": lambda x: conv(x, size=(1, 5)),
@@ -49,33 +48,27 @@ CASES = {
     "Conv2D, dilated": lambda x: conv(x, dilation_rate=(2, 3)),
     "Conv2D, groups": lambda x: conv(x, 6, groups=2),
     "Conv2D, no bias": lambda x: conv(x, use_bias=False),
-    "Dropout": lambda x: layers.Dropout(0.5)(x),
-    "ELU": lambda x: layers.ELU(alpha=0.7)(x),
-    "Identity": lambda x: layers.Identity()(x),
-    "LeakyReLU": lambda x: layers.LeakyReLU(negative_slope=0.3)(x),
+    "Dropout": layers.Dropout(0.5),
+    "ELU": layers.ELU(alpha=0.7),
+    "Identity": layers.Identity(),
+    "LeakyReLU": layers.LeakyReLU(negative_slope=0.3),
     "Maximum": lambda x: layers.Maximum()(both(x)),
     "Minimum": lambda x: layers.Minimum()(both(x)),
     "Multiply": lambda x: layers.Multiply()(both(x)),
-    "PReLU": lambda x: layers.PReLU(
-        shared_axes=[1, 2], alpha_initializer=keras.initializers.RandomNormal()
-    )(x),
-    "ReLU": lambda x: layers.ReLU()(x),
-    "ReLU, bounded": lambda x: layers.ReLU(max_value=0.02, negative_slope=0.1)(x),
-    "Relu": lambda x: ops.relu(x),
-    "Rescaling": lambda x: layers.Rescaling(0.3, offset=0.2)(x),
-    "Rescaling, channels": lambda x: layers.Rescaling([0.3, 1.0, 2.0, 0.5])(x),
+    "PReLU": layers.PReLU(shared_axes=[1, 2]),
+    "ReLU": layers.ReLU(),
+    "ReLU, bounded": layers.ReLU(max_value=0.02, negative_slope=0.1),
+    "Relu": ops.relu,
+    "Rescaling": layers.Rescaling(0.3, offset=0.2),
+    "Rescaling, channels": layers.Rescaling([0.3, 1.0, 2.0, 0.5]),
     "Subtract": lambda x: layers.Subtract()(both(x)),
     "operators": lambda x: ops.maximum(2 * x + conv(x), ops.minimum(x, 0.01)) - 0.5 * x,
     "ops.concatenate": lambda x: ops.concatenate([x, conv(x, 2)], axis=-1),
-    "Pad, reflect": lambda x: conv(
-        ops.pad(x, [[0, 0], [1, 2], [2, 1], [0, 0]], mode="reflect"), size=4, padding="valid"
-    ),
-    "Pad, constant": lambda x: conv(
-        ops.pad(x, [[0, 0], [1, 1], [1, 1], [0, 0]], constant_values=0.5), padding="valid"
-    ),
-    "Pad, zeros": lambda x: conv(ops.pad(x, [[0, 0], [1, 1], [1, 1], [0, 0]]), padding="valid"),
+    "Pad, reflect": lambda x: padded(x, [1, 2], [2, 1], size=4, mode="reflect"),
+    "Pad, constant": lambda x: padded(x, [1, 1], [1, 1], constant_values=0.5),
+    "Pad, zeros": lambda x: padded(x, [1, 1], [1, 1]),
     **{
-        f"activation {name}": lambda x, name=name: layers.Activation(name)(shifted(x))
+        f"activation {name}": lambda x, name=name: layers.Activation(name)(conv(x) - 0.1)
         for name in sorted(ACTIVATIONS)
     },
 }
@@ -120,12 +113,6 @@ def test_every_layer_that_files_may_have_is_tried():
     assert kinds >= set().union(*OPERATIONS.values())
 
 
-@pytest.mark.parametrize("scale", [2, 3, 4])
-@pytest.mark.parametrize("global_skip", [False, True])
-def test_network_computes_what_keras_does(scale, global_skip, tmp_path):
-    compare(small_network(scale, global_skip=global_skip), tmp_path)
-
-
 @pytest.mark.parametrize("count", [1, 3])
 def test_network_that_takes_a_condition_computes_what_keras_does(tmp_path, count):
     model = small_network(conditions=count, global_skip=True)
@@ -164,58 +151,41 @@ def test_sequential_and_shared_layers(tmp_path):
     compare(keras.Model(x, ops.depth_to_space(y, 2)), tmp_path)
 
 
+TWO = [[0, 0], [2, 2], [2, 2], [0, 0]]
 UNKNOWN = {
-    "strides": (
-        lambda x: layers.Conv2D(4, 3, strides=2, padding="same", name="a")(x),
-        "layer 'a' (Conv2D with strides [2, 2])",
+    "'a' (Conv2D with strides [2, 2])": lambda x: conv(x, strides=2, name="a"),
+    "'a' (Activation with activation 'softmax')": layers.Activation("softmax", name="a"),
+    "'a' (Concatenate along axis 1)": lambda x: layers.Concatenate(axis=1, name="a")([x, x]),
+    "'a' (ReLU with a threshold of 0.1)": layers.ReLU(threshold=0.1, name="a"),
+    "(Pad of 2 pixels of mode 'symmetric')": lambda x: ops.pad(x, TWO, mode="symmetric"),
+    "(Add)": lambda x: x + np.ones((1, 1, 1, 4), np.float32),
+    "'a' (GlobalAveragePooling2D)": lambda x: (
+        x * layers.GlobalAveragePooling2D(keepdims=True, name="a")(x)
     ),
-    "softmax": (
-        lambda x: layers.Activation("softmax", name="a")(x),
-        "layer 'a' (Activation with activation 'softmax')",
-    ),
-    "axis": (
-        lambda x: layers.Concatenate(axis=1, name="a")([x, x]),
-        "layer 'a' (Concatenate along axis 1)",
-    ),
-    "mean": (
-        lambda x: x * layers.GlobalAveragePooling2D(keepdims=True, name="a")(x),
-        "layer 'a' (GlobalAveragePooling2D)",
-    ),
-    "threshold": (
-        lambda x: layers.ReLU(threshold=0.1, name="a")(x),
-        "layer 'a' (ReLU with a threshold of 0.1)",
-    ),
-    "padding": (
-        lambda x: ops.pad(x, [[0, 0], [2, 2], [2, 2], [0, 0]], mode="symmetric"),
-        "(Pad of 2 pixels of mode 'symmetric')",
-    ),
-    "array": (lambda x: x + np.ones((1, 1, 1, 4), np.float32), "(Add)"),
-    "nested": (
-        lambda x: keras.Sequential([layers.Conv2D(4, 3, padding="same")], name="a")(x),
-        "layer 'a' (Sequential)",
-    ),
+    "'a' (Sequential)": lambda x: keras.Sequential([layers.Conv2D(4, 1)], name="a")(x),
 }
 
 
-@pytest.mark.parametrize("case", UNKNOWN)
-def test_layer_that_cannot_be_reasoned_about_is_named(case):
-    part, words = UNKNOWN[case]
+@pytest.mark.parametrize("words", UNKNOWN)
+def test_layer_that_the_graph_cannot_follow_is_named(words):
+    part = UNKNOWN[words]
     x = keras.Input((None, None, 3))
     graph = Graph.of_model(keras.Model(x, ops.depth_to_space(conv(part(conv(x)), 12), 2)))
     assert graph.unknown.endswith(words)
     assert graph.traits is None
 
 
-def test_network_for_pictures_of_one_size_is_refused():
-    x = keras.Input((40, 40, 3))
-    with pytest.raises(ValueError, match=r"expected a network that takes \(N, H, W, 3\)"):
-        Graph.of_model(keras.Model(x, ops.depth_to_space(conv(x, 12), 2)))
-
-
-def test_network_of_another_size_is_refused():
-    x = keras.Input((None, None, 3))
-    model = keras.Model(x, ops.depth_to_space(conv(conv(x), 12, padding="valid"), 2))
-    with pytest.raises(ValueError, match="by a whole number; it makes"):
+@pytest.mark.parametrize(
+    ("size", "padding", "message"),
+    [
+        ((40, 40), "same", r"expected a network that takes \(N, H, W, 3\)"),
+        ((None, None), "valid", "by a whole number; it makes"),
+    ],
+)
+def test_network_for_one_size_or_of_another_size_is_refused(size, padding, message):
+    x = keras.Input((*size, 3))
+    model = keras.Model(x, ops.depth_to_space(conv(conv(x), 12, padding=padding), 2))
+    with pytest.raises(InputError, match=message):
         Graph.of_model(model)
 
 
