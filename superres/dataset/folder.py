@@ -90,7 +90,7 @@ def report_others(folder):
 
 def is_scorable(photograph):
     """Whether a picture has a score: a flat one is restored exactly, its PSNR is infinite."""
-    return bool(np.ptp(photograph.hr, axis=(0, 1)).any())
+    return bool((photograph.hr != photograph.hr[0, 0]).any())
 
 
 def hold_out(paths, scale, crop, skips, before=()):
@@ -192,9 +192,9 @@ def open_dataset(options, before=None, step=0):
         *(sizes, options),
         free_memory=memory.free_memory(),
         on_skip=skips,
-        in_turn=before.get("in_turn"),
+        rotates=before.get("rotates"),
     )
-    record["in_turn"] = source.is_in_turn
+    record["rotates"] = source.rotates
     source.at(step)  # which fails where not one can be decoded
     print(f"{source.count} photographs, {source.where}; {len(validation)} to validate; {skips}")
 

@@ -71,15 +71,10 @@ def replacing(path):
 
 
 @contextlib.contextmanager
-def locked(path, wait=True):
-    """Holds the lock file `path`, which is made for it and stays.
+def locked(path):
+    """Holds the lock file `path`, which is made for it and stays; yields whether it is ours.
 
-    Args:
-        path: the file.
-        wait: whether to wait, and to say so, while another process holds it.
-
-    Yields:
-        Whether it is ours; always, where the system or the file system has no locks.
+    It always is where the system or the file system has no locks.
     """
     with open(path, "ab") as file:
         is_ours = True
@@ -87,10 +82,7 @@ def locked(path, wait=True):
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                is_ours = wait
-                if wait:
-                    print(f"waiting for another process, which holds {path}", flush=True)
-                    fcntl.flock(file, fcntl.LOCK_EX)
+                is_ours = False
             except OSError:  # a file system without locks
                 pass
         yield is_ours
