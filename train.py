@@ -248,8 +248,8 @@ def train(config, stop):
             with log.progress_bar(trainer.step), stop.gently():
                 while trainer.step < total_steps and not trainer.is_stopped:
                     end = (trainer.step // config.steps_per_epoch + 1) * config.steps_per_epoch
-                    steps = data.batches(trainer.step, end), end - trainer.step
-                    log.count(trainer.fit(*steps, stop, 60 * config.save_minutes, log.on_steps))
+                    steps, seconds = end - trainer.step, 60 * config.save_minutes
+                    log.count(trainer.fit(data.batch, steps, stop, seconds, log.on_steps))
                     if trainer.step == end:
                         log.end_epoch(trainer)
                     unsaved = log.save(states, trainer)
