@@ -224,9 +224,8 @@ def train(config, stop):
                     epoch_end = (
                         trainer.step // config.steps_per_epoch + 1
                     ) * config.steps_per_epoch
-                    batches = data.batches(trainer.step, epoch_end)
-                    count, seconds = epoch_end - trainer.step, 60 * config.save_minutes
-                    result = trainer.fit(batches, count, stop, seconds, log.on_steps)
+                    steps, seconds = epoch_end - trainer.step, 60 * config.save_minutes
+                    result = trainer.fit(data.batch, steps, stop, seconds, log.on_steps)
                     log.add(result)
                     if trainer.step == epoch_end:
                         log.end_epoch(trainer)

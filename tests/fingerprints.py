@@ -57,7 +57,7 @@ def crops():
         options = DataOptions("photos", "", "cache", scale, 96, 8, 512, 1, kind)
         with open_dataset(options) as data:
             for step in 0, 1, 999:
-                (lr, condition), hr = next(data.batches(step, step + 1))
+                (lr, condition), hr = data.batch(step)
                 # Noise and blur are estimated in floats, which differ between processors.
                 parts = {"lr": lr, "hr": hr}
                 parts |= {"quality": condition[..., 0]} if kind == "wild" else {}

@@ -25,7 +25,6 @@ from superres.images.write import write_picture
 from superres.runtime import backend, command, engines, settings
 from superres.runtime.backend import keras
 from superres.runtime.errors import Failed, InputError
-from superres.runtime.prefetch import Prefetcher
 from superres.training.optimizers import OPTIMIZERS
 from superres.training.trainer import Trainer
 from superres.upscaling.graph import Graph
@@ -131,26 +130,26 @@ def enlarge_files(table, precision, scale):
 
 
 def noise_crops(scale, batch_size, crop_size, degradation):
-    """`Prefetcher` of crops of noise."""
+    """Function from the number of a step to a batch of crops of noise."""
     hr = np.random.default_rng(0).integers(0, 256, PHOTOGRAPHS, np.uint8)
     pool = CropSampler(list(map(Photograph, hr[:, ::scale, ::scale].copy(), hr)), crop_size)
     options = {"batch_size": batch_size, "seed": 0, "degradation": degradation}
-    return contextlib.closing(Prefetcher(lambda step: cut_batch(pool, step, **options)))
+    return lambda step: cut_batch(pool, step, **options)
 
 
-def cut_crops(table, crops, degradation):
-    number, height, width, _ = crops.make_batch(0)[1].shape
+def cut_crops(table, make_batch, degradation):
+    number, height, width, _ = make_batch(0)[1].shape
 
     def run():
-        for _ in crops.batches(range(CROP_BATCHES)):
-            pass
+        for step in range(CROP_BATCHES):
+            make_batch(step)
 
     what = f"crops of {width}x{height}, {degradation}"
     table.add(what, "", run, CROP_BATCHES * number, "crops/s")
 
 
-def train(table, name, optimizer, precision, crops, steps):
-    (lr, _), hr = crops.make_batch(0)
+def train(table, name, optimizer, precision, make_batch, steps):
+    (lr, _), hr = make_batch(0)
     keras.config.set_dtype_policy("mixed_bfloat16" if precision == "bfloat16" else precision)
     model = network.edsr(hr.shape[1] // lr.shape[1], *NETWORKS[name])
     keras.config.set_dtype_policy("float32")
@@ -161,10 +160,10 @@ def train(table, name, optimizer, precision, crops, steps):
     operations = 3 * steps * lr[..., 0].size * Graph.of_model(model).flop_per_pixel
 
     def run():
-        waited, began = crops.waited, time.perf_counter()
-        trainer.fit(crops.batches(range(steps)), steps, threading.Event())
+        began = time.perf_counter()
+        fitted = trainer.fit(make_batch, steps, threading.Event())
         seconds = time.perf_counter() - began
-        return seconds, f", waiting for crops {(crops.waited - waited) / seconds:.1%}"
+        return seconds, f", waiting for crops {fitted.waited / seconds:.1%}"
 
     table.add(f"training, {name}, {optimizer}", precision, run, steps, "steps/s", operations)
 
@@ -188,12 +187,11 @@ def work(config, stop):
     for name, precision in itertools.product(NETWORKS, precisions):
         enlarge_noise(table, name, precision, scale, config.side)
     enlarge_files(table, precisions[-1], scale)
-    with noise_crops(scale, config.batch_size, crop_size, "bicubic") as crops:
-        for one in itertools.product(NETWORKS, OPTIMIZERS, precisions):
-            train(table, *one, crops, config.steps)
-        cut_crops(table, crops, "bicubic")
-    with noise_crops(scale, config.batch_size, crop_size, "wild") as crops:
-        cut_crops(table, crops, "wild")
+    make_batch = noise_crops(scale, config.batch_size, crop_size, "bicubic")
+    for one in itertools.product(NETWORKS, OPTIMIZERS, precisions):
+        train(table, *one, make_batch, config.steps)
+    cut_crops(table, make_batch, "bicubic")
+    cut_crops(table, noise_crops(scale, config.batch_size, crop_size, "wild"), "wild")
     return 0
 
 

@@ -18,7 +18,7 @@ from superres.images.resize import crop_to_multiple, downscale
 from superres.runtime import devices, memory
 from superres.runtime.errors import InputError, UnreadablePicture
 from superres.runtime.files import find_files
-from superres.runtime.prefetch import Prefetcher, in_order
+from superres.runtime.prefetch import in_order
 from superres.runtime.terminal import quoted
 
 MARGIN = 16  # LR pixels that are reduced with the centre of a picture and thrown away
@@ -90,7 +90,7 @@ def report_others(folder):
 
 def is_scorable(photograph):
     """Whether a picture has a score: a flat one is restored exactly, its PSNR is infinite."""
-    return bool(np.ptp(photograph.hr, axis=(0, 1)).any())
+    return bool((photograph.hr != photograph.hr[0, 0]).any())
 
 
 def hold_out(paths, scale, crop, skips, before=()):
@@ -132,29 +132,29 @@ class Dataset:
         validation: dict of path -> `Photograph`, the centre that is scored.
         skips: `Skips`.
         record: dict of what a training needs to resume with the same pictures, and to name them.
-        waited: seconds that its user had to wait for batches.
     """
 
-    def __init__(self, source, validation, skips, record, make_batch):
-        self.validation = validation
-        self.skips = skips
-        self.record = record
-        self._source = source
-        self._stream = Prefetcher(make_batch)
+    def __init__(self, source, validation, skips, record, options):
+        self.validation, self.skips, self.record = validation, skips, record
+        self._source, self._options = source, options
 
-    def batches(self, first, end):
-        """Yields what `cut_batch` returns, for the steps from `first` to `end`."""
-        return self._stream.batches(range(first, end))
-
-    @property
-    def waited(self):
-        return self._stream.waited
+    def batch(self, step):
+        """What `cut_batch` returns for a step."""
+        options = self._options
+        return cut_batch(
+            self._source.at(step),
+            step,
+            batch_size=options.batch_size,
+            seed=options.seed,
+            part=devices.own_part(options.batch_size),
+            degradation=options.degradation,
+            drawings=options.drawings,
+        )
 
     def __enter__(self):
         return self
 
     def __exit__(self, *error):
-        self._stream.close()
         self._source.close()
 
 
@@ -192,24 +192,13 @@ def open_dataset(options, before=None, step=0):
         *(sizes, options),
         free_memory=memory.free_memory(),
         on_skip=skips,
-        in_turn=before.get("in_turn"),
+        rotates=before.get("rotates"),
     )
-    record["in_turn"] = source.is_in_turn
+    record["rotates"] = source.rotates
     source.at(step)  # which fails where not one can be decoded
     print(f"{source.count} photographs, {source.where}; {len(validation)} to validate; {skips}")
 
-    def make_batch(step):
-        return cut_batch(
-            source.at(step),
-            step,
-            batch_size=options.batch_size,
-            seed=options.seed,
-            part=devices.own_part(options.batch_size),
-            degradation=options.degradation,
-            drawings=options.drawings,
-        )
-
-    return Dataset(source, validation, skips, record, make_batch)
+    return Dataset(source, validation, skips, record, options)
 
 
 def digest(photographs, with_lr=False):

@@ -1,8 +1,6 @@
-"""Photographs ready to be cut: in memory, in a file that is mapped into it, or in turn.
+"""Photographs ready to be cut: all of them or, where memory is short, a part that rotates."""
 
-Which of them follows from their size: `open_photographs`.
-"""
-
+import functools
 import itertools
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -10,28 +8,30 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 from tqdm import tqdm
 
-from superres.dataset.cache import MEMORY_SHARE, decode, filled_cache, pixel_bytes
+from superres.dataset.cache import Cache, decode, pixel_bytes
 from superres.dataset.crops import CropSampler
 from superres.runtime.errors import InputError, UnreadablePicture, is_fault
 from superres.runtime.prefetch import in_order
 
-# Fewer bytes are decoded anew at every start, in a few seconds, and not kept in a file.
-SMALL_BYTES = 2**28
-# Where photographs are there in turn: so many are in memory, and one is replaced by the next
-# after so many steps.
-MOST_RESIDENT, RESIDENT_BYTES = 128, 2**31
-STEPS_PER_PHOTOGRAPH = 32
+MEMORY_SHARE = 0.5  # of what is free, that photographs may take
+SMALL_BYTES = 2**28  # fewer are decoded anew at every start, in a few seconds
+MOST_MAPPED = 2**15  # files; Linux allows 65,530 mappings
+MOST_RESIDENT, RESIDENT_BYTES = 128, 2**31  # in memory, where photographs rotate
+STEPS_PER_PHOTOGRAPH = 32  # until one is replaced by the next
 LOADED_AHEAD = 8
+NONE_SOUND = (
+    "none of the {} pictures left to train on could be decoded; at least two sound ones are "
+    "needed, one of them to validate on, or VALIDATION_DATA"
+)
 
 
-class AllAtOnce:
-    """Photographs that are all there, in memory or in a file that is mapped into it."""
+class Resident:
+    """Photographs that are all there, in memory or in files that are mapped into it."""
 
-    is_in_turn = False
+    rotates = False
 
     def __init__(self, photographs, crop_size, where):
-        self.where = where
-        self.count = len(photographs)
+        self.count, self.where = len(photographs), where
         self._pool = CropSampler(photographs, crop_size)
 
     def at(self, step):
@@ -42,84 +42,61 @@ class AllAtOnce:
         """Nothing to end."""
 
 
-class InTurn:
+class Rotating:
     """Photographs of which a part is in memory, each for a while; threads load the next.
 
-    All are passed through in random order, again and again. Which ones are there follows
-    from the seed and the step.
-
-    Args:
-        paths: the files.
-        load: function from a path to its `Photograph`; may raise `UnreadablePicture`.
-        options: `DataOptions`.
-        resident: how many are there at once.
-        on_skip: called with the path and the reason of a file that cannot be loaded, once.
-        where: in words, where they come from.
-        skipped: paths of which it is known that they cannot be loaded.
+    All come again and again, in random order; which ones are there follows from seed and step.
     """
 
-    is_in_turn = True
+    rotates = True
 
-    def __init__(self, paths, load, options, *, resident, on_skip, where, skipped):
-        self.where = f"{where} in turn, {resident} at a time"
-        self.paths = paths
-        self.count = len(paths) - len(skipped)
-        self.load = load
-        self.crop_size = options.crop_size
-        self.seed = options.seed
-        self.resident = resident
-        self.on_skip = on_skip
-        self._skipped = set(skipped)
-        self._lock = threading.Lock()
+    def __init__(self, sizes, options, *, cache, on_skip, skipped):
+        self.paths, self.options, self.on_skip = list(sizes), options, on_skip
+        self.count = len(sizes) - len(skipped)
+        largest = max(pixel_bytes(size, options.scale) for size in sizes.values())
+        self.resident = max(1, min(MOST_RESIDENT, len(sizes), RESIDENT_BYTES // largest))
+        self.load = cache.load if cache else functools.partial(decode, scale=options.scale)
+        source = f"loaded from {cache.folder}" if cache else "decoded"
+        self.where = f"{source}, {self.resident} at a time"
+        self._skipped, self._lock = set(skipped), threading.Lock()
         self._workers = ThreadPoolExecutor()
         self._loading = {}  # slot -> Future
-        self._first = None  # slot of the first photograph in the pool
-        self._pool = None
+        self._first = self._pool = None  # slot of the first photograph in the pool
 
     def at(self, step):
-        """The `CropSampler` for a step.
-
-        Raises:
-            InputError: none of all photographs can be loaded.
-        """
-        first = step // STEPS_PER_PHOTOGRAPH
-        if first != self._first:
+        """The `CropSampler` for a step; raises InputError where not one photograph loads."""
+        if self._first != (first := step // STEPS_PER_PHOTOGRAPH):
             self._fill(first)
         return self._pool
 
     def _fill(self, first):
-        is_start = self._first is None
         for start in itertools.count(first, self.resident):
             slots = range(start, start + self.resident)
-            for slot in range(start, slots.stop + LOADED_AHEAD):
-                if slot not in self._loading:
-                    self._loading[slot] = self._workers.submit(self._load, slot)
-            for slot in [s for s in self._loading if not start <= s < slots.stop + LOADED_AHEAD]:
+            wanted = set(range(start, slots.stop + LOADED_AHEAD))
+            for slot in self._loading.keys() - wanted:
                 self._loading.pop(slot).cancel()
-            there = tqdm(
-                slots, "loading", unit="picture", delay=1, leave=False, disable=not is_start
-            )
-            there = [self._loading[slot].result() for slot in there]
-            there = [photograph for photograph in there if photograph]
-            if there:
-                self._first, self._pool = first, CropSampler(there, self.crop_size)
+            for slot in sorted(wanted - self._loading.keys()):
+                self._loading[slot] = self._workers.submit(self._load, slot)
+            is_quiet = self._first is not None  # the bar of the training is there
+            bar = tqdm(slots, "loading", unit="picture", delay=1, leave=False, disable=is_quiet)
+            photographs = list(filter(None, (self._loading[slot].result() for slot in bar)))
+            if photographs:
+                self._first, self._pool = first, CropSampler(photographs, self.options.crop_size)
                 return
             if len(self._skipped) == len(self.paths):
-                raise InputError(none_sound(self.paths))
-
-    def _path(self, slot):
-        turn, place = divmod(slot, len(self.paths))
-        order = np.random.default_rng((self.seed, turn)).permutation(len(self.paths))
-        return self.paths[order[place]]
+                raise InputError(NONE_SOUND.format(len(self.paths)))
 
     def _load(self, slot):
-        path = self._path(slot)
+        """The `Photograph` of a slot; `None` where it cannot be used."""
+        turn, place = divmod(slot, len(self.paths))
+        order = np.random.default_rng((self.options.seed, turn)).permutation(len(self.paths))
+        path = self.paths[order[place]]
         if path in self._skipped:
             return None
         try:
             photograph = self.load(path)
             height, width = photograph.hr.shape[:2]
-            if min(height, width) < self.crop_size:  # replaced since it was surveyed
+            if min(height, width) < self.options.crop_size:  # replaced since it was surveyed
                 raise UnreadablePicture(f"{width}x{height} is smaller than a crop by now")
             return photograph
         except UnreadablePicture as error:
@@ -134,85 +111,50 @@ class InTurn:
         self._workers.shutdown(cancel_futures=True)
 
 
-def none_sound(paths):
-    """The message where no photograph can be decoded."""
-    return (
-        f"none of the {len(paths)} pictures left to train on could be decoded; at least two sound "
-        "ones are needed, one of them to validate on, or VALIDATION_DATA"
-    )
-
-
 def _into_memory(paths, scale):
     """The photographs that can be decoded, and a dict of path -> reason of the others."""
-    photographs, skipped = [], {}
-    decoded = in_order(lambda path: decode(path, scale), paths, UnreadablePicture)
-    for path, result in tqdm(decoded, "decoding", len(paths), unit="picture"):
-        if isinstance(result, UnreadablePicture):
-            skipped[path] = str(result)
-        else:
-            photographs.append(result)
-    return photographs, skipped
+    results = in_order(lambda path: decode(path, scale), paths, UnreadablePicture)
+    results = dict(tqdm(results, "decoding", len(paths), unit="picture"))
+    skipped = {path: str(r) for path, r in results.items() if isinstance(r, UnreadablePicture)}
+    return [results[path] for path in paths if path not in skipped], skipped
 
 
-def open_photographs(sizes, options, *, free_memory, on_skip, in_turn=None):
-    """Makes photographs ready to be cut.
+def _filled_cache(sizes, options):
+    """A `Cache` of the photographs, or `None`, and a dict of path -> reason of the others."""
+    cache = Cache(options.cache, options.scale)
+    try:
+        return cache, cache.fill(sizes)
+    except (InputError, OSError) as error:
+        if is_fault(error):
+            raise
+        print(f"photographs are not kept in {options.cache}: {getattr(error, 'strerror', error)}")
+        return None, {}
 
-    A few are decoded into memory. More are decoded once into a file, from which the next start
-    is fast: it is mapped into memory where that can hold it. Where it cannot, photographs are
-    loaded from there in turn, a part of them at a time, because to read single crops from a
-    disk is a hundred times as slow. Without room on the disk they are decoded into memory, or
-    again and again in turn.
 
-    Args:
-        sizes: dict of path -> (height, width), as `survey` returns it.
-        options: `DataOptions`.
-        free_memory: bytes.
-        on_skip: called with the path and the reason of each file that cannot be decoded.
-        in_turn: whether they come in turn, as a training that goes on has to have it;
-            `None`: by their size.
+def open_photographs(sizes, options, *, free_memory, on_skip, rotates=None):
+    """Decodes photographs into memory; many into a cache, of which they are mapped into memory.
 
-    Returns:
-        `AllAtOnce` or `InTurn`. The crops of a step depend on which of the two it is, and not
-        on where the pixels are.
-
-    Raises:
-        InputError: there is not one that can be decoded.
+    Where memory cannot hold them they rotate, because to read single crops from a disk is a
+    hundred times as slow; `rotates` says how a training that is resumed began. Crops depend on
+    whether photographs rotate, and not on where the pixels are.
     """
-    scale = options.scale
-    needed = sum(pixel_bytes(size, scale) for size in sizes.values())
-    is_too_much = needed > MEMORY_SHARE * free_memory
-    in_turn = is_too_much if in_turn is None else in_turn
-    file, skipped = None, {}
-    if options.cache and needed > SMALL_BYTES:
-        try:
-            file, skipped = filled_cache(options.cache, options.data, sizes, scale)
-        except (InputError, OSError) as error:
-            if is_fault(error):
-                raise
-            reason = getattr(error, "strerror", error)
-            print(f"decoded photographs are not kept in {options.cache}: {reason}")
-    if not in_turn and not file and is_too_much:
-        print("not enough memory to go on as before: photographs come in turn, with other crops")
-        in_turn = True
-    if not file and not in_turn:
-        where = "in memory"
-        photographs, skipped = _into_memory(list(sizes), scale)
+    needed = sum(pixel_bytes(size, options.scale) for size in sizes.values())
+    fits = needed <= MEMORY_SHARE * free_memory
+    rotates = not fits if rotates is None else rotates
+    is_kept = options.cache and needed > SMALL_BYTES
+    cache, skipped = _filled_cache(sizes, options) if is_kept else (None, {})
+    if not (cache or fits or rotates):
+        print("not enough memory to resume with the same crops: photographs rotate from here on")
+        rotates = True
+    if not (cache or rotates):
+        photographs, skipped = _into_memory(list(sizes), options.scale)
     for path, reason in skipped.items():
         on_skip(path, reason)
-    if in_turn:
-        largest = max(pixel_bytes(size, scale) for size in sizes.values())
-        return InTurn(
-            list(sizes),
-            file.load if file else lambda path: decode(path, scale),
-            options,
-            resident=max(1, min(MOST_RESIDENT, len(sizes), RESIDENT_BYTES // largest)),
-            on_skip=on_skip,
-            where=f"loaded from {file.pixels}" if file else "decoded",
-            skipped=skipped,
-        )
-    if file:
-        where = f"in {file.pixels}"
-        photographs = list(filter(None, map(file.view, sizes)))
+    if rotates:
+        return Rotating(sizes, options, cache=cache, on_skip=on_skip, skipped=skipped)
+    if cache:
+        view = cache.view if len(sizes) <= MOST_MAPPED else cache.load
+        photographs = [view(path) for path in sizes if path not in skipped]
     if not photographs:
-        raise InputError(none_sound(sizes))
-    return AllAtOnce(photographs, options.crop_size, where)
+        raise InputError(NONE_SOUND.format(len(sizes)))
+    return Resident(photographs, options.crop_size, f"in {cache.folder}" if cache else "in memory")

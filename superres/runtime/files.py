@@ -62,7 +62,7 @@ def replacing(path):
 
 
 @contextlib.contextmanager
-def locked(path, wait=True):
+def locked(path):
     """Yields whether the lock file `path` is ours, as it is where the system has no locks."""
     with open(path, "ab") as file:
         is_ours = True
@@ -70,10 +70,7 @@ def locked(path, wait=True):
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                is_ours = wait
-                if wait:
-                    print(f"waiting for another process, which holds {path}", flush=True)
-                    fcntl.flock(file, fcntl.LOCK_EX)
+                is_ours = False
             except OSError:  # a file system without locks
                 pass
         yield is_ours

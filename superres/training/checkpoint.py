@@ -184,7 +184,7 @@ class States:
         if not devices.is_first():  # the first has it for all
             yield
             return
-        with locked(path, wait=False) as is_ours:
+        with locked(path) as is_ours:
             if not is_ours:
                 raise InputError(
                     f"NAME = {self.name!r}: is being trained by another process ({path})"

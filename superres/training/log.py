@@ -94,7 +94,6 @@ class TrainingLog:
         if state:
             self.rows, self.epoch, self.shown = state.log["rows"], state.log["epoch"], state.shown
         self._is_written = not self.shown  # the last run may have ended before it wrote
-        self._waited = 0.0
 
     @contextlib.contextmanager
     def progress_bar(self, step):
@@ -137,8 +136,7 @@ class TrainingLog:
         """Adds the steps of a `Fitted` to the epoch."""
         self.epoch["loss"] += fitted.loss * fitted.steps
         self.epoch["seconds"] += fitted.seconds
-        self.epoch["waited"] += self.dataset.waited - self._waited
-        self._waited = self.dataset.waited
+        self.epoch["waited"] += fitted.waited
 
     def end_epoch(self, trainer):
         """Scores the averaged weights of a `Trainer` on the validation pictures."""

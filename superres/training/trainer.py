@@ -2,6 +2,7 @@
 
 import math
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,23 +14,26 @@ from superres.training.losses import LOSSES
 from superres.training.optimizers import OPTIMIZERS, inner_kernels
 
 READ_SECONDS = 1.0  # between readings of the loss, for each of which a GPU has to wait
+BATCHES_AHEAD = 8  # made while the device computes
 AGREEMENT_STEPS = 20  # after so many, several processes ask each other whether to stop
 GOES_ON, PAUSED, STOPPED = range(3)  # why `fit` ends: all steps done; time is up; a signal
 
 
 @dataclass(frozen=True)
 class Fitted:
-    """What became of the steps that `Trainer.fit` was given.
+    """The steps of one `Trainer.fit`.
 
     Attributes:
         steps: how many were done.
         loss: their mean loss.
         seconds: that they took.
+        waited: seconds of these in which there was no batch.
     """
 
     steps: int
     loss: float
     seconds: float
+    waited: float
 
 
 class Trainer:
@@ -74,12 +78,11 @@ class Trainer:
         self.network, self.schedule = network, learning_rate
         self.step, self.is_stopped = 0, False
 
-    def fit(self, batches, steps, stop, seconds=math.inf, on_steps=lambda steps, loss: None):
+    def fit(self, make_batch, steps, stop, seconds=math.inf, on_steps=lambda steps, loss: None):
         """Trains on some batches.
 
         Args:
-            batches: generator of what `cut_batch` returns, of at least `steps`. It must be a new
-                one each time, for Keras looks ahead.
+            make_batch: function from the number of a step to what `cut_batch` returns.
             steps: how many to do.
             stop: `threading.Event`: where it is set, it ends after the step.
             seconds: after which it ends earlier.
@@ -92,13 +95,13 @@ class Trainer:
             FloatingPointError: the loss is not finite.
         """
         hook = _Hook(self, stop, seconds, on_steps)
-        batches = _Batches(batches, steps, self._conditions)
+        batches = _Batches(make_batch, range(self.step, self.step + steps), self._conditions)
         try:
             self.model.fit(batches, callbacks=hook, shuffle=False, verbose=0)
         finally:
-            batches.forget()
+            batches.close()
         self.is_stopped = hook.reason == STOPPED
-        return Fitted(hook.steps, hook.read(), hook.seconds)
+        return Fitted(hook.steps, hook.read(), hook.seconds, batches.waited)
 
     def __str__(self):
         return f"{self.network.count_params():,} parameters, {backend.describe()}"
@@ -164,37 +167,35 @@ class Trainer:
 
 
 class _Batches(keras.utils.PyDataset):
-    """The batches of one `fit`.
+    """The batches of one `fit`, which a thread makes ahead.
 
-    TensorFlow never lets go of what a `fit` was given. Of a generator Keras would hold the first
-    batches with it, so that the memory would grow by them in every epoch.
+    TensorFlow never lets go of what a `fit` was given, so `close` drops all batches.
     """
 
-    LOOKED_AT = 2  # Keras may ask for the first ones twice, to see their shapes
-
-    def __init__(self, batches, count, conditions):
+    def __init__(self, make, steps, conditions):
         super().__init__()
-        self._batches, self._count, self._conditions, self._first = batches, count, conditions, []
+        self._make, self._steps, self._conditions = make, steps, conditions
+        self._worker, self._futures, self.waited = ThreadPoolExecutor(1), {}, 0.0
 
     @property
     def num_batches(self):
-        return self._count
+        return len(self._steps)
 
     def __getitem__(self, index):
-        if index < len(self._first):
-            return self._first[index]
-        (lr, condition), hr = next(self._batches)
-        batch = ((lr, condition[..., : self._conditions]) if self._conditions else lr), hr
-        if index < self.LOOKED_AT:
-            self._first.append(batch)
-        else:
-            self._first.clear()
-        return batch
+        step = self._steps[index]
+        for ahead in self._steps[index : index + BATCHES_AHEAD]:
+            if ahead not in self._futures:
+                self._futures[ahead] = self._worker.submit(self._make, ahead)
+        self._futures.pop(step - 2, None)  # not the last one: Keras takes the first two twice
+        began = time.perf_counter()
+        (lr, condition), hr = self._futures[step].result()
+        self.waited += time.perf_counter() - began
+        return ((lr, condition[..., : self._conditions]) if self._conditions else lr), hr
 
-    def forget(self):
-        """Lets go of all batches."""
-        self._batches = None
-        self._first.clear()
+    def close(self):
+        """Ends the thread."""
+        self._worker.shutdown(cancel_futures=True)
+        self._make, self._futures = None, {}
 
 
 class _Hook(keras.callbacks.CallbackList):

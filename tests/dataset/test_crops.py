@@ -1,5 +1,3 @@
-import threading
-
 import numpy as np
 import pytest
 
@@ -7,7 +5,6 @@ from superres.dataset.crops import WAYS, CropSampler, Photograph, cut_batch
 from superres.images.degradation import Degradation, Saving, degrade
 from superres.images.quality import CLEAN, condition_of
 from superres.images.resize import downscale
-from superres.runtime.prefetch import Prefetcher
 from support import smooth_picture
 
 
@@ -169,46 +166,3 @@ def test_crop_is_what_the_whole_picture_would_have_there(top, left):
     expected = degrade(aligned, whole.lr, whole.hr, 2)[top : top + 32, left : left + 32]
     inner = (slice(9, -9), slice(9, -9))  # chroma is smoothed over the window's borders
     np.testing.assert_array_equal(crop[inner], expected[inner])
-
-
-# ---- the stream ----
-
-
-def test_stream_is_in_order_and_passes_errors_on():
-    def make(step):
-        if step == 12:
-            raise RuntimeError("step 12")
-        return step
-
-    stream = Prefetcher(make)
-    batches = stream.batches(range(7, 20))
-    assert [next(batches) for _ in range(5)] == [7, 8, 9, 10, 11]
-    with pytest.raises(RuntimeError, match="step 12"):
-        next(batches)
-    assert list(stream.batches(range(3))) == [0, 1, 2]
-    stream.close()
-
-
-def test_stream_makes_batches_ahead_in_a_thread_of_its_own_and_no_more():
-    made = []
-
-    def make(step):
-        made.append((step, threading.get_ident()))
-        return step
-
-    stream = Prefetcher(make, ahead=3)
-    batches = stream.batches(range(100))
-    assert next(batches) == 0
-    assert next(batches) == 1
-    stream.close()
-    assert 2 <= len(made) <= 5
-    assert {thread for _, thread in made}.isdisjoint({threading.get_ident()})
-
-
-def test_stream_counts_what_it_was_waited_for():
-    gate = threading.Event()
-    stream = Prefetcher(lambda step: gate.wait(5))
-    threading.Timer(0.3, gate.set).start()
-    assert list(stream.batches(range(3))) == [True] * 3
-    assert 0.2 < stream.waited < 4
-    stream.close()

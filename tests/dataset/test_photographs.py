@@ -1,17 +1,15 @@
-import errno
 import itertools
-import json
 import os
-import queue
-import shutil
+import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from superres.dataset import cache, photographs
-from superres.dataset.cache import decode, pixel_bytes
+from superres.dataset.cache import UNUSED_SECONDS, decode, pixel_bytes
 from superres.dataset.crops import cut_batch
 from superres.dataset.folder import decode_centre, survey
 from superres.dataset.options import DataOptions
@@ -21,8 +19,7 @@ from superres.images.formats import find_pictures
 from superres.images.resize import downscale
 from superres.images.write import write_picture
 from superres.runtime import files
-from superres.runtime.errors import UnreadablePicture
-from superres.runtime.files import locked
+from superres.runtime.errors import InputError, UnreadablePicture
 from superres.runtime.prefetch import in_order
 from support import smooth_picture
 
@@ -48,36 +45,34 @@ def skipped():
     return []
 
 
-def open_all(folder, skipped, **changed):
+def open_all(folder, skipped, free_memory=2**30, rotates=None, **changed):
     sizes, _ = survey(find_pictures(folder), 16)
-    how = {key: changed.pop(key) for key in ("free_memory", "in_turn") if key in changed}
     options = DataOptions(
-        data=folder,
-        validation_data="",
-        cache="",
-        scale=2,
-        crop_size=16,
-        batch_size=8,
-        validation_crop=16,
-        seed=1,
+        folder, "", "", scale=2, crop_size=16, batch_size=8, validation_crop=16, seed=1
     )
     return open_photographs(
         sizes,
         replace(options, **changed),
+        free_memory=free_memory,
         on_skip=lambda path, reason: skipped.append((path.name, reason)),
-        **{"free_memory": 2**30} | how,
+        rotates=rotates,
     )
 
 
 def batches(source, steps=range(3)):
-    made = (cut_batch(source.at(step), step, batch_size=8, seed=1) for step in steps)
-    return [(lr, hr) for (lr, _), hr in made]
+    cut = (cut_batch(source.at(step), step, batch_size=8, seed=1) for step in steps)
+    return [(lr, hr) for (lr, _), hr in cut]
 
 
 def assert_same(ours, theirs):
     for batch, other in zip(ours, theirs, strict=True):
         for crops, expected in zip(batch, other, strict=True):
             np.testing.assert_array_equal(crops, expected)
+
+
+def damage_all(folder):
+    for n in range(6):
+        (folder / f"{n}.png").write_bytes((folder / "cut.png").read_bytes())
 
 
 # ---- one picture ----
@@ -142,7 +137,7 @@ def test_few_photographs_are_decoded_into_memory(folder, skipped, tmp_path):
 
 @pytest.fixture
 def cached(folder, skipped, tmp_path, monkeypatch):
-    """Opens the photographs through a cache, which it makes as few as they are."""
+    """Opens the photographs by way of the cache, few as they are."""
     monkeypatch.setattr(photographs, "SMALL_BYTES", 0)
 
     def open_cached(**changed):
@@ -151,246 +146,196 @@ def cached(folder, skipped, tmp_path, monkeypatch):
     return open_cached
 
 
-def test_many_are_kept_in_a_file_and_give_the_same_crops(folder, skipped, cached, tmp_path):
-    source = cached()
-    assert source.where == f"in {next((tmp_path / 'cache').glob('*.pixels'))}"
-    assert [name for name, _ in skipped] == ["cut.png"]
-    assert_same(batches(source), batches(open_all(folder, skipped)))
+@pytest.mark.parametrize("most_mapped", [2, 9])
+def test_many_are_kept_in_files_and_give_the_same_crops(
+    folder, skipped, cached, tmp_path, monkeypatch, most_mapped
+):
+    monkeypatch.setattr(photographs, "MOST_MAPPED", most_mapped)
+    expected = open_all(folder, skipped)
+    for source in cached(), cached():
+        assert source.where == f"in {tmp_path / 'cache'}"
+        assert source.count == expected.count == 6
+        assert_same(batches(source), batches(expected))
+        is_mapped = {not p.hr.flags.writeable for p in source.at(0).photographs}
+        assert is_mapped == {most_mapped > 6}
+    assert [name for name, _ in skipped] == ["cut.png"] * 3
+    assert len(list((tmp_path / "cache").iterdir())) == 6
+    assert cached(scale=4).at(0).scale == 4
+    assert len(list((tmp_path / "cache").iterdir())) == 12
 
 
-def count_decoded(monkeypatch):
-    decoded, decode = [], cache.decode
+@pytest.fixture
+def decoded(monkeypatch):
+    """Names of the pictures that are decoded from here on."""
+    names, decode = [], cache.decode
 
     def counting(path, scale):
-        decoded.append(path.name)
+        names.append(path.name)
         return decode(path, scale)
 
     for module in cache, photographs:
         monkeypatch.setattr(module, "decode", counting)
-    return decoded
+    return names
 
 
-def test_second_start_decodes_only_what_is_new_or_changed(folder, cached, monkeypatch):
+def test_second_start_decodes_only_what_is_new_or_changed(folder, cached, decoded):
     cached()
-    decoded = count_decoded(monkeypatch)
-    cached()
-    assert decoded == ["cut.png"]  # it may be whole by now
+    decoded.clear()
     write_picture(folder / "3.png", smooth_picture(60, 60, seed=9), {})
     write_picture(folder / "new.png", smooth_picture(50, 50, seed=10), {})
     (folder / "1.png").unlink()
-    decoded.clear()
     source = cached()
-    assert sorted(decoded) == ["3.png", "cut.png", "new.png"]
+    assert sorted(decoded) == ["3.png", "cut.png", "new.png"]  # the cut one may be whole by now
     pictures = {p.hr.tobytes() for p in source.at(0).photographs}
     expected = [folder / f"{n}.png" for n in (0, 2, 3, 4, 5, "new")]
     assert pictures == {decode(path, 2).hr.tobytes() for path in expected}
 
 
-def test_scales_have_caches_of_their_own(cached, tmp_path):
-    assert cached().at(0).scale == 2
-    assert cached(scale=4).at(0).scale == 4
-    assert len(list((tmp_path / "cache").glob("*.pixels"))) == 2
-
-
-@pytest.mark.parametrize("damage", ["index", "pixels", "no index", "no pixels"])
-def test_damaged_cache_is_made_anew(folder, skipped, cached, tmp_path, damage):
+@pytest.mark.parametrize("size", [0, 40, 300, 5000])
+def test_damaged_file_of_the_cache_is_passed_over(folder, skipped, cached, tmp_path, size):
     cached()
-    file = next((tmp_path / "cache").glob("*.json" if "index" in damage else "*.pixels"))
-    if damage.startswith("no"):
-        file.unlink()
-    else:
-        file.write_bytes(file.read_bytes()[:-100])
+    for file in (tmp_path / "cache").iterdir():
+        file.write_bytes(file.read_bytes()[:size])
     assert_same(batches(cached()), batches(open_all(folder, skipped)))
 
 
-@pytest.mark.parametrize(
-    "text", ['{"photographs": []}', '{"photographs": {"a": 1}}', '{"photographs": {"a": {}}}', "1"]
-)
-def test_index_of_something_else_is_made_anew(folder, skipped, cached, tmp_path, text):
-    cached()
-    next((tmp_path / "cache").glob("*.json")).write_text(text)
-    assert_same(batches(cached()), batches(open_all(folder, skipped)))
+def test_several_trainings_fill_the_cache_at_the_same_time(folder, skipped, cached, tmp_path):
+    with ThreadPoolExecutor(4) as workers:
+        sources = list(workers.map(lambda _: cached(), range(4)))
+    for source in sources:
+        assert_same(batches(source), batches(open_all(folder, skipped)))
+    assert len(list((tmp_path / "cache").iterdir())) == 6
 
 
-def test_nothing_that_can_be_cached_is_an_error_too(folder, cached, skipped):
-    for n in range(6):
-        (folder / f"{n}.png").write_bytes((folder / "cut.png").read_bytes())
-    with pytest.raises(ValueError, match=r"none of the 7 pictures .* two sound"):
-        cached()
-    assert len(skipped) == 7
-    source = cached(free_memory=0)
-    with pytest.raises(ValueError, match=r"none of the 7 pictures .* two sound"):
-        source.at(0)
-    source.close()
-
-
-def test_what_was_all_at_once_comes_in_turn_where_memory_is_short(in_turn, capsys):
-    assert in_turn(free_memory=0, in_turn=False).is_in_turn
-    assert "not enough memory to go on as before" in capsys.readouterr().out
-
-
-def test_count_is_of_what_can_be_used(folder, skipped, cached):
-    assert open_all(folder, skipped).count == 6
-    assert cached().count == 6
-    source = cached(free_memory=0)
-    assert source.count == 6
-    source.close()
-
-
-def test_interrupted_filling_goes_on(folder, skipped, cached, monkeypatch):
-    monkeypatch.setattr(cache, "INDEX_SECONDS", 0)
-    decode = cache.decode
+def test_interrupted_filling_goes_on(folder, skipped, cached, decoded, monkeypatch, tmp_path):
+    counting = cache.decode
 
     def stop(path, scale):
         if path.name == "3.png":
             raise KeyboardInterrupt
-        return decode(path, scale)
+        return counting(path, scale)
 
     with monkeypatch.context() as patched:
         patched.setattr(cache, "decode", stop)
         with pytest.raises(KeyboardInterrupt):
             cached()
-    decoded = count_decoded(monkeypatch)
+    decoded.clear()
     source = cached()
     assert not {"0.png", "1.png", "2.png"} & set(decoded)
     assert_same(batches(source), batches(open_all(folder, skipped)))
 
 
-def test_cache_of_pictures_that_are_mostly_gone_is_made_anew(folder, cached, tmp_path):
+def test_what_no_training_uses_for_a_month_is_removed(folder, cached, tmp_path, capsys):
+    place = tmp_path / "cache"
     cached()
-    pixels = next((tmp_path / "cache").glob("*.pixels"))
-    before = pixels.stat().st_size
-    for n in range(1, 6):
-        (folder / f"{n}.png").unlink()
-    assert len(cached().at(0).photographs) == 1
-    assert pixels.stat().st_size < before / 4
-
-
-def test_mapped_pictures_stay_as_they_are_when_the_cache_is_made_anew(folder, cached):
-    source = cached()
-    before = batches(source)
-    for n in range(1, 6):
-        (folder / f"{n}.png").unlink()
-    write_picture(folder / "new.png", smooth_picture(64, 64, seed=10), {})
+    kept = {path.name for path in place.iterdir()}
+    cached(scale=4)
+    for name in "mine.npy", "x2-0123456789ab.pixels", "x2-0123456789ab.json":
+        (place / name).touch()
+    month_ago = time.time() - UNUSED_SECONDS - 9
+    for path in place.iterdir():
+        os.utime(path, (month_ago, month_ago))
+    capsys.readouterr()
     cached()
-    assert_same(batches(source), before)
+    assert {path.name for path in place.iterdir()} == kept | {"mine.npy"}
+    assert capsys.readouterr().out == f"{place}: removing the cache of an earlier version\n"
 
 
-def test_no_room_on_the_disk_means_memory(folder, skipped, cached, monkeypatch, capsys):
-    full = type("Usage", (), {"free": 1000})
-    monkeypatch.setattr(cache.shutil, "disk_usage", lambda folder: full)
+def full_disk(descriptor):
+    raise OSError(28, "No space left on device")
+
+
+@pytest.mark.parametrize("reason", ["they take 0.0 GB, and 0.0 are", "No space left", "exists"])
+def test_without_a_place_on_the_disk_photographs_are_in_memory(
+    folder, skipped, cached, monkeypatch, capsys, tmp_path, reason
+):
+    if reason == "exists":
+        (tmp_path / "cache").write_text("a file")
+    elif reason == "No space left":
+        monkeypatch.setattr(files.os, "fsync", full_disk)
+    else:
+        usage = SimpleNamespace(free=1000)
+        monkeypatch.setattr(cache.shutil, "disk_usage", lambda folder: usage)
     source = cached()
     assert source.where == "in memory"
-    assert "it takes 0.0 GB, and 0.0 are free" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert said.startswith(f"photographs are not kept in {tmp_path / 'cache'}: ")
+    assert reason in said
     assert_same(batches(source), batches(open_all(folder, skipped)))
+    assert not list((tmp_path / "cache").glob("*"))
 
 
-def test_disk_that_fills_up_means_memory_and_keeps_what_was_there(
-    folder, skipped, cached, monkeypatch, capsys, tmp_path
-):
-    cached()
-    pixels = next((tmp_path / "cache").glob("*.pixels"))
-    before = pixels.stat().st_size
-    write_picture(folder / "new.png", smooth_picture(50, 50, seed=10), {})
-
-    def fail(descriptor):
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    with monkeypatch.context() as patched:
-        patched.setattr(cache.os, "fsync", fail)
-        assert cached().where == "in memory"
-    assert "decoded photographs are not kept in" in capsys.readouterr().out
-    assert pixels.stat().st_size == before
-    index = json.loads(next((tmp_path / "cache").glob("*.json")).read_text())
-    assert len(index["photographs"]) == 6
+def test_neither_disk_nor_memory_means_that_they_rotate(rotating, capsys):
+    assert rotating().where == "decoded, 2 at a time"
+    assert rotating(rotates=False).rotates
+    assert "not enough memory to resume with the same crops" in capsys.readouterr().out
 
 
-def test_folder_that_cannot_be_written_means_memory(cached, tmp_path, capsys):
-    (tmp_path / "cache").write_text("a file")
-    assert cached().where == "in memory"
-    assert "are not kept in" in capsys.readouterr().out
-
-
-def test_neither_disk_nor_memory_means_in_turn(folder, skipped, monkeypatch):
-    monkeypatch.setattr(photographs, "MOST_RESIDENT", 3)
-    source = open_all(folder, skipped, free_memory=0)
-    assert source.where == "decoded in turn, 3 at a time"
-    assert len(source.at(0).photographs) in (2, 3)
-    source.close()
-
-
-def test_nothing_that_can_be_decoded_is_an_error(folder, skipped):
-    for n in range(6):
-        (folder / f"{n}.png").write_bytes((folder / "cut.png").read_bytes())
-    with pytest.raises(ValueError, match=r"none of the 7 pictures .* two sound"):
-        open_all(folder, skipped)
+@pytest.mark.parametrize("free_memory", [0, 2**30])
+@pytest.mark.parametrize("is_cached", [False, True])
+def test_nothing_that_can_be_decoded_is_an_error(folder, skipped, cached, is_cached, free_memory):
+    damage_all(folder)
+    with pytest.raises(InputError, match=r"none of the 7 pictures .* two sound"):
+        cached(free_memory=free_memory, **{} if is_cached else {"cache": ""}).at(0)
     assert len(skipped) == 7
-    source = open_all(folder, skipped, free_memory=0)
-    with pytest.raises(ValueError, match=r"none of the 7 pictures .* two sound"):
-        source.at(0)
-    source.close()
 
 
-# ---- in turn ----
+# ---- rotating ----
 
 
 @pytest.fixture
-def in_turn(folder, skipped, monkeypatch):
+def rotating(folder, skipped, monkeypatch):
     monkeypatch.setattr(photographs, "MOST_RESIDENT", 2)
     monkeypatch.setattr(photographs, "STEPS_PER_PHOTOGRAPH", 4)
     opened = []
 
-    def open_in_turn(**changed):
+    def open_rotating(**changed):
         opened.append(open_all(folder, skipped, **{"free_memory": 0} | changed))
         return opened[-1]
 
-    yield open_in_turn
+    yield open_rotating
     for source in opened:
         source.close()
 
 
-def test_in_turn_all_are_used_and_few_are_there(folder, in_turn):
-    source = in_turn()
+def test_all_are_used_and_few_are_there(folder, rotating):
+    source = rotating()
     seen = set()
     for step in range(7 * 4):  # once through all
         pool = source.at(step)
         assert 1 <= len(pool.photographs) <= 2
         seen |= {photograph.hr.tobytes() for photograph in pool.photographs}
         assert len(source._loading) <= 2 + LOADED_AHEAD
-    expected = [decode(folder / f"{n}.png", 2).hr.tobytes() for n in range(6)]
-    assert seen == set(expected)
+    assert seen == {decode(folder / f"{n}.png", 2).hr.tobytes() for n in range(6)}
 
 
-def test_in_turn_crops_follow_from_the_step(in_turn):
-    through = in_turn()
+def test_crops_of_rotating_photographs_follow_from_seed_and_step(rotating):
+    through = rotating()
     expected = batches(through, range(60))
-    assert_same(batches(in_turn(), range(33, 60)), expected[33:])  # a later start
+    assert_same(batches(rotating(), range(33, 60)), expected[33:])  # a later start
     assert_same(batches(through, range(5, 20)), expected[5:20])  # and back
+    other = batches(rotating(seed=2), range(60))
+    assert any((a[1] != b[1]).any() for a, b in zip(other, expected, strict=True))
 
 
-def test_in_turn_crops_do_not_depend_on_where_the_pixels_are(folder, in_turn, cached, skipped):
-    expected = batches(in_turn(), range(40))
+def test_crops_do_not_depend_on_where_rotating_photographs_are(rotating, cached, skipped):
+    expected = batches(rotating(), range(40))
     skipped.clear()
-    from_file = cached(free_memory=0)
-    assert from_file.where.startswith("loaded from ")
-    assert_same(batches(from_file, range(40)), expected)
+    source = cached(free_memory=0)
+    assert source.where.startswith("loaded from ")
+    assert source.count == 6
+    assert_same(batches(source, range(40)), expected)
     assert [name for name, _ in skipped] == ["cut.png"]
-    from_file.close()
+    source.close()
 
 
-def test_a_training_that_goes_on_keeps_its_way(in_turn, cached):
-    assert in_turn(free_memory=2**30, in_turn=True).is_in_turn
-    assert not cached(free_memory=0, in_turn=False).is_in_turn
+def test_training_that_is_resumed_rotates_as_before(rotating, cached):
+    assert rotating(free_memory=2**30, rotates=True).rotates
+    assert not cached(free_memory=0, rotates=False).rotates
 
 
-def test_in_turn_order_depends_on_the_seed(in_turn):
-    first, second = batches(in_turn(), range(0, 40, 4)), batches(in_turn(seed=2), range(0, 40, 4))
-    assert any((a[1] != b[1]).any() for a, b in zip(first, second, strict=True))
-
-
-def test_in_turn_a_damaged_picture_is_tried_and_named_once(in_turn, skipped, monkeypatch):
-    decoded = count_decoded(monkeypatch)
-    source = in_turn()
+def test_a_damaged_picture_is_tried_and_named_once(rotating, skipped, decoded):
+    source = rotating()
     for step in range(7 * 4 * 5):
         source.at(step)
     assert [name for name, _ in skipped] == ["cut.png"]
@@ -398,49 +343,26 @@ def test_in_turn_a_damaged_picture_is_tried_and_named_once(in_turn, skipped, mon
     assert decoded.count("3.png") >= 5
 
 
-def test_in_turn_a_pool_of_damaged_pictures_is_passed_over(folder, in_turn, skipped):
-    for n in range(5):
-        (folder / f"{n}.png").write_bytes((folder / "cut.png").read_bytes())
-    source = in_turn()
+def test_a_pool_of_damaged_pictures_is_passed_over(folder, rotating, skipped):
+    whole = (folder / "5.png").read_bytes()
+    damage_all(folder)
+    (folder / "5.png").write_bytes(whole)
+    source = rotating()
     for step in range(0, 80, 4):
         assert len(source.at(step).photographs) == 1
-        assert len(in_turn().at(step).photographs) == 1
+        assert len(rotating().at(step).photographs) == 1
     assert {name for name, _ in skipped} == {*(f"{n}.png" for n in range(5)), "cut.png"}
 
 
-def test_in_turn_a_picture_that_is_replaced_by_a_small_one_is_left_out(folder, in_turn, skipped):
-    source = in_turn()
+def test_a_picture_that_is_replaced_by_a_small_one_is_left_out(folder, rotating, skipped):
+    source = rotating()
     write_picture(folder / "3.png", smooth_picture(12, 40), {})
     for step in range(7 * 4 * 3):
         assert all(min(p.hr.shape[:2]) >= 16 for p in source.at(step).photographs)
     assert ("3.png", "40x12 is smaller than a crop by now") in skipped
 
 
-def test_in_turn_large_pictures_are_fewer(folder, skipped, monkeypatch):
+def test_large_pictures_are_fewer(rotating, monkeypatch):
+    monkeypatch.setattr(photographs, "MOST_RESIDENT", 9)
     monkeypatch.setattr(photographs, "RESIDENT_BYTES", 3 * pixel_bytes((64, 64), 2))
-    source = open_all(folder, skipped, free_memory=0)
-    assert source.resident == 3
-    source.close()
-
-
-@pytest.mark.skipif(os.name == "nt", reason="has no such locks")
-def test_cache_that_another_process_fills_is_waited_for_and_used(
-    folder, skipped, cached, tmp_path, monkeypatch
-):
-    cached()
-    (tmp_path / "cache").rename(tmp_path / "ready")
-    (tmp_path / "cache").mkdir()
-    decoded = count_decoded(monkeypatch)
-    lock = next((tmp_path / "ready").glob("*.lock")).name
-    said = queue.Queue()  # not capsys, which loses what a thread prints while it is read
-    monkeypatch.setattr(files, "print", lambda text, **options: said.put(text), raising=False)
-    with ThreadPoolExecutor(1) as worker:
-        with locked(tmp_path / "cache" / lock):
-            opening = worker.submit(cached)
-            assert "waiting for another process" in said.get(timeout=60)
-            for file in (tmp_path / "ready").iterdir():
-                if file.name != lock:
-                    shutil.copy(file, tmp_path / "cache")
-        source = opening.result()
-    assert decoded == ["cut.png"]
-    assert_same(batches(source), batches(open_all(folder, skipped)))
+    assert rotating().resident == 3

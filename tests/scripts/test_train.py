@@ -768,20 +768,18 @@ def test_start_from_is_where_the_training_starts(photographs):
         np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=1e-6)
 
 
-def test_pictures_that_are_decoded_in_turn_give_a_training_that_goes_on(
-    photographs, monkeypatch, capsys
-):
+def test_training_on_rotating_photographs_goes_on_as_undisturbed(photographs, monkeypatch, capsys):
     for name, value in ("MEMORY_SHARE", 0), ("MOST_RESIDENT", 2), ("STEPS_PER_PHOTOGRAPH", 2):
         monkeypatch.setattr(photographs_module, name, value)
     run()
-    assert "decoded in turn, 2 at a time" in capsys.readouterr().out
+    assert "decoded, 2 at a time" in capsys.readouterr().out
     undisturbed = newest_state()
     with monkeypatch.context() as patched:
         at_step(patched, 8, lambda: os.kill(os.getpid(), signal.SIGTERM))
         assert run(restart=True) == 130
     monkeypatch.setattr(photographs_module, "MEMORY_SHARE", 1)  # as if there were more by now
     run()
-    assert "decoded in turn, 2 at a time" in capsys.readouterr().out
+    assert "decoded, 2 at a time" in capsys.readouterr().out
     assert_equal_states(newest_state(), undisturbed)
 
 

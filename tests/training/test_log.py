@@ -28,7 +28,7 @@ def sharpest(height=400, width=300):
 
 def make(folder, photographs, state=None):
     settings = {"scale": 2, "epochs": 9, "steps_per_epoch": 100, "validation_crop": 512}
-    data = SimpleNamespace(validation=dict(enumerate(photographs)), waited=0.0, record={})
+    data = SimpleNamespace(validation=dict(enumerate(photographs)), record={})
     network = KerasNetwork(bilinear_network())
     return TrainingLog(folder / "a.keras", settings, network, data, state)
 
@@ -39,9 +39,8 @@ def end_epochs(log, count):
     start = log.network.get_weights()
     for n in range(count):
         weights = [(w + n * random.normal(0, 1e-3, w.shape)).astype(np.float32) for w in start]
-        log.add(Fitted(30, 0.2, 20.0))
-        log.dataset.waited += 0.6
-        log.add(Fitted(70, 0.4 / 7, 40.0))
+        log.add(Fitted(30, 0.2, 20.0, 0.2))
+        log.add(Fitted(70, 0.4 / 7, 40.0, 0.4))
         log.end_epoch(
             SimpleNamespace(
                 step=100 * (n + 1), ema_weights=lambda w=weights: w, schedule=lambda step: 1e-3

@@ -9,7 +9,7 @@ import network
 from superres.images.quality import Condition
 from superres.runtime.backend import keras
 from superres.runtime.errors import InputError
-from superres.training.trainer import Trainer
+from superres.training.trainer import BATCHES_AHEAD, Trainer, _Batches
 from support import batch_of, small_network, smooth_picture
 
 
@@ -56,20 +56,58 @@ def test_every_number_of_the_condition_is_trained(count):
         assert head_after(condition) == [one == n for one in range(count)]
 
 
-def test_no_crops_stay_in_memory_after_a_fit():
+def noise(step):
+    random = np.random.default_rng(step)
+    lr, hr = (random.integers(0, 256, (2, side, side, 3), np.uint8) for side in (8, 16))
+    return batch_of(lr, hr)(step)
+
+
+def test_batches_come_in_the_order_of_their_steps_and_none_stays():
     """TensorFlow keeps for ever what a `fit` was given: no crops may hang on it."""
     trainer = trainer_of(4, 1)
+    made, threads, arrays = [], set(), []
+
+    def make_batch(step):
+        made.append(step)
+        threads.add(threading.current_thread())
+        (lr, condition), hr = noise(step)
+        arrays.extend([weakref.ref(lr), weakref.ref(hr)])
+        return (lr, condition), hr
+
+    for steps in (1, 2, 3, 20):
+        first = trainer.step
+        assert trainer.fit(make_batch, steps, threading.Event()).steps == steps
+        assert made == list(range(first, first + steps))
+        made.clear()
+    gc.collect()
+    assert len(arrays) == 2 * 26
+    assert not [array for array in arrays if array() is not None]
+    assert threading.main_thread() not in threads
+    assert not any(thread.is_alive() for thread in threads)
+
+
+def test_few_batches_are_made_ahead_and_their_errors_are_passed_on():
     made = []
 
-    def batches(steps):
-        for seed in range(steps):
-            random = np.random.default_rng(seed)
-            lr, hr = (random.integers(0, 256, (2, n, n, 3), np.uint8) for n in (8, 16))
-            made.extend([weakref.ref(lr), weakref.ref(hr)])
-            yield from batch_of(lr, hr)
+    def make_batch(step):
+        made.append(step)
+        if step == 12:
+            raise RuntimeError("step 12")
+        return noise(step)
 
-    for steps in (1, 2, 3, 5):
-        assert trainer.fit(batches(steps), steps, threading.Event()).steps == steps
-    gc.collect()
-    assert len(made) == 22
-    assert not [array for array in made if array() is not None]
+    batches = _Batches(make_batch, range(7, 40), 0)
+    np.testing.assert_array_equal(batches[0][0], noise(7)[0][0])
+    batches._worker.submit(int).result()  # behind those that are made ahead
+    assert made == list(range(7, 7 + BATCHES_AHEAD))
+    with pytest.raises(RuntimeError, match="step 12"):
+        batches[5]
+    batches.close()
+
+
+def test_time_without_a_batch_is_counted():
+    gate = threading.Event()
+    batches = _Batches(lambda step: gate.wait(60) and noise(step), range(3), 0)
+    threading.Timer(0.1, gate.set).start()
+    assert len(list(batches)) == 3
+    assert batches.waited > 0.05
+    batches.close()
