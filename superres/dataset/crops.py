@@ -1,7 +1,6 @@
-"""Random crops of photographs.
+"""Random crops of photographs, which follow from the seed and the step alone.
 
-Which crops a step is trained on follows from the seed and the number of the step alone, so
-that a training that goes on after an interruption sees what it would have seen.
+So a training that is resumed sees what it would have seen.
 """
 
 from typing import NamedTuple
@@ -28,8 +27,8 @@ class Photograph(NamedTuple):
     condition: Condition = CLEAN
 
 
-# The eight ways to flip and turn a crop. OpenCV does it ten times as fast as NumPy.
-WAYS = (
+# All flips and turns of a crop. OpenCV does them ten times as fast as NumPy.
+ORIENTATIONS = (
     lambda crop, out: np.copyto(out, crop),
     lambda crop, out: cv2.flip(crop, 0, out),
     lambda crop, out: cv2.flip(crop, 1, out),
@@ -61,17 +60,10 @@ class CropSampler:
         rows = [p.lr.shape[0] - self.lr_size + 1 for p in photographs]
         self.ends = np.cumsum([r * c for r, c in zip(rows, self.columns, strict=True)])
 
-    def cut(self, place, way, lr, hr, degradation=None, random=None):
-        """Cuts one crop.
+    def cut(self, place, orientation, lr, hr, degradation=None, random=None):
+        """Cuts the crop at `place`, a number below `ends[-1]`, into `lr` and `hr`.
 
-        Args:
-            place: its number among all positions, below `ends[-1]`.
-            way: how it is flipped and turned, 0 to 7.
-            lr, hr: where it is written to.
-            degradation, random: what the LR crop goes through, as `degrade` takes it; or `None`.
-
-        Returns:
-            The LR crop's `Condition`.
+        The LR crop goes through `degrade`, if there is a degradation; returns its `Condition`.
         """
         index = int(np.searchsorted(self.ends, place, side="right"))
         photograph = self.photographs[index]
@@ -82,8 +74,8 @@ class CropSampler:
         condition = CLEAN
         if degradation:
             lr_crop, condition = self._degraded(photograph, top, left, degradation, random)
-        WAYS[way](lr_crop, lr)
-        WAYS[way](hr_crop, hr)
+        ORIENTATIONS[orientation](lr_crop, lr)
+        ORIENTATIONS[orientation](hr_crop, hr)
         return condition
 
     def _degraded(self, photograph, top, left, degradation, random):
@@ -124,16 +116,15 @@ def cut_batch(
     """
     random = np.random.default_rng((seed, step))
     places = random.integers(pool.ends[-1], size=batch_size)[part].tolist()
-    ways = random.integers(len(WAYS), size=batch_size)[part].tolist()
+    orientations = random.integers(len(ORIENTATIONS), size=batch_size)[part].tolist()
     lr = np.empty((len(places), pool.lr_size, pool.lr_size, 3), np.uint8)
     hr = np.empty((len(places), pool.crop_size, pool.crop_size, 3), np.uint8)
     condition = np.empty((len(places), 1, 1, 3), np.float32)
-    numbers = range(batch_size)[part]
-    for n, (place, way, number) in enumerate(zip(places, ways, numbers, strict=True)):
-        random, source = np.random.default_rng((seed, step, number)), pool
+    for n, number in enumerate(range(batch_size)[part]):
+        random, source, place = np.random.default_rng((seed, step, number)), pool, places[n]
         if drawings and random.random() < drawings:
             source = pool.of_drawing(random)
             place = int(source.ends[-1]) // 2
         drawn = draw(random) if degradation == WILD else None
-        condition[n] = source.cut(place, way, lr[n], hr[n], drawn, random).values(3)
+        condition[n] = source.cut(place, orientations[n], lr[n], hr[n], drawn, random).values(3)
     return (lr, condition), hr

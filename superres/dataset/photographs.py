@@ -131,7 +131,7 @@ def _filled_cache(sizes, options):
         return None, {}
 
 
-def open_photographs(sizes, options, *, free_memory, on_skip, rotates=None):
+def open_photographs(sizes, options, free_memory, on_skip, rotates=None):
     """Decodes photographs into memory; many into a cache, of which they are mapped into memory.
 
     Where memory cannot hold them they rotate, because to read single crops from a disk is a

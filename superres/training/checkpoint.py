@@ -37,7 +37,7 @@ class State:
         settings: dict of all settings, by name in lower case.
         arrays: what `Trainer.arrays` returns.
         log: the `TrainingLog`'s `rows` and `epoch`.
-        shown: the `TrainingLog`'s pictures, by epoch.
+        details: the `TrainingLog`'s pictures, by epoch.
         dataset: `Dataset.record`.
     """
 
@@ -45,29 +45,17 @@ class State:
     settings: dict
     arrays: dict
     log: dict
-    shown: dict
+    details: dict
     dataset: dict
 
     def check_settings(self, now, may_change, with_note):
-        """Compares the settings with those of now.
-
-        Args:
-            now: dict of settings, by name in lower case.
-            may_change: names of those that may differ.
-            with_note: names of those that may differ, which is noted.
-
-        Returns:
-            List of notes.
+        """Notes on the settings that differ `now`, but for those that `may_change`.
 
         Raises:
-            InputError: others differ; all of them are named.
+            InputError: settings other than those `with_note` differ; all are named.
         """
-        before = self.settings
-        changed = [
-            name
-            for name, value in now.items()
-            if name not in may_change and (name not in before or before[name] != value)
-        ]
+        before, names = self.settings, now.keys() - set(may_change)
+        changed = [n for n in now if n in names and (n not in before or before[n] != now[n])]
         refused = [name for name in changed if name not in with_note]
         if unknown := [name.upper() for name in refused if name not in before]:
             raise InputError(
@@ -87,11 +75,7 @@ class State:
 
 
 class States:
-    """The states of one training; the last two are kept.
-
-    Attributes:
-        last: path of the one that was read or written last; `None` at first.
-    """
+    """The states of one training; `last` is the path of that read or written last, or `None`."""
 
     def __init__(self, folder, name):
         self.folder, self.name, self.last = Path(folder), name, None
@@ -139,14 +123,10 @@ class States:
         return None
 
     def save(self, state):
-        """Writes a `State`; deletes all but it and the one before.
-
-        Raises:
-            OSError: it cannot be written; the states before are still there.
-        """
-        about = {key: v for key, v in vars(state).items() if key not in ("arrays", "shown")}
-        about["shown"] = sorted(state.shown)
-        arrays = state.arrays | {f"shown_{n}": crop for n, crop in state.shown.items()}
+        """Writes a `State`; then deletes all but it and the one before."""
+        about = {key: v for key, v in vars(state).items() if key not in ("arrays", "details")}
+        about["details"] = sorted(state.details)
+        arrays = state.arrays | {f"detail_{n}": crop for n, crop in state.details.items()}
         path = self.folder / f"{self.name}.state-{state.step:08d}.npz"
         with replacing(path) as part, open(part, "w+b") as file:
             np.savez(file, about=json.dumps(about), **arrays)
@@ -193,11 +173,7 @@ class States:
 
 
 def read(path):
-    """Reads a `State`.
-
-    Raises:
-        InputError: it is damaged, or none.
-    """
+    """Reads a `State`; raises InputError where it is damaged, or none."""
     try:
         content = Path(path).read_bytes()
     except OSError as error:
@@ -213,7 +189,7 @@ def read(path):
                 raise InputError("its arrays are packed")
             arrays = {name: file[name] for name in file.files}
         about = json.loads(str(arrays.pop("about")))
-        shown = {n: arrays.pop(f"shown_{n}") for n in about.pop("shown")}
-        return State(arrays=arrays, shown=shown, **about)
+        details = {n: arrays.pop(f"detail_{n}") for n in about.pop("details")}
+        return State(arrays=arrays, details=details, **about)
     except Exception as error:  # NumPy raises many kinds
         raise InputError(f"{path}: no state of a training: {error}") from error

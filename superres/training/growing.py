@@ -1,10 +1,9 @@
 """Trained weights as the beginning of another network: of another scale, a larger one, or any.
 
-An EDSR that grows computes at first what the small one computes (after Chen et al.,
-"Net2Net", 2015): its first channels are those of the small one, and what is new adds nothing to
-them yet. Weights from new channels into old ones begin at 0, weights into new channels at random;
-added blocks begin with a second convolution of 0. Into any other network the weights of layers of
-the same name and shape are copied.
+An EDSR that grows computes at first what the small one does (after Chen et al., "Net2Net", 2015):
+its first channels are those of the small one. Weights from new channels into old ones begin at 0,
+into new channels at random; added blocks begin with a second convolution of 0. Any other network
+takes the weights of layers of the same name and shape.
 """
 
 import math
@@ -27,14 +26,15 @@ NAMES = re.compile(
     r"|quality(_head)?|condition|told_quality|(depth_to_space|pad)(_\d+)?"
 )
 CLASSES = {"InputLayer", "Conv2D", "Rescaling", "Add", "DepthToSpace", "Pad"}
+BLOCK, UPSCALE = re.compile(r"block\d+_conv1"), re.compile(r"upscale(\d+)")
 NEEDED = {"block1_conv1", "block1_conv2", "block1_scale", "block1_add", "long_skip", "upscale1"}
 
 
 class Shape(NamedTuple):
-    """How a network of `network.edsr` is built; `shuffles` are its pixel shuffles' factors."""
+    """Settings of `network.edsr`; `shuffles`, instead of the scale, are factors of upscaling."""
 
-    filters: int
-    blocks: int
+    num_filters: int
+    residual_blocks: int
     residual_scaling: float
     global_skip: bool
     conditions: int
@@ -57,45 +57,34 @@ def is_edsr(model):
     return {one.name for one in operations} >= NEEDED and all(map(is_known, operations))
 
 
-def shape_of(layers):
-    """The `Shape` of a network of `network.edsr`, from a dict of its layers by name."""
-    filters = layers["head"].filters
-    upscaling = sorted(name for name in layers if re.fullmatch(r"upscale\d+", name))
+def shape_of(configs):
+    """The `Shape` of a network of `network.edsr`, from a dict of its layers' configurations."""
+    filters = configs["head"]["filters"]
+    upscaling = sorted(filter(UPSCALE.fullmatch, configs))
     return Shape(
         filters,
-        sum(re.fullmatch(r"block\d+_conv1", name) is not None for name in layers),
-        layers["block1_scale"].scale,
-        "global_skip" in layers,
-        layers["quality_head"].kernel.shape[2] if "quality_head" in layers else 0,
-        tuple(isqrt(layers[name].filters // filters) for name in upscaling),
+        len(list(filter(BLOCK.fullmatch, configs))),
+        configs["block1_scale"]["scale"],
+        "global_skip" in configs,
+        next((n for n, name in CONDITION_INPUTS.items() if name in configs), 0),
+        tuple(isqrt(configs[name]["filters"] // filters) for name in upscaling),
     )
 
 
 def settings_of(path):
     """Settings of `network.edsr` that build the network in a weights file; none of another."""
-    config = weight_files.check(Path(path))
-    layers = {layer["name"]: layer["config"] for layer in config["config"]["layers"]}
-    if not layers.keys() >= NEEDED or not {"scale"} <= layers["block1_scale"].keys():
+    layers = weight_files.check(Path(path))["config"]["layers"]
+    configs = {layer["name"]: layer["config"] for layer in layers}
+    if not configs.keys() >= NEEDED or "scale" not in configs["block1_scale"]:
         return {}
-    filters = layers["head"]["filters"]
-    upscaling = [layers[name]["filters"] for name in layers if re.fullmatch(r"upscale\d+", name)]
-    return {
-        "scale": math.prod(isqrt(wide // filters) for wide in upscaling),
-        "num_filters": filters,
-        "residual_blocks": sum(
-            re.fullmatch(r"block\d+_conv1", name) is not None for name in layers
-        ),
-        "residual_scaling": layers["block1_scale"]["scale"],
-        "global_skip": "global_skip" in layers,
-        "conditions": next((n for n, name in CONDITION_INPUTS.items() if name in layers), 0),
-    }
+    settings = shape_of(configs)._asdict()
+    return {"scale": math.prod(settings.pop("shuffles"))} | settings
 
 
 def start_from(model, path):
     """Puts the weights of a file into a network that is about to be trained.
 
-    A larger EDSR computes the same then. Where the scale is another, the convolutions before a
-    pixel shuffle of another factor begin anew.
+    A larger EDSR computes the same then; of another scale, upscaling by another factor begins anew.
 
     Raises:
         InputError: it cannot be loaded, is a larger EDSR, or has no layer like those of `model`.
@@ -111,16 +100,15 @@ def start_from(model, path):
 
 def _in_order(model):
     """Layers by their names; those that Keras numbers, anew in each build, by their order."""
-    counts, found = Counter(), {}
+    counts, layers = Counter(), {}
     for layer in model.layers:
         name = re.sub(r"_\d+$", "", layer.name)
-        found[name, counts[name]] = layer
+        layers[name, counts[name]] = layer
         counts[name] += 1
-    return found
+    return layers
 
 
 def _copy(ours, theirs, path):
-    """Copies the weights of the layers that have the same name and shapes."""
     copied = anew = 0
     for name, layer in ours.items():
         weights = theirs[name].get_weights() if name in theirs else []
@@ -137,15 +125,15 @@ def _copy(ours, theirs, path):
 
 
 def _grow(ours, theirs, path):
-    """Puts a small EDSR into one that is as large or larger, given by their layers."""
-    large, small = shape_of(ours), shape_of(theirs)
+    configs = [{n: one.get_config() for n, one in layers.items()} for layers in (ours, theirs)]
+    large, small = map(shape_of, configs)
     _check(large, small, path)
     for name, layer in ours.items():
         if not layer.trainable_weights:
             continue
         if name in theirs:
             factor = 1
-            if upscale := re.fullmatch(r"upscale(\d+)", name):
+            if upscale := UPSCALE.fullmatch(name):
                 stage = int(upscale[1]) - 1
                 factor = large.shuffles[stage]
                 if small.shuffles[stage] != factor:
@@ -157,28 +145,27 @@ def _grow(ours, theirs, path):
         elif name.endswith("_conv2"):
             layer.set_weights([np.zeros_like(weight) for weight in layer.get_weights()])
     print(
-        f"starting from {path}, {small.blocks} blocks of {small.filters} filters"
+        f"starting from {path}, {small.residual_blocks} blocks of {small.num_filters} filters"
         + ("" if small.shuffles == large.shuffles else ", of another scale")
     )
 
 
 def _check(large, small, path):
     """Raises InputError where an EDSR of one shape cannot grow into one of another."""
+    start = f"START_FROM = {str(path)!r}"
     for setting, value, least in (
-        ("NUM_FILTERS", large.filters, small.filters),
-        ("RESIDUAL_BLOCKS", large.blocks, small.blocks),
+        ("NUM_FILTERS", large.num_filters, small.num_filters),
+        ("RESIDUAL_BLOCKS", large.residual_blocks, small.residual_blocks),
         ("CONDITIONS", large.conditions, small.conditions),
     ):
         if value < least:
             raise InputError(
-                f"START_FROM = {str(path)!r}: {setting} = {value}: expected at least the {least} "
-                "that it has; a network cannot shrink"
+                f"{start}: {setting} = {value}: expected at least the {least} that it has; a "
+                "network cannot shrink"
             )
-    if large.global_skip != small.global_skip:
-        raise InputError(
-            f"START_FROM = {str(path)!r}: GLOBAL_SKIP = {large.global_skip}: expected "
-            f"{small.global_skip}, as it was trained"
-        )
+    skip, expected = large.global_skip, small.global_skip
+    if skip != expected:
+        raise InputError(f"{start}: GLOBAL_SKIP = {skip}: expected {expected}, as it was trained")
 
 
 def _widened(large, small, factor):

@@ -26,7 +26,7 @@ from superres.upscaling.upscaler import Upscaler
 HALO_PICTURES = 6  # validation pictures on which the halo of new weights is measured
 EPOCH = {"loss": 0.0, "seconds": 0.0, "waited": 0.0}  # sums over the steps of an epoch
 TIMED_STEPS, DAY = 20, 24 * 60 * 60  # steps by which a training is forecast; seconds
-SHOWN_SIZE, SHOWN_ZOOM = 96, 3  # side of the crop in the picture of the progress; enlargement
+DETAIL_SIZE, DETAIL_ZOOM = 96, 3  # side of the crop in the picture of the progress; enlargement
 
 
 def validation_psnr(photographs, pictures, scale):
@@ -37,8 +37,7 @@ def validation_psnr(photographs, pictures, scale):
 
 def hardest_detail(photographs, bicubic, scale):
     """Where bicubic fails most: number of the photograph, rows and columns of its LR picture."""
-    side = SHOWN_SIZE // scale
-    places = []
+    side, places = DETAIL_SIZE // scale, []
     for number, (photograph, picture) in enumerate(zip(photographs, bicubic, strict=True)):
         error = (photograph.hr.astype(np.float32) - picture) ** 2
         height, width = photograph.lr.shape[:2]
@@ -48,8 +47,7 @@ def hardest_detail(photographs, bicubic, scale):
                 place = slice(top, top + rows), slice(left, left + columns)
                 inside = error[*(slice(scale * part.start, scale * part.stop) for part in place)]
                 places.append((float(inside.mean()), number, place))
-    _, number, place = max(places, key=lambda found: found[0])
-    return number, place
+    return max(places, key=lambda place: place[0])[1:]
 
 
 def _duration(seconds):
@@ -67,33 +65,26 @@ class TrainingLog:
         network: `KerasNetwork` in float32, to which averaged weights are copied.
         dataset: `Dataset`, whose validation pictures are scored.
         state: the `State` of a training that is resumed.
-
-    Attributes:
-        rows: one dict for each epoch done.
-        epoch: dict of sums over the steps of the current one, see `EPOCH`.
-        shown: dict of epoch -> uint8 prediction of a detail: of the last epoch, and of those
-            that are powers of two.
-        best_weights: of the best epoch, where they are not on disk yet; else `None`.
     """
 
     def __init__(self, path, settings, network, dataset, state=None):
-        self.path = Path(path)
-        self.settings = settings
-        self.scale = settings["scale"]
+        self.path, self.settings, self.scale = Path(path), settings, settings["scale"]
         self.total_steps = settings["epochs"] * settings["steps_per_epoch"]
         self.network = network.model
-        self.upscaler = Upscaler(
-            network, precision="float32", tile_size=settings["validation_crop"]
-        )
+        tile_size = settings["validation_crop"]
+        self.upscaler = Upscaler(network, precision="float32", tile_size=tile_size)
         self.dataset = dataset
         self.validation = list(dataset.validation.values())
-        self.rows, self.epoch, self.shown, self.best_weights = [], dict(EPOCH), {}, None
+        self.rows, self.epoch = [], dict(EPOCH)  # one dict for each epoch; sums of this one
+        self.details = {}  # epoch -> prediction of a detail
+        self.best_weights = None  # until they are on the disk
         bicubic = [upscale_bicubic(p.lr, self.scale) for p in self.validation]
         self.bicubic_psnr = validation_psnr(self.validation, bicubic, self.scale)
         self._number, self._place = hardest_detail(self.validation, bicubic, self.scale)
         if state:
-            self.rows, self.epoch, self.shown = state.log["rows"], state.log["epoch"], state.shown
-        self._is_written = not self.shown  # the last run may have ended before it wrote
+            self.rows, self.epoch = state.log["rows"], state.log["epoch"]
+            self.details = state.details
+        self._is_written = not self.details  # the last run may have ended before it wrote
 
     @contextlib.contextmanager
     def progress_bar(self, step):
@@ -108,8 +99,7 @@ class TrainingLog:
             smoothing=0.05,
             mininterval=0.5 if sys.stderr.isatty() else 60,  # a log file needs few lines
         ) as self._bar:
-            self._left = self.total_steps - step
-            self._timed_steps, self._began = 0, None
+            self._left, self._timed_steps, self._began = self.total_steps - step, 0, None
             yield
 
     def on_steps(self, steps, loss):
@@ -119,7 +109,7 @@ class TrainingLog:
         self._bar.update(steps * self.settings["batch_size"])
         self._left -= steps
         if self._began is None:  # behind the first steps, which are compiled
-            self._timed_steps, self._began = 0, time.monotonic()
+            self._began = time.monotonic()
             return
         self._timed_steps += steps
         if self._timed_steps >= TIMED_STEPS and self._began:
@@ -142,7 +132,7 @@ class TrainingLog:
         """Scores the averaged weights of a `Trainer` on the validation pictures."""
         if not devices.is_first():
             return
-        number, sums = len(self.rows) + 1, self.epoch
+        number = len(self.rows) + 1
         # Rounded before they are scored, so that the score is the saved file's own.
         weights = [
             weight_files.round_to_half(array) if variable.trainable else array
@@ -151,45 +141,41 @@ class TrainingLog:
         self.network.set_weights(weights)
         pictures = [self.upscaler.enlarge(p.lr, condition=p.condition) for p in self.validation]
         psnr = validation_psnr(self.validation, pictures, self.scale)
-        is_best = all(psnr > row["psnr"] for row in self.rows)
-        if is_best:
+        if is_best := all(psnr > row["psnr"] for row in self.rows):
             self.best_weights = weights
-        row = {
-            "epoch": number,
-            "step": trainer.step,
-            "learning_rate": float(trainer.schedule(trainer.step)),
-            "loss": round(sums["loss"] / self.settings["steps_per_epoch"], 7),
-            "psnr": psnr,
-            "bicubic_psnr": self.bicubic_psnr,
-            "waited": min(1.0, sums["waited"] / max(sums["seconds"], 1e-9)),
-            "seconds": sums["seconds"] + (self.rows[-1]["seconds"] if self.rows else 0.0),
-        }
+        row = self._row(trainer, psnr)
         self.rows.append(row)
-        self.epoch = dict(EPOCH)
+        self.epoch, self._is_written = dict(EPOCH), False
         # Of earlier epochs those that are powers of two: few, and early ones among them.
-        self.shown = {n: crop for n, crop in self.shown.items() if n.bit_count() == 1}
-        self.shown[number] = pictures[self._number][*self._in_hr()].copy()
-        self._is_written = False
+        self.details = {n: crop for n, crop in self.details.items() if n.bit_count() == 1}
+        self.details[number] = pictures[self._number][*self._in_hr()].copy()
         tqdm.write(
             f"epoch {number}/{self.settings['epochs']}: loss {row['loss']:.5f}, PSNR {psnr:.3f} dB "
             f"(bicubic {self.bicubic_psnr:.3f}), waited for crops {row['waited']:.1%}"
             + (f", best so far: {self.path}" if is_best else "")
         )
 
+    def _row(self, trainer, psnr):
+        return {
+            "epoch": len(self.rows) + 1,
+            "step": trainer.step,
+            "learning_rate": float(trainer.schedule(trainer.step)),
+            "loss": round(self.epoch["loss"] / self.settings["steps_per_epoch"], 7),
+            "psnr": psnr,
+            "bicubic_psnr": self.bicubic_psnr,
+            "waited": min(1.0, self.epoch["waited"] / max(self.epoch["seconds"], 1e-9)),
+            "seconds": self.epoch["seconds"] + (self.rows[-1]["seconds"] if self.rows else 0.0),
+        }
+
     def _in_hr(self):
-        scale = self.scale
-        return [slice(scale * part.start, scale * part.stop) for part in self._place]
+        return [slice(self.scale * part.start, self.scale * part.stop) for part in self._place]
 
     def save(self, states, trainer):
-        """Saves weights, state and log; where the disk is full says so, and the training goes on.
-
-        Returns:
-            The error, if any.
-        """
+        """Saves weights, state and log; returns the error where the disk is full."""
         if not devices.is_first():
             return None
         rows = {"rows": self.rows, "epoch": self.epoch}
-        parts = trainer.arrays(), rows, self.shown, self.dataset.record
+        parts = trainer.arrays(), rows, self.details, self.dataset.record
         try:
             # In this order: a run that is resumed does not write the best weights before it again.
             self.write_weights()
@@ -216,11 +202,7 @@ class TrainingLog:
             )
 
     def write_weights(self):
-        """Writes the best weights, where they are not on disk yet.
-
-        Raises:
-            OSError: they cannot be written; those that were there before still are.
-        """
+        """Writes the best weights, where they are not on the disk yet."""
         if self.best_weights is None:
             return
         self.network.set_weights(self.best_weights)
@@ -229,11 +211,7 @@ class TrainingLog:
         self.best_weights = None
 
     def write(self):
-        """Brings the other files up to date.
-
-        Raises:
-            OSError: one cannot be written; what was there before is still there.
-        """
+        """Brings the other files up to date."""
         if self._is_written:
             return
         about = {
@@ -246,8 +224,7 @@ class TrainingLog:
         }
         with replacing(self.path.with_suffix(".json")) as part:
             part.write_text(json.dumps(about, indent=2) + "\n")
-        csv_path = self.path.with_suffix(".csv")
-        with replacing(csv_path) as part, part.open("w", newline="") as file:
+        with replacing(self.path.with_suffix(".csv")) as part, part.open("w", newline="") as file:
             writer = csv.DictWriter(file, self.rows[0])
             writer.writeheader()
             writer.writerows(self.rows)
@@ -258,7 +235,7 @@ class TrainingLog:
         self._is_written = True
 
     def _draw_progress(self, path):
-        """A part of a validation picture: LR, bicubic, as predicted, original; and as before."""
+        """A detail of a validation picture: LR, bicubic, prediction, original; earlier ones."""
         scale, photograph = self.scale, self.validation[self._number]
         hr, lr = photograph.hr[*self._in_hr()], photograph.lr[*self._place]
         bicubic = upscale_bicubic(photograph.lr, scale)[*self._in_hr()]
@@ -266,24 +243,13 @@ class TrainingLog:
         def panel(label, picture):
             if picture is not hr:
                 label += f"  {metrics.psnr(hr, picture, scale):.2f} dB"
-            return label, upscale_nearest(picture, SHOWN_ZOOM)
+            return label, upscale_nearest(picture, DETAIL_ZOOM)
 
-        *earlier, now = sorted(self.shown)
-        nearest = upscale_nearest(lr, scale)
-        lines = [
-            [
-                panel("nearest", nearest),
-                panel("bicubic", bicubic),
-                panel(f"epoch {now}", self.shown[now]),
-                panel("original", hr),
-            ]
-        ]
-        if earlier:
-            lines.append([panel(f"epoch {n}", self.shown[n]) for n in earlier[-4:]])
-        sheets = [side_by_side(line) for line in lines]
+        *earlier, now = [panel(f"epoch {n}", self.details[n]) for n in sorted(self.details)]
+        nearest, bicubic = panel("nearest", upscale_nearest(lr, scale)), panel("bicubic", bicubic)
+        lines = [[nearest, bicubic, now, panel("original", hr)], earlier[-4:]]
+        sheets = [side_by_side(line) for line in lines if line]
         width = max(sheet.shape[1] for sheet in sheets)
-        sheets = [
-            np.pad(s, ((0, 8), (0, width - s.shape[1]), (0, 0)), constant_values=255)
-            for s in sheets
-        ]
+        white = [((0, 8), (0, width - sheet.shape[1]), (0, 0)) for sheet in sheets]
+        sheets = [np.pad(s, w, constant_values=255) for s, w in zip(sheets, white, strict=True)]
         write_picture(path, np.concatenate(sheets), {})

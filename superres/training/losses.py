@@ -30,16 +30,10 @@ def luma_and_chroma_error(hr, sr):
 
 
 def ssim(x, y):
-    """Structural similarity of pictures, each channel by itself, averaged.
+    """Structural similarity, (N,), of float32 (N, H, W, C) in [0, 1]: mean of the channels.
 
     Wang et al., 2004, as `metrics.ssim` has it: Gaussian window of 11x11 with sigma 1.5,
     K1 = 0.01, K2 = 0.03, over the pixels around which the window fits.
-
-    Args:
-        x, y: float32 (N, H, W, C) in [0, 1], H and W at least 11.
-
-    Returns:
-        Tensor (N,) in [-1, 1]; 1 for equal pictures.
     """
     channels = x.shape[-1]
     offsets = np.arange(SSIM_WINDOW) - SSIM_WINDOW // 2

@@ -1,7 +1,4 @@
-"""Optimizers: Adam, and Muon for convolutions, both with averages of the weights; a schedule.
-
-Loads Keras, whose classes these are made of.
-"""
+"""Optimizers: Adam, and Muon for convolutions, both with averages of the weights; a schedule."""
 
 import math
 
@@ -104,16 +101,11 @@ class Muon(WarmedUpAverages, keras.optimizers.Muon):
 
 
 class HoldAndDecay(keras.optimizers.schedules.LearningRateSchedule):
-    """A learning rate that rises to its peak, is held, and falls to 0 in a straight line.
-
-    While it is held, nothing depends on when the run will end.
-    """
+    """A learning rate that rises to its peak, is held, and falls to 0 in a straight line."""
 
     def __init__(self, peak, *, warmup_steps, decay_steps, total_steps):
-        self.peak = peak
-        self.warmup_steps = warmup_steps
-        self.decay_steps = decay_steps
-        self.total_steps = total_steps
+        self.peak, self.warmup_steps = peak, warmup_steps
+        self.decay_steps, self.total_steps = decay_steps, total_steps
 
     def __call__(self, step):
         step = ops.cast(step, "float32")
@@ -132,14 +124,8 @@ def adam(learning_rate, kernels=(), **options):
 
 def muon(learning_rate, kernels=(), **options):
     """Muon for `kernels`, a set of paths of variables, and Adam for all others."""
-    return Muon(
-        learning_rate,
-        adam_beta_2=0.99,
-        adam_weight_decay=None,
-        weight_decay=None,
-        kernels=kernels,
-        **options,
-    )
+    options |= {"adam_beta_2": 0.99, "adam_weight_decay": None, "weight_decay": None}
+    return Muon(learning_rate, kernels=kernels, **options)
 
 
 def inner_kernels(network):

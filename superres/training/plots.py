@@ -24,13 +24,10 @@ def plot(rows, path):
     rate.set(ylabel="learning rate", xlabel="step")
     for axes in (loss, psnr, rate):
         axes.grid(alpha=0.3)
-    # On both sides as far again, for the ends of the axes.
+    # As far again on both sides, for the ends of the axes.
     known = [-steps[-1], 0, *steps, 2 * steps[-1]]
     passed = [-minutes[-1], 0, *minutes, 2 * minutes[-1]]
-    there, back = (
-        lambda step: np.interp(step, known, passed),
-        lambda minute: np.interp(minute, passed, known),
-    )
-    loss.secondary_xaxis("top", functions=(there, back)).set_xlabel("minutes of training")
+    functions = (lambda x: np.interp(x, known, passed), lambda x: np.interp(x, passed, known))
+    loss.secondary_xaxis("top", functions=functions).set_xlabel("minutes of training")
     with replacing(path) as part:
         figure.savefig(part, dpi=100)

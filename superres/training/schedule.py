@@ -1,4 +1,4 @@
-"""How the learning rate goes over the steps of a training."""
+"""The learning rate over the steps of a training."""
 
 from superres.runtime.backend import keras
 
@@ -11,9 +11,8 @@ def learning_rates(peak, *, total_steps, warmup_steps, decay_steps):
     Args:
         peak: the largest.
         total_steps: of the training, at whose end it is 0.
-        warmup_steps: in which it rises from 0; at most a tenth of all.
-        decay_steps: at the end, in which it falls in a straight line, while before it is held;
-            0: it falls by a cosine from the warm-up on.
+        warmup_steps: of linear rise from 0; at most a tenth of all.
+        decay_steps: of linear fall at the end; 0: a cosine from the warm-up on.
     """
     longest = total_steps // WARMUP_SHARE
     if warmup_steps > longest:
@@ -28,10 +27,7 @@ def learning_rates(peak, *, total_steps, warmup_steps, decay_steps):
         from superres.training.optimizers import HoldAndDecay  # here, since it loads Keras
 
         return HoldAndDecay(
-            peak,
-            warmup_steps=warmup_steps,
-            decay_steps=decay_steps,
-            total_steps=total_steps,
+            peak, warmup_steps=warmup_steps, decay_steps=decay_steps, total_steps=total_steps
         )
     return keras.optimizers.schedules.CosineDecay(
         0.0,

@@ -21,14 +21,7 @@ GOES_ON, PAUSED, STOPPED = range(3)  # why `fit` ends: all steps done; time is u
 
 @dataclass(frozen=True)
 class Fitted:
-    """The steps of one `Trainer.fit`.
-
-    Attributes:
-        steps: how many were done.
-        loss: their mean loss.
-        seconds: that they took.
-        waited: seconds of these in which there was no batch.
-    """
+    """Steps of one `Trainer.fit`, their mean loss, their seconds, and those without a batch."""
 
     steps: int
     loss: float
@@ -107,42 +100,26 @@ class Trainer:
         return f"{self.network.count_params():,} parameters, {backend.describe()}"
 
     def ema_weights(self):
-        """The averaged weights, in the order of the network's `get_weights()`.
-
-        Raises:
-            FloatingPointError: one is not finite.
-        """
+        """The averaged weights, in the order of the network's `get_weights()`."""
         averages = (v for v in self.model.optimizer.variables if v.path.endswith("_average"))
-        weights = [
-            keras.ops.convert_to_numpy(next(averages) if weight.trainable else weight)
-            for weight in self.model.weights
-        ]
-        self._check_finite(weights)
-        return weights
+        weights = [next(averages) if weight.trainable else weight for weight in self.model.weights]
+        return self._finite(weights)
 
     def arrays(self):
-        """Weights, seeds of dropout and optimizer, as a dict of NumPy arrays.
-
-        Raises:
-            FloatingPointError: one is not finite.
-        """
-        arrays = {
-            name: keras.ops.convert_to_numpy(variable)
-            for name, variable in self._variables().items()
-        }
-        self._check_finite(arrays.values())
-        return arrays
+        """Weights, seeds of dropout and optimizer, as a dict of NumPy arrays."""
+        variables = self._variables()
+        return dict(zip(variables, self._finite(variables.values()), strict=True))
 
     def _variables(self):
-        """All that a training consists of, by the names of its arrays."""
+        """The variables of a training by the names of their arrays."""
         kinds = {"model": self.model.variables, "optimizer": self.model.optimizer.variables}
-        return {f"{kind}_{n}": v for kind, found in kinds.items() for n, v in enumerate(found)}
+        return {f"{kind}_{n}": v for kind, group in kinds.items() for n, v in enumerate(group)}
 
     def restore(self, arrays, step):
-        """Goes on with what `arrays` returned in a training of the same settings, after a step.
+        """Resumes a training from its `arrays` after a step.
 
         Raises:
-            InputError: it is of another network.
+            InputError: they are of another network.
         """
         for name, variable in self._variables().items():
             if name not in arrays or arrays[name].shape != tuple(variable.shape):
@@ -153,12 +130,14 @@ class Trainer:
             variable.assign(arrays[name])
         self.step = step
 
-    def _check_finite(self, arrays):
+    def _finite(self, variables):
+        """Arrays of variables; raises FloatingPointError where a number is not finite."""
+        arrays = [keras.ops.convert_to_numpy(variable) for variable in variables]
         if not all(np.isfinite(array).all() for array in arrays):
             raise self.not_finite("a weight is not finite", self.step)
+        return arrays
 
     def not_finite(self, what, step):
-        """The error that says so."""
         return FloatingPointError(
             f"{what} at step {step:,}, at a learning rate of {float(self.schedule(step - 1)):.3g}; "
             "what was saved before is kept. Lower LEARNING_RATE, or look for the cause in the "
@@ -199,10 +178,9 @@ class _Batches(keras.utils.PyDataset):
 
 
 class _Hook(keras.callbacks.CallbackList):
-    """What happens after each step of a `fit`: it is counted, and perhaps the last one.
+    """Counts the steps of a `fit`, and ends it.
 
-    A `CallbackList` and no `Callback`: those get the loss as a number, for which a GPU would
-    have to be waited for after every step.
+    A `Callback` would get the loss as a number, and wait for the GPU after every step.
     """
 
     def __init__(self, trainer, stop, seconds, on_steps):
@@ -230,7 +208,7 @@ class _Hook(keras.callbacks.CallbackList):
             self.model.stop_training = True
 
     def _reason_to_end(self):
-        """Of several processes the strongest: all end after the same step."""
+        """The strongest of all processes, which so end after the same step."""
         late = PAUSED if self.seconds > self.most_seconds else GOES_ON
         own = STOPPED if self.stop.is_set() else late
         if devices.index_and_count()[1] == 1:
@@ -240,7 +218,7 @@ class _Hook(keras.callbacks.CallbackList):
         return max(devices.all_gather(own))
 
     def read(self):
-        """Looks at the losses that were not looked at yet; returns the mean since the beginning."""
+        """Reads the losses that are still on the device; returns the mean since the beginning."""
         unread, self._unread = self._unread, []
         for behind, loss in zip(range(len(unread) - 1, -1, -1), unread, strict=True):
             self._loss = float(keras.ops.convert_to_numpy(loss))

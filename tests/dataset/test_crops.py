@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from superres.dataset.crops import WAYS, CropSampler, Photograph, cut_batch
+from superres.dataset.crops import ORIENTATIONS, CropSampler, Photograph, cut_batch
 from superres.images.degradation import Degradation, Saving, degrade
 from superres.images.quality import CLEAN, condition_of
 from superres.images.resize import downscale
@@ -32,18 +32,18 @@ def test_crops_of_lr_and_hr_show_the_same_place(scale):
     np.testing.assert_array_equal(lr.repeat(scale, 1).repeat(scale, 2), hr)
 
 
-def test_the_ways_are_the_eight_flips_and_turns():
+def test_the_orientations_are_the_eight_flips_and_turns():
     crop = np.arange(48, dtype=np.uint8).reshape(4, 4, 3)
     made = set()
-    for way in WAYS:
+    for orient in ORIENTATIONS:
         out = np.empty_like(crop)
-        way(crop, out)
+        orient(crop, out)
         made.add(out.tobytes())
     turned = [np.rot90(crop, turns) for turns in range(4)]
     assert made == {picture.tobytes() for t in turned for picture in (t, t[:, ::-1])}
 
 
-def test_crops_are_flipped_and_turned_in_all_eight_ways():
+def test_crops_are_flipped_and_turned_to_all_eight_orientations():
     (lr, _), _ = cut_batch(labelled_pool(), 0, batch_size=200, seed=1)
     down = lr[:, 1, 0, :2].astype(int) - lr[:, 0, 0, :2]
     right = lr[:, 0, 1, :2].astype(int) - lr[:, 0, 0, :2]

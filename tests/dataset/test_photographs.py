@@ -46,7 +46,7 @@ def skipped():
 
 
 def open_all(folder, skipped, free_memory=2**30, rotates=None, **changed):
-    sizes, _ = survey(find_pictures(folder), 16)
+    sizes = survey(find_pictures(folder), 16, lambda path, reason: None)
     options = DataOptions(
         folder, "", "", scale=2, crop_size=16, batch_size=8, validation_crop=16, seed=1
     )
@@ -100,11 +100,12 @@ def test_centre_is_that_of_the_whole(tmp_path, scale, size):
 
 def test_survey_looks_at_headers_only_and_gives_reasons(folder, monkeypatch):
     monkeypatch.setattr(read, "read_picture", lambda *a, **k: pytest.fail("decoded"))
-    sizes, skipped = survey(find_pictures(folder), 16)
+    reasons = {}
+    sizes = survey(find_pictures(folder), 16, reasons.__setitem__)
     assert [sizes[folder / f"{n}.png"] for n in range(6)] == SHAPES
     assert folder / "cut.png" in sizes
-    assert skipped[folder / "small.png"] == "80x15 is smaller than 16x16"
-    assert skipped[folder / "text.png"].startswith("not a picture")
+    assert reasons[folder / "small.png"] == "80x15 is smaller than 16x16"
+    assert reasons[folder / "text.png"].startswith("not a picture")
 
 
 def test_results_come_in_order_and_not_far_ahead():

@@ -14,9 +14,9 @@ from superres.training import checkpoint
 def state(step):
     values = np.random.default_rng(step)
     arrays = {"model_0": values.random((20, 30), np.float32), "model_1": np.array(step)}
-    shown = {1: np.zeros((4, 4, 3), np.uint8)}
+    details = {1: np.zeros((4, 4, 3), np.uint8)}
     rows = {"rows": [{"psnr": 1.5}], "epoch": {}}
-    return checkpoint.State(step, {"a": 1}, arrays, rows, shown, {"held_out": []})
+    return checkpoint.State(step, {"a": 1}, arrays, rows, details, {"held_out": []})
 
 
 def save(folder, *steps, name="run"):
@@ -36,11 +36,11 @@ def names(folder):
 
 def assert_is(found, step):
     expected = state(step)
-    for ours, theirs in (found.arrays, expected.arrays), (found.shown, expected.shown):
+    for ours, theirs in (found.arrays, expected.arrays), (found.details, expected.details):
         assert ours.keys() == theirs.keys()
         for name, array in theirs.items():
             np.testing.assert_array_equal(ours[name], array)
-    same = {"arrays": {}, "shown": {}}
+    same = {"arrays": {}, "details": {}}
     assert dataclasses.replace(found, **same) == dataclasses.replace(expected, **same)
 
 
@@ -142,7 +142,7 @@ def test_a_packed_state_is_refused_before_it_is_unpacked(tmp_path, monkeypatch):
         checkpoint.read(path)
 
 
-@pytest.mark.parametrize("about", ["{}", "[]", '{"shown": [], "step": 1}'])
+@pytest.mark.parametrize("about", ["{}", "[]", '{"details": [], "step": 1}'])
 def test_a_state_that_lacks_something_is_refused(tmp_path, about):
     np.savez(state := io.BytesIO(), about=about)
     path = tmp_path / "run.state-00000001.npz"

@@ -71,8 +71,8 @@ def test_what_is_shown_is_where_bicubic_fails_most(tmp_path):
 def test_predictions_of_epochs_that_are_powers_of_two_are_kept(tmp_path):
     log = make(tmp_path, [photograph(64, 64, 1)])
     end_epochs(log, 7)
-    assert sorted(log.shown) == [1, 2, 4, 7]
-    assert all(crop.shape == (64, 64, 3) for crop in log.shown.values())
+    assert sorted(log.details) == [1, 2, 4, 7]
+    assert all(crop.shape == (64, 64, 3) for crop in log.details.values())
 
 
 @pytest.mark.parametrize("size", [(20, 24), (300, 280)])
@@ -109,11 +109,11 @@ def test_what_was_written_is_not_written_again(tmp_path):
 def test_log_goes_on_with_what_was_before(tmp_path, capsys):
     log = make(tmp_path, [photograph(64, 64, 1)])
     end_epochs(log, 2)
-    state = State(200, {}, {}, {"rows": log.rows, "epoch": log.epoch}, log.shown, {})
+    state = State(200, {}, {}, {"rows": log.rows, "epoch": log.epoch}, log.details, {})
     again = make(tmp_path, [photograph(64, 64, 1)], state)
     end_epochs(again, 1)
     assert "epoch 3/9" in capsys.readouterr().out
-    assert sorted(again.shown) == [1, 2, 3]
+    assert sorted(again.details) == [1, 2, 3]
 
 
 def test_duration_is_forecast_once(tmp_path, monkeypatch, capsys):
