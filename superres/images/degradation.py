@@ -1,9 +1,9 @@
 """What people's pictures have been through: made smaller, blurred, sharpened, noisy, saved twice.
 
-The ranges are those of photographs as they are found, not of ruined ones. Others' for comparison:
-Real-ESRGAN and BSRGAN degrade twice, with blur to 3 pixels, noise to 30 levels and JPEG from 30
-to 95; waifu2x saves at 37 to 98, a part of them again after a shift of 0 to 7 pixels; FBCNN gains
-1.3 dB on pictures that were saved twice by training on such.
+The ranges are those of everyday photographs, not of ruined ones. For comparison: Real-ESRGAN and
+BSRGAN degrade twice, with blur to 3 pixels, noise to 30 levels and JPEG from 30 to 95; waifu2x
+saves at 37 to 98, some again after a shift of 0 to 7 pixels; FBCNN gains 1.3 dB on pictures that
+were saved twice by training on such.
 """
 
 from dataclasses import dataclass
@@ -41,8 +41,9 @@ SHARPENED_SHARE, SHARPENED_AMOUNT, SHARPENED_RADIUS = 0.25, (0.3, 1.5), (0.5, 1.
 # WordPress saves at 82, Pillow and the IJG at 75, cameras above 90, messengers below 50.
 JPEG_SHARE, JPEG_QUALITY = 0.85, (30, 98)
 SUBSAMPLED_SHARE = 0.75  # 4:2:0, which most programs write; the rest 4:4:4
+SAMPLING = {True: cv2.IMWRITE_JPEG_SAMPLING_FACTOR_420, False: cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444}
 WEBP_SHARE = 0.05  # of the savings
-BLOCK = 16  # pixels a side of what JPEG codes together, with 4:2:0
+BLOCK = 16  # pixels a side that JPEG codes together, with 4:2:0
 
 
 @dataclass(frozen=True)
@@ -109,38 +110,36 @@ def draw(random):
     if happens(LONE_SHARE):
         times = 2 if happens(TWICE_SHARE) else 1
         return Degradation(savings=tuple(saving(JPEG_QUALITY) for _ in range(times)))
-    found = {}
+    fields = {}
     if happens(EARLIER_SHARE):
-        found |= {"factor": number(EARLIER_FACTOR), "earlier": saving(EARLIER_QUALITY)}
+        fields |= {"factor": number(EARLIER_FACTOR), "earlier": saving(EARLIER_QUALITY)}
     if happens(OTHER_KERNEL_SHARE):
-        found["kernel"] = str(random.choice(list(KERNELS)))
+        fields["kernel"] = str(random.choice(list(KERNELS)))
     if happens(BLUR_SHARE):
-        found["blur"] = number(BLUR_SIGMA)
+        fields["blur"] = number(BLUR_SIGMA)
     if happens(NOISE_SHARE):
-        found |= {"noise": number(NOISE_SIGMA), "is_grey": happens(GREY_SHARE)}
-        found["smoothing"] = number(SMOOTHING_SIGMA) if happens(SMOOTHED_SHARE) else 0.0
+        fields |= {"noise": number(NOISE_SIGMA), "is_grey": happens(GREY_SHARE)}
+        fields["smoothing"] = number(SMOOTHING_SIGMA) if happens(SMOOTHED_SHARE) else 0.0
     if happens(SHARPENED_SHARE):
-        found |= {"amount": number(SHARPENED_AMOUNT), "radius": number(SHARPENED_RADIUS)}
+        fields |= {"amount": number(SHARPENED_AMOUNT), "radius": number(SHARPENED_RADIUS)}
     if happens(JPEG_SHARE):
-        found["savings"] = (saving(JPEG_QUALITY),)
-    return Degradation(**found)
+        fields["savings"] = (saving(JPEG_QUALITY),)
+    return Degradation(**fields)
 
 
 def named(name):
     """A `Degradation` by its name, `jpeg75` for quality 75 in 4:2:0; InputError for others."""
     quality = name.removeprefix("jpeg")
     if not name.startswith("jpeg") or not quality.isdecimal() or not 1 <= int(quality) <= 100:
-        raise InputError(
-            f"DEGRADATION = {name!r}: expected wild, or jpeg and a quality from 1 to 100, "
-            "such as jpeg75"
-        )
+        expected = "expected wild, or jpeg and a quality from 1 to 100, such as jpeg75"
+        raise InputError(f"DEGRADATION = {name!r}: {expected}")
     return Degradation(savings=(Saving(int(quality)),))
 
 
 def of_picture(name, number):
     """The `Degradation` of a test set's picture by its number, and the generator of its noise.
 
-    The name is as for `named`, or `WILD`: a random one, the same in every run.
+    `WILD` names a random one, the same in every run; other names are those of `named`.
     """
     random = np.random.default_rng(number)
     return (draw(random) if name == WILD else named(name)), random
@@ -149,13 +148,9 @@ def of_picture(name, number):
 def save(picture, saving):
     """A picture, coded and decoded again: uint8 (H, W) or (H, W, 3), as it was."""
     top, left = saving.shift
-    # In front of the picture are rows and columns that the blocks begin with.
+    # The blocks begin in rows and columns in front of the picture.
     padded = cv2.copyMakeBorder(picture, top, 0, left, 0, cv2.BORDER_REFLECT_101)
-    sampling = (
-        cv2.IMWRITE_JPEG_SAMPLING_FACTOR_420
-        if saving.is_subsampled
-        else cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444
-    )
+    sampling = SAMPLING[saving.is_subsampled]
     options = [cv2.IMWRITE_JPEG_QUALITY, saving.quality, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, sampling]
     options = [cv2.IMWRITE_WEBP_QUALITY, saving.quality] if saving.is_webp else options
     is_grey = picture.ndim == 2
@@ -167,7 +162,7 @@ def save(picture, saving):
 
 
 def degrade(degradation, lr, hr, scale, random=None):
-    """Degrades a LR picture.
+    """The degraded LR picture, uint8 of the shape of `lr`.
 
     Args:
         degradation: `Degradation`.
@@ -175,18 +170,14 @@ def degrade(degradation, lr, hr, scale, random=None):
         hr: uint8 (scale * H, scale * W[, 3]), for other kernels; `None`: only `lr` is used.
         scale: of the reduction.
         random: NumPy generator of the noise, if there is some.
-
-    Returns:
-        uint8 of the shape of `lr`.
     """
     height, width = lr.shape[:2]
-    kernel = KERNELS.get(degradation.kernel, Image.Resampling.BICUBIC)
-    if degradation.earlier and hr is not None:
-        sides = [round(degradation.factor * length) for length in (width, height)]
-        before = np.asarray(Image.fromarray(hr).resize(sides, Image.Resampling.LANCZOS))
-        before = save(before, degradation.earlier)
-        lr = np.asarray(Image.fromarray(before).resize((width, height), kernel))
-    elif degradation.kernel != "bicubic" and hr is not None:
+    if hr is not None and (degradation.earlier or degradation.kernel != "bicubic"):
+        if degradation.earlier:
+            sides = [round(degradation.factor * length) for length in (width, height)]
+            hr = np.asarray(Image.fromarray(hr).resize(sides, Image.Resampling.LANCZOS))
+            hr = save(hr, degradation.earlier)
+        kernel = KERNELS.get(degradation.kernel, Image.Resampling.BICUBIC)
         lr = np.asarray(Image.fromarray(hr).resize((width, height), kernel))
     if degradation.blur:
         lr = cv2.GaussianBlur(lr, (0, 0), degradation.blur)

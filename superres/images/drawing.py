@@ -26,8 +26,7 @@ def side_by_side(panels, gap=GAP):
     height, width = panels[0][1].shape[:2]
     size = max(11, min(28, width // 16))
     font = font_of(size)
-    longest = max(int(font.getlength(label)) for label, _ in panels)
-    step = max(width, longest + 2 * gap) + gap
+    step = max(width, *(int(font.getlength(label)) + 2 * gap for label, _ in panels)) + gap
     strip = round(1.6 * size)
     sheet = Image.new("RGB", (len(panels) * step - gap, height + strip), "white")
     draw = ImageDraw.Draw(sheet)
@@ -60,13 +59,12 @@ def _draw_chain(path, steps, shortcuts):
         axes.text(centre, 0, label, ha="center", va="center", fontsize=14)
         if left > 0:
             axes.annotate("", (left, 0), (left - SPACE, 0), arrowprops=arrow)
-    for start, end, label, height in shortcuts:
+    for start, end, label, y in shortcuts:
         x_start, x_end = lefts[start] + widths[start] + SPACE / 3, lefts[end] + widths[end] / 2
-        edge = math.copysign(widths[end] / 2, height)
-        axes.plot([x_start, x_start, x_end], [0, height, height], color="black", linewidth=1.2)
-        axes.annotate("", (x_end, edge), (x_end, height), arrowprops=arrow)
-        place = (x_start + x_end) / 2, height + 0.08
-        axes.text(*place, label, ha="center", va="bottom", fontsize=14)
+        edge = math.copysign(widths[end] / 2, y)
+        axes.plot([x_start, x_start, x_end], [0, y, y], color="black", linewidth=1.2)
+        axes.annotate("", (x_end, edge), (x_end, y), arrowprops=arrow)
+        axes.text((x_start + x_end) / 2, y + 0.08, label, ha="center", va="bottom", fontsize=14)
     figure.savefig(path, dpi=110)
 
 
@@ -81,19 +79,18 @@ def draw_residual_block(path, num_filters, residual_scaling):
 
 def draw_network(path, shuffles, num_filters, residual_blocks, global_skip, conditions=0):
     """Draws EDSR as a PNG picture at `path`; `shuffles`: factors of its pixel shuffles in order."""
-    noun = "block" if residual_blocks == 1 else "blocks"
     condition = {0: "", 1: "\n+ quality", 3: "\n+ condition"}[conditions]
     within = f"{num_filters} → {num_filters}"
     steps = [
         ("LR picture\nH × W × 3", GREY),
         (f"conv 3×3\n3 → {num_filters}{condition}", BLUE),
-        (f"{residual_blocks} residual\n{noun}\n{within}", ORANGE),
+        (f"{residual_blocks} residual\nblock{'s' * (residual_blocks != 1)}\n{within}", ORANGE),
         (f"conv 3×3\n{within}", BLUE),
         (ADD, WHITE),
     ]
     for factor in shuffles:
-        steps += [(f"conv 3×3\n{num_filters} → {num_filters * factor**2}", BLUE)]
-        steps += [(f"pixel shuffle\n×{factor}", GREEN)]
+        convolution = f"conv 3×3\n{num_filters} → {num_filters * factor**2}"
+        steps += [(convolution, BLUE), (f"pixel shuffle\n×{factor}", GREEN)]
     steps += [(f"conv 3×3\n{num_filters} → 3", BLUE)]
     scale, shortcuts = math.prod(shuffles), [(1, 4, "long skip", 0.95)]
     if global_skip:

@@ -1,11 +1,10 @@
 """How noisy and how blurred a picture is, estimated from statistics of its pixels.
 
-A sharp photograph without noise has places where neighbours hardly differ, and others where they
-differ much. How much, for the flattest, the usual and the richest places, tells noise from detail:
-34 numbers and one hidden layer, which `tools/fit_estimate.py` fits.
+In a sharp photograph without noise, neighbours hardly differ in some places, and much in others.
+How much, from the flattest to the richest places, tells noise from detail: 34 numbers and one
+hidden layer, which `tools/fit_estimate.py` fits.
 """
 
-from functools import cache
 from pathlib import Path
 
 import cv2
@@ -20,6 +19,8 @@ MIXED = np.float32([[1, -1], [-1, 1]])  # second difference: noise and corners, 
 BLOCK_PERCENTILES, COLOUR_PERCENTILES = (5, 10, 25, 50, 75, 90), (10, 50, 90)
 SHARES = 0.25, 0.5, 0.75, 0.9, 0.98
 FLAT = 0.3  # levels, added before logarithms
+with np.load(FILE) as arrays:
+    LAYERS = [arrays[name] for name in ("kernel1", "bias1", "kernel2", "bias2")]
 
 
 def _mixed(plane, *sides):
@@ -55,25 +56,18 @@ def statistics(picture, quality):
     return np.float32([*logarithms, *(waves / energy), quality, quality == 1])
 
 
-@cache
-def _layers():
-    with np.load(FILE) as arrays:
-        return [arrays[name] for name in ("kernel1", "bias1", "kernel2", "bias2")]
-
-
 def noise_and_blur(picture, quality):
-    """Estimates the noise and blur of a picture, as `read_picture` returns it, of a known quality.
+    """Standard deviations of noise, in levels of 255, and blur, in pixels; how wild a picture is.
 
-    Returns:
-        Standard deviation of the noise in levels of 255, standard deviation of the blur in pixels,
-        and how wild the picture is: about 0 for clean photographs and drawings, 1 for all others.
+    The picture is as `read_picture` returns it. Wild: about 0 for clean photographs and drawings,
+    about 1 for all others.
     """
     if min(picture.shape[:2]) < SMALLEST:
         return 0.0, 0.0, 0.0
     start = [(length - min(length, LARGEST)) // 2 for length in picture.shape[:2]]
     pixels = to_8bit(picture[*(slice(first, first + LARGEST) for first in start)])
     pixels = np.stack([pixels] * 3, 2) if pixels.ndim == 2 else np.ascontiguousarray(pixels)
-    kernel1, bias1, kernel2, bias2 = _layers()
+    kernel1, bias1, kernel2, bias2 = LAYERS
     hidden = np.maximum(statistics(pixels, quality) @ kernel1 + bias1, 0)
     noise, blur, wild = (hidden @ kernel2 + bias2).tolist()
     return min(max(noise, 0), MOST_NOISE), min(max(blur, 0), MOST_BLUR), wild

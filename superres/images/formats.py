@@ -1,5 +1,6 @@
 """Which files are pictures, and what their formats can hold."""
 
+import math
 from collections import Counter
 from pathlib import Path
 
@@ -15,17 +16,12 @@ SUFFIXES = {".png", *JPEG, ".webp", ".bmp", ".tif", ".tiff", ".gif", ".avif"}
 # How Pillow writes each of them; a format that is missing here is written as PNG. JPEG of quality
 # 95 would lose 0.11 dB of an enlarged JPEG of 95, and 0.05 of one of 75; 97 loses 0.07 and 0.03.
 WRITE_OPTIONS = {
-    ".png": {},  # and TIFF: written here, see `write_bands`
-    **{ending: {"format": "JPEG", "quality": 97, "subsampling": "4:4:4"} for ending in JPEG},
+    **{ending: {} for ending in (".png", ".tif", ".tiff", ".bmp")},
+    **{ending: {"quality": 97, "subsampling": "4:4:4"} for ending in JPEG},
     ".webp": {"quality": 95, "method": 6},
-    ".bmp": {},
-    ".tif": {},
-    ".tiff": {},
     ".avif": {"quality": 90, "subsampling": "4:4:4"},
 }
-STREAMED = {".png", ".tif", ".tiff"}  # written band by band, with 8 or 16 bits a channel
-PNG_COLOURS = ("srgb", "gamma", "chromaticity")  # Pillow's names for chunks of a PNG
-MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}  # Pillow's, by the number of channels
+STREAMED = {".png", ".tif", ".tiff"}  # written here, in bands, with 8 or 16 bits a channel
 # Pixels a side that the formats' libraries write, or read again; and of AVIF in all.
 LONGEST_SIDE = {**dict.fromkeys(JPEG, 65_500), ".webp": 16_383, ".avif": 32_768}
 LARGEST_AVIF = 2**28
@@ -33,6 +29,9 @@ LARGEST_AVIF = 2**28
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF", "AVIF")
 OTHER_PICTURES = {".heic", ".heif", ".jxl", ".jp2", ".psd", ".svg", ".tga", ".exr", ".ppm", ".ico"}
 OTHER_PICTURES |= {".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".raf", ".rw2"}  # of cameras
+# First bytes of others, often under the name .jpg.
+OTHER_KINDS = {b"ftyphe": "HEIC", b"jP  ": "JPEG 2000", b"\xff\x0a": "JPEG XL", b"JXL ": "JPEG XL"}
+OTHER_KINDS |= {b"8BPS": "PSD", b"%PDF": "PDF", b"<svg": "SVG"}
 MAX_PIXELS = 270_000_000  # more is taken for a decompression bomb
 
 
@@ -54,11 +53,7 @@ def describe_others(files):
 
 
 def find_pictures(folder):
-    """Pictures in `folder` and below, as `is_picture` says, sorted.
-
-    Raises:
-        InputError: there is no such folder, or it, or one in it, cannot be read.
-    """
+    """Pictures in `folder` and below, sorted; raises InputError where a folder cannot be read."""
     if not Path(folder).is_dir():
         raise InputError(f"{folder}: no such folder")
 
@@ -74,25 +69,13 @@ def output_name(name):
 
 
 def check_storable(path, shape, dtype):
-    """Checks that the format that a file's name says can hold a picture.
-
-    Args:
-        path: file with one of the endings of `WRITE_OPTIONS`.
-        shape, dtype: of the picture, as `read_picture` returns it.
-
-    Raises:
-        CannotStore: it cannot, with the reason.
-    """
-    suffix = Path(path).suffix.lower()
-    longest = LONGEST_SIDE.get(suffix)
-    if longest and max(shape[:2]) > longest:
-        raise CannotStore(
-            f"{shape[1]}x{shape[0]} pixels: a {suffix} file holds at most {longest:,} a side"
-        )
+    """Raises CannotStore, with the reason, if a file of this ending cannot hold such a picture."""
+    suffix, size = Path(path).suffix.lower(), f"{shape[1]}x{shape[0]} pixels"
+    longest = LONGEST_SIDE.get(suffix, math.inf)
+    if max(shape[:2]) > longest:
+        raise CannotStore(f"{size}: a {suffix} file holds at most {longest:,} a side")
     if suffix == ".avif" and shape[0] * shape[1] > LARGEST_AVIF:
-        raise CannotStore(
-            f"{shape[1]}x{shape[0]} pixels: an .avif file holds at most {LARGEST_AVIF:,}"
-        )
+        raise CannotStore(f"{size}: an .avif file holds at most {LARGEST_AVIF:,}")
     if suffix in JPEG and shape[2:] in ((2,), (4,)):
         raise CannotStore(f"transparency: a {suffix} file holds none")
     if dtype == np.uint16 and suffix not in STREAMED:

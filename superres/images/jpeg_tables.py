@@ -1,4 +1,4 @@
-"""The quality of a JPEG, as its quantisation tables tell it."""
+"""The quality of a JPEG, by its quantisation tables."""
 
 import numpy as np
 
@@ -35,15 +35,10 @@ STANDARD = np.stack([tables_of(quality) for quality in range(1, 101)])  # (100, 
 
 
 def quality_of(tables):
-    """The quality whose standard tables are nearest to some others.
+    """The quality, 1 to 100, whose tables are nearest to a list of some, luma first; the distance.
 
-    Args:
-        tables: list of one (luma) or more (luma, chroma, ...) tables of 64 numbers.
-
-    Returns:
-        Whole number from 1 to 100, and how far the tables are from those of libjpeg: the root mean
-        square of the logarithms of their quotients. 0: they are the same; below 0.1, about ten per
-        cent: the quality says how much was lost.
+    That is the root mean square of the logarithms of their quotients. 0: they are the same; below
+    0.1, about ten per cent: the quality says how much was lost.
     """
     tables = np.maximum(tables[:2], 1)  # a damaged file may have zeros
     distances = (np.log(tables) - np.log(STANDARD[:, : len(tables)])) ** 2

@@ -1,8 +1,8 @@
-"""The JPEG that a lossless file was saved from, found by what its coding left in the pixels.
+"""The JPEG that a lossless file was saved from, by what its coding left in the pixels.
 
 JPEG stores the cosine transform of blocks of 8x8 pixels in multiples of its quantisation tables.
-Decoded, and rounded to whole pixels, they are still near to such multiples; others are not. After
-Fan and de Queiroz, "Identification of bitmap compression history", 2003.
+Decoded pixels are still near to such multiples; others are not. After Fan and de Queiroz,
+"Identification of bitmap compression history", 2003.
 """
 
 import numpy as np
@@ -10,22 +10,21 @@ import numpy as np
 from superres.images.jpeg_tables import tables_of
 from superres.images.pixels import to_8bit
 
-CENTRE = 1024  # pixels a side that are looked at
-BLOCKS = 512  # of those the ones with the most in them
+CENTRE, BLOCKS = 1024, 512  # pixels a side, and of their blocks the richest, that count
 LEAST_WHOLE = 100  # blocks without a clipped channel; with fewer, those without clipped luma count
 # Fewer coefficients say nothing, nor do many of few frequencies: gradients and waves have such.
 LEAST_OF_FREQUENCY, LEAST_FREQUENCIES = 16, 8
-# How near coefficients are to multiples: 1 on them, 0 at random.
-LEAST_MATCH = 0.5
-QUALITIES = range(20, 97)  # at a better one too many steps are 1: nothing is to be seen
+LEAST_MATCH = 0.5  # how near coefficients are to multiples: 1 on them, 0 at random
+# Tables for luma, and for pictures turned by 90°. At better qualities too many steps are 1.
+TABLES = {q: [tables_of(q)[0].reshape(8, 8).ravel(order) for order in "CF"] for q in range(20, 97)}
 LUMA = np.float32([0.299, 0.587, 0.114])
 FREQUENCIES = np.arange(8)[:, None]
 COSINES = np.cos(np.pi * FREQUENCIES * (np.arange(8) + 0.5) / 8)
 DCT = (np.where(FREQUENCIES == 0, 1, 2) / 8) ** 0.5 * COSINES
 
 
-def found_quality(picture):
-    """The quality of the JPEG that a picture was; `None` where nothing is found."""
+def former_quality(picture):
+    """The quality of the JPEG that a picture was; `None` without traces of one."""
     if picture.dtype != np.uint8:
         return None
     start = [(length - min(length, CENTRE)) // 16 * 8 for length in picture.shape[:2]]
@@ -35,7 +34,7 @@ def found_quality(picture):
     is_clipped = ((channels == 0) | (channels == 255)).any(axis=2)
     for rows, columns in dict.fromkeys([(0, 0), _grid(luma)]):
         coefficients = _coefficients(luma[rows:, columns:], is_clipped[rows:, columns:])
-        matches = {q: _match(coefficients, tables_of(q)[0]) for q in QUALITIES}
+        matches = {q: max(_match(coefficients, one) for one in TABLES[q]) for q in TABLES}
         best = max(matches, key=matches.get)
         if matches[best] >= LEAST_MATCH:
             return best
@@ -74,11 +73,7 @@ def _coefficients(luma, is_clipped):
 
 
 def _match(coefficients, table):
-    """How near coefficients are to multiples of a table, or of it for a picture turned by 90°."""
-    return max(_match_upright(coefficients, one) for one in (table, table.reshape(8, 8).T.ravel()))
-
-
-def _match_upright(coefficients, table):
+    """How near coefficients are to multiples of a table."""
     table = np.where(np.arange(64) > 0, table, 0)  # brightness is no trace
     counted = (np.abs(coefficients) > table / 2) & (table > 1)  # those about 0 say nothing
     of_frequency = counted.sum(axis=0)

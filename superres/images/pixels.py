@@ -2,25 +2,20 @@
 
 import numpy as np
 
-GREY_SPREAD = 2  # levels of 255 by which lossy formats and conversions colour what is grey
+GREY_SPREAD = 2  # levels of 255 by which lossy formats colour scans, comics and old photographs
 GREY_ROWS = 64
 
 
 def to_8bit(pixels):
     """What `read_picture` returns as uint8, (H, W) or (H, W, 3): rounded, without alpha."""
-    if pixels.dtype == np.uint16:
-        pixels = to_pixels(to_network(pixels))
+    pixels = to_pixels(to_network(pixels)) if pixels.dtype == np.uint16 else pixels
     if pixels.ndim == 3 and pixels.shape[2] == 2:
         return pixels[..., 0]
     return pixels[..., :3] if pixels.ndim == 3 else pixels
 
 
 def as_grey(picture):
-    """The grey picture that colours of equal channels are: (H, W), or (H, W, 2) with alpha.
-
-    Scans, comics and old photographs are stored so. `None`: its channels differ by more than
-    `GREY_SPREAD`, or it is grey by itself.
-    """
+    """The grey of a picture in colours that are all grey: (H, W[, 2]); `None` for all others."""
     if picture.ndim == 2 or picture.shape[2] < 3:
         return None
     blocks = (picture[first : first + GREY_ROWS] for first in range(0, len(picture), GREY_ROWS))

@@ -9,18 +9,17 @@ from PIL import Image
 
 from superres.images.estimate import MOST_BLUR, MOST_NOISE, noise_and_blur
 from superres.images.jpeg_tables import quality_of, tables_in
-from superres.images.jpeg_traces import found_quality
+from superres.images.jpeg_traces import former_quality
 from superres.images.pixels import to_8bit
 from superres.images.read import opened, webp_coding
 
 LOSSLESS = 1.0
 TRAINED = (25, 98)  # qualities that networks are trained on; others are clipped
 RANGES = {"quality": TRAINED, "noise": (0, MOST_NOISE), "blur": (0, MOST_BLUR)}
-# Two of 100 clean photographs seem wilder, and half of the noisy or blurred lossless ones.
-LEAST_WILD = 0.65
-# WebP and AVIF: bytes of the file by those of the picture as JPEG of quality 75, and the quality
-# that is best for networks then. Over 20 pictures, 9 settings and both formats this costs at most
-# 0.05 dB beside what would be best for each; the best number for all costs up to 0.33 dB.
+LEAST_WILD = 0.65  # 2 of 100 clean photographs seem wilder, half of the noisy or blurred ones
+# WebP and AVIF: bytes of the file by those of a JPEG of quality 75, and the quality best for
+# networks then. Over 20 pictures, 9 settings and both formats this costs at most 0.05 dB beside the
+# best for each; the best number for all costs up to 0.33 dB.
 UNKNOWN_LOSSY = 0.9
 AVIF_HEADER = 300  # bytes of the smallest file
 BYTES = (0.25, 0.35, 0.45, 0.6, 0.8, 1.1, 1.4)
@@ -35,8 +34,7 @@ class Condition(NamedTuple):
     blur: float = 0.0  # standard deviation in pixels
 
     def values(self, count):
-        """What a network of 1 or 3 numbers takes: float32 (count,)."""
-        # Noise / 10: so that all three are about as large.
+        """What a network of 1 or 3 numbers takes, float32 (count,), about equally large."""
         return np.array([self.quality, self.noise / 10, self.blur][:count], np.float32)
 
 
@@ -72,7 +70,7 @@ def _quality_of_file(path, picture):
         if file.format in ("JPEG", "MPO") and (tables := tables_in(file)):
             return network_quality(quality_of(tables)[0])
         if file.format == "AVIF":
-            if file.n_frames > 1:  # how many of the bytes are the first one's is not known
+            if file.n_frames > 1:  # nobody knows how many bytes are the first one's
                 return UNKNOWN_LOSSY
             beside = sum(len(file.info.get(kind) or b"") for kind in ("exif", "icc_profile", "xmp"))
             return _quality_of_size(Path(path).stat().st_size - beside - AVIF_HEADER, picture)
@@ -80,7 +78,7 @@ def _quality_of_file(path, picture):
             coding, size = webp_coding(path)
             if coding == "VP8":
                 return _quality_of_size(size, picture)
-    quality = found_quality(picture)
+    quality = former_quality(picture)
     return network_quality(quality) if quality else LOSSLESS
 
 

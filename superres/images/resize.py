@@ -22,12 +22,7 @@ def _cubic(x):
 
 
 def _contributions(length, new_length):
-    """For each new pixel of a line, which old pixels it is the sum of.
-
-    Returns:
-        (taps, new_length) whole numbers, the old pixels' indices, mirrored at the ends;
-        (taps, new_length) float64, their weights, whose sum over the taps is 1.
-    """
+    """Indices and weights, (taps, new_length), of the old pixels that each new one sums."""
     ratio = new_length / length
     # When it reduces, the kernel is widened so that it also filters out what would alias.
     widening = min(ratio, 1.0)
@@ -38,7 +33,7 @@ def _contributions(length, new_length):
     weights = widening * _cubic(widening * (centres - indices))
     weights /= weights.sum(axis=0)
     indices = np.mod(indices, 2 * length)
-    indices = np.minimum(indices, 2 * length - 1 - indices)
+    indices = np.minimum(indices, 2 * length - 1 - indices)  # mirrored at the ends
     used = weights.any(axis=1)
     return indices[used], weights[used]
 
@@ -64,31 +59,23 @@ def _resize_rows(picture, indices, weights):
 
 
 def _resize_columns(picture, indices, weights):
-    return np.ascontiguousarray(
-        _resize_rows(picture.swapaxes(0, 1), indices, weights).swapaxes(0, 1)
-    )
+    resized = _resize_rows(picture.swapaxes(0, 1), indices, weights)
+    return np.ascontiguousarray(resized.swapaxes(0, 1))
 
 
 def imresize(picture, height, width):
     """Bicubic resizing, bit for bit that of MATLAB's `imresize`.
 
-    Bicubic kernel with a = -0.5, widened when it reduces (antialiasing), mirrored
-    borders, rows before columns and rounded to whole pixels after each: the low-resolution
-    pictures of the field's benchmarks were made so. Pillow's and OpenCV's bicubic differ.
-
-    Args:
-        picture: uint8 or uint16 (H, W) or (H, W, C).
-        height, width: new size, at least 1.
-
-    Returns:
-        Array of the new size, with the dtype of `picture`.
+    Bicubic kernel with a = -0.5, widened when it reduces (antialiasing), mirrored borders, rows
+    before columns and rounded to whole pixels after each: the field's benchmarks were made so.
+    Pillow's and OpenCV's bicubic differ. The picture is uint8 or uint16, (H, W) or (H, W, C).
     """
-    rows_done = _resize_rows(picture, *_contributions(picture.shape[0], height))
-    return _resize_columns(rows_done, *_contributions(picture.shape[1], width))
+    rows = _resize_rows(picture, *_contributions(picture.shape[0], height))
+    return _resize_columns(rows, *_contributions(picture.shape[1], width))
 
 
 def resized_bands(bands, shape, height, width):
-    """Resizes a picture that comes in bands: as `imresize`, but never has it in memory as a whole.
+    """As `imresize`, but yields bands of the new picture from bands of the old one.
 
     Where it has alpha, colours count as much as they are visible, and are rounded once, at the
     end: what lies hidden under transparent pixels does not bleed out of them.
@@ -97,9 +84,6 @@ def resized_bands(bands, shape, height, width):
         bands: iterable of uint8 or uint16 (rows, W[, C]), from top to bottom.
         shape: of the picture that they make up.
         height, width: new size, at least 1.
-
-    Yields:
-        Arrays (rows, width[, C]) of the same dtype, which make up the new picture.
     """
     has_alpha = shape[2:] in ((2,), (4,))
     strips = (band[first : first + STRIP] for band in bands for first in range(0, len(band), STRIP))
@@ -108,20 +92,20 @@ def resized_bands(bands, shape, height, width):
     # Which old rows must have come for each new one, and which of them are needed no more.
     last = np.maximum.accumulate(indices.max(axis=0))
     first = np.minimum.accumulate(indices.min(axis=0)[::-1])[::-1]
-    held, start, done = None, 0, 0
+    buffer, start, done = None, 0, 0
     for strip in strips:
         dtype = strip.dtype
         strip = _weighted(strip) if has_alpha else strip
-        held = strip if held is None else np.concatenate([held, strip])
-        ready = int(np.searchsorted(last, start + len(held)))
+        buffer = strip if buffer is None else np.concatenate([buffer, strip])
+        ready = int(np.searchsorted(last, start + len(buffer)))
         if ready == done:
             continue
-        rows = _resize_rows(held, indices[:, done:ready] - start, weights[:, done:ready])
+        rows = _resize_rows(buffer, indices[:, done:ready] - start, weights[:, done:ready])
         rows = _resize_columns(rows, *across)
         yield _unweighted(rows, dtype) if has_alpha else rows
         done = ready
         if done < height:
-            held, start = held[first[done] - start :], first[done]
+            buffer, start = buffer[first[done] - start :], first[done]
 
 
 def _weighted(picture):
@@ -141,11 +125,7 @@ def _unweighted(values, dtype):
 
 
 def downscale(picture, scale):
-    """MATLAB's bicubic reduction of (H, W[, C]) by `scale`, which must divide H and W.
-
-    Raises:
-        ValueError: `scale` does not divide the size.
-    """
+    """MATLAB's bicubic reduction of (H, W[, C]); ValueError where `scale` does not divide both."""
     height, width = picture.shape[:2]
     if height % scale or width % scale:
         raise ValueError(f"size {width}x{height}: expected multiples of the scale {scale}")

@@ -7,19 +7,14 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from superres.images.formats import (
-    JPEG,
-    MODES,
-    PNG_COLOURS,
-    STREAMED,
-    WRITE_OPTIONS,
-    check_storable,
-)
+from superres.images.formats import JPEG, STREAMED, WRITE_OPTIONS, check_storable
 from superres.images.metadata import resized
 from superres.images.png import encode_png
 from superres.images.tiff import encode_tiff
 from superres.runtime.errors import CannotStore
 from superres.runtime.files import replacing
+
+MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}  # Pillow's, by the number of channels
 
 
 def write_picture(path, picture, metadata):
@@ -29,8 +24,7 @@ def write_picture(path, picture, metadata):
 
     Args:
         path: file with one of the endings of `WRITE_OPTIONS`, in an existing folder.
-        picture: array as `read_picture` returns it.
-        metadata: as `read_picture` returns it.
+        picture, metadata: as `read_picture` returns them.
 
     Raises:
         CannotStore: the format cannot hold such a picture.
@@ -40,55 +34,50 @@ def write_picture(path, picture, metadata):
 
 
 def write_bands(path, bands, shape, dtype, metadata):
-    """As `write_picture`, but takes the picture in bands from top to bottom.
+    """As `write_picture`, of a picture of this shape and dtype in bands from top to bottom.
 
-    PNG and TIFF are written band by band, so that the picture is never in memory as a
-    whole; for the other formats Pillow holds it once.
-
-    Args:
-        bands: iterable of arrays (rows, W) or (rows, W, C).
-        shape, dtype: of the picture that they make up.
+    PNG and TIFF are written band by band, so that the picture is never in memory as a whole; for
+    the other formats Pillow holds it once.
     """
     check_storable(path, shape, dtype)
     suffix = Path(path).suffix.lower()
     metadata = resized(metadata, shape[1], shape[0])
-    kept = {key: value for key, value in metadata.items() if key in ("icc_profile", "exif", "xmp")}
-    of_png = {
-        key: v for key, v in metadata.items() if key in (*PNG_COLOURS, "cicp", "dpi", "texts")
-    }
     with replacing(path) as part:
-        if suffix in STREAMED:
-            rows = max(1, 2**20 // (np.dtype(dtype).itemsize * math.prod(shape[1:])))
-            strips = _strips(bands, rows)
-            with open(part, "r+b") as file:
-                if suffix == ".png":
-                    encode_png(file, strips, shape, np.dtype(dtype), kept | of_png)
-                else:
-                    encode_tiff(file, strips, rows, shape, np.dtype(dtype), metadata)
+        if suffix not in STREAMED:
+            _save(part, bands, shape, metadata)
             return
-        image = Image.new(MODES[shape[2] if len(shape) == 3 else 1], (shape[1], shape[0]))
-        done = 0
-        for band in bands:
-            image.paste(Image.fromarray(band), (0, done))
-            done += len(band)
-        options = WRITE_OPTIONS[suffix]
-        if metadata.get("dpi") and suffix in (*JPEG, ".bmp"):
-            options = options | {"dpi": metadata["dpi"]}
-        if suffix == ".webp" and metadata.get("lossless"):
-            options = {"lossless": True, "exact": True}  # exact: also what alpha hides
-        if suffix in JPEG:  # a segment holds 64 kB
-            kept = {k: v for k, v in kept.items() if k == "icc_profile" or len(v) < 65_500}
-            kept["extra"] = metadata.get("segments", b"")
-        try:
-            if suffix == ".bmp" and image.mode in ("LA", "RGBA"):  # Pillow would drop the alpha
-                pixels = np.asarray(image.convert("RGBA"))[..., [2, 1, 0, 3]]
-                part.write_bytes(cv2.imencode(suffix, pixels)[1].tobytes())
+        dtype = np.dtype(dtype)
+        rows = max(1, 2**20 // (dtype.itemsize * math.prod(shape[1:])))
+        with open(part, "r+b") as file:
+            if suffix == ".png":
+                encode_png(file, _strips(bands, rows), shape, dtype, metadata)
             else:
-                image.save(part, **options, **kept)
-        except Exception as error:  # encoders raise errors of any kind
-            if getattr(error, "errno", None):  # of the system
-                raise
-            raise CannotStore(f"cannot be stored as {suffix}: {error}") from error
+                encode_tiff(file, _strips(bands, rows), rows, shape, dtype, metadata)
+
+
+def _save(part, bands, shape, metadata):
+    """`write_bands` by Pillow, for the formats that are not streamed."""
+    suffix = part.suffix.lower()
+    image, done = Image.new(MODES[(*shape, 1)[2]], (shape[1], shape[0])), 0
+    for band in bands:
+        image.paste(Image.fromarray(band), (0, done))
+        done += len(band)
+    options = WRITE_OPTIONS[suffix]
+    if suffix == ".webp" and metadata.get("lossless"):
+        options = {"lossless": True, "exact": True}  # exact: also what alpha hides
+    info = {key: metadata[key] for key in ("icc_profile", "exif", "xmp", "dpi") if key in metadata}
+    if suffix in JPEG:  # whose segments hold 64 kB; a profile takes several
+        info = {key: v for key, v in info.items() if key == "icc_profile" or len(v) < 65_500}
+    try:
+        if suffix == ".bmp" and image.mode in ("LA", "RGBA"):  # Pillow would drop the alpha
+            pixels = np.asarray(image.convert("RGBA"))[..., [2, 1, 0, 3]]
+            part.write_bytes(cv2.imencode(suffix, pixels)[1].tobytes())
+        else:
+            image.save(part, **options, **info, extra=metadata.get("segments", b""))
+    except Exception as error:  # encoders raise errors of any kind
+        if getattr(error, "errno", None):  # of the system
+            raise
+        raise CannotStore(f"cannot be stored as {suffix}: {error}") from error
 
 
 def _strips(bands, rows):
@@ -96,8 +85,7 @@ def _strips(bands, rows):
     rest = None
     for band in bands:
         band = band if rest is None else np.concatenate([rest, band])
-        whole = len(band) - len(band) % rows
-        yield from (band[first : first + rows] for first in range(0, whole, rows))
-        rest = band[whole:]
+        *strips, rest = np.split(band, range(rows, len(band) + 1, rows))
+        yield from strips
     if len(rest):
         yield rest

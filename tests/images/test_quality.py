@@ -5,7 +5,7 @@ import pytest
 from PIL import Image, ImageDraw
 
 import corpus
-from superres.images.jpeg_traces import found_quality
+from superres.images.jpeg_traces import former_quality
 from superres.images.quality import (
     LOSSLESS,
     QUALITIES,
@@ -152,7 +152,7 @@ def as_jpeg(picture, quality, **options):
 @pytest.mark.parametrize("subsampling", [0, 2])
 def test_jpeg_in_a_lossless_file_is_found(tmp_path, photograph, quality, subsampling):
     decoded = as_jpeg(photograph, quality, subsampling=subsampling)
-    assert found_quality(decoded) == quality
+    assert former_quality(decoded) == quality
     alpha = np.dstack([decoded, decoded[..., 0]])
     for name, picture in ("x.png", decoded), ("alpha.png", alpha), ("x.tif", decoded):
         write_picture(tmp_path / name, picture, {})
@@ -160,13 +160,13 @@ def test_jpeg_in_a_lossless_file_is_found(tmp_path, photograph, quality, subsamp
 
 
 def test_grey_jpeg_in_a_lossless_file_is_found(photograph):
-    assert found_quality(as_jpeg(photograph[..., 0], 60)) == 60
+    assert former_quality(as_jpeg(photograph[..., 0], 60)) == 60
 
 
 def test_jpeg_that_was_turned_is_found(photograph):
     decoded = as_jpeg(photograph, 75)
     for turns in 1, 2, 3:
-        assert found_quality(np.rot90(decoded, turns)) == 75
+        assert former_quality(np.rot90(decoded, turns)) == 75
 
 
 def test_jpeg_of_saturated_colours_is_found(photograph):
@@ -178,31 +178,31 @@ def test_jpeg_of_saturated_colours_is_found(photograph):
         colour = ((255, 0, 0), (0, 0, 255), (0, 160, 0))[n % 3]
         draw.ellipse((x, y, x + 30, y + 20), fill=colour)
     image.paste(Image.fromarray(photograph), (192, 192))
-    assert found_quality(as_jpeg(np.array(image), 75)) == 75
+    assert former_quality(as_jpeg(np.array(image), 75)) == 75
 
 
 def test_jpeg_that_was_cut_is_found(photograph):
     decoded = as_jpeg(photograph, 50)
     for rows, columns in (3, 6), (8, 0), (1, 7), (0, 5):
-        assert found_quality(decoded[rows:, columns:]) == 50
+        assert former_quality(decoded[rows:, columns:]) == 50
 
 
 def test_lossless_pictures_have_no_traces(photograph):
-    assert found_quality(photograph) is None
-    assert found_quality(as_jpeg(photograph, 98)) is None  # too little was lost
+    assert former_quality(photograph) is None
+    assert former_quality(as_jpeg(photograph, 98)) is None  # too little was lost
     random = np.random.default_rng(0)
-    assert found_quality(random.integers(0, 256, (300, 300, 3), np.uint8)) is None
-    assert found_quality(np.zeros((300, 300), np.uint8)) is None
+    assert former_quality(random.integers(0, 256, (300, 300, 3), np.uint8)) is None
+    assert former_quality(np.zeros((300, 300), np.uint8)) is None
     pattern = np.tile(random.integers(1, 255, (8, 8), np.uint8), (40, 40))
-    assert found_quality(pattern) is None
+    assert former_quality(pattern) is None
     y, x = np.mgrid[:300, :300]
     for slope in 0.11, 0.23, 0.37, 0.71:
         ramp, wave = (slope * (x + y / 3)) % 256, 128 + 100 * np.sin(slope * x)
-        assert found_quality(ramp.astype(np.uint8)) is None
-        assert found_quality(np.dstack([wave, ramp, wave]).astype(np.uint8)) is None
-    assert found_quality(smooth_picture(300, 300, dtype=np.uint16)) is None
+        assert former_quality(ramp.astype(np.uint8)) is None
+        assert former_quality(np.dstack([wave, ramp, wave]).astype(np.uint8)) is None
+    assert former_quality(smooth_picture(300, 300, dtype=np.uint16)) is None
     for height, width in (1, 1), (7, 300), (300, 3), (17, 9):
-        assert found_quality(smooth_picture(height, width)) is None
+        assert former_quality(smooth_picture(height, width)) is None
 
 
 @pytest.mark.slow
@@ -212,7 +212,7 @@ def test_traces_are_reliable(benchmarks):
     for path in sorted([*benchmarks.glob("Set5/HR/*.png"), *benchmarks.glob("Set14/HR/*.png")]):
         hr = read_rgb(path)
         lr = downscale(hr[: hr.shape[0] // 2 * 2, : hr.shape[1] // 2 * 2], 2)
-        assert found_quality(lr) is None, path
-        missed += [found_quality(as_jpeg(lr, quality)) != quality for quality in range(25, 96, 5)]
+        assert former_quality(lr) is None, path
+        missed += [former_quality(as_jpeg(lr, quality)) != quality for quality in range(25, 96, 5)]
     assert len(missed) == 19 * 15
     assert np.mean(missed) <= 0.01
