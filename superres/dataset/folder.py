@@ -156,7 +156,7 @@ def open_dataset(options, before=None, step=0):
     if record["validation"] != before.get("validation", record["validation"]):
         raise InputError(
             "the validation pictures have changed, so that scores could not be compared; put them "
-            "back, take another NAME, or begin anew with --restart"
+            "back, take another NAME, or start over with --restart"
         )
     source = open_photographs(sizes, options, memory.free_memory(), skips, before.get("rotates"))
     record["rotates"] = source.rotates

@@ -60,12 +60,12 @@ class State:
         if unknown := [name.upper() for name in refused if name not in before]:
             raise InputError(
                 f"{', '.join(unknown)}: the state was saved before there was such a setting; take "
-                "another NAME, or begin anew with --restart"
+                "another NAME, or start over with --restart"
             )
         if refused:
             raise InputError(
                 "; ".join(f"{n.upper()} = {now[n]!r}: expected {before[n]!r}" for n in refused)
-                + ", as in the earlier run; set it so, take another NAME, or begin anew with "
+                + ", as in the earlier run; set it so, take another NAME, or start over with "
                 "--restart"
             )
         return [
@@ -98,7 +98,7 @@ class States:
         steps = devices.all_gather(state.step if state else 0)
         if len(set(steps)) > 1:
             raise InputError(
-                f"the processes would go on from steps {steps}: expected the same; all need the "
+                f"the processes would resume from steps {steps}: expected the same; all need the "
                 f"same files in {self.folder}"
             )
         return state
@@ -117,7 +117,7 @@ class States:
             return state
         if paths:
             raise InputError(
-                f"{', '.join(map(str, paths))}: damaged; put a copy there, or begin anew with "
+                f"{', '.join(map(str, paths))}: damaged; put a copy there, or start over with "
                 "--restart (and START_FROM, which takes weights alone)"
             )
         return None
@@ -141,8 +141,8 @@ class States:
     def hint(self):
         """How to resume after a training was stopped."""
         if paths := self.paths():
-            return f"the same command, without --restart, goes on from {paths[0]}"
-        return "nothing was saved to go on from"
+            return f"the same command, without --restart, resumes from {paths[0]}"
+        return "nothing was saved to resume from"
 
     def prepare_folder(self, may_overwrite):
         """Makes the folder; raises InputError where weights of no state would be replaced."""
@@ -152,14 +152,14 @@ class States:
         weights = self.folder / f"{self.name}.keras"
         if weights.exists() and not self.paths() and not may_overwrite:
             raise InputError(
-                f"{weights}: is there, but no {self.name}.state-*.npz to go on from; take another "
-                "NAME (and START_FROM, to go on from the weights alone), or replace them with "
+                f"{weights} exists without a {self.name}.state-*.npz to resume from; take another "
+                "NAME (and START_FROM, to continue from the weights alone), or replace them with "
                 "--restart"
             )
 
     @contextlib.contextmanager
     def lock(self):
-        """Raises InputError where another process trains the same name."""
+        """Holds the lock on the name; raises InputError if another process trains it."""
         path = self.folder / f".{self.name}.lock"
         if not devices.is_first():  # the first has it for all
             yield
@@ -167,7 +167,7 @@ class States:
         with locked(path) as is_ours:
             if not is_ours:
                 raise InputError(
-                    f"NAME = {self.name!r}: is being trained by another process ({path})"
+                    f"NAME = {self.name!r}: is already being trained by another process ({path})"
                 )
             yield
 
@@ -183,10 +183,10 @@ def read(path):
         raise InputError(f"{path}: damaged: its content does not have the checksum at its end")
     try:
         with np.load(io.BytesIO(content[:-size]), allow_pickle=False) as file:
-            # `save` packs nothing, so that nothing is larger than the file.
+            # `save` compresses nothing, so nothing is larger than the file.
             sizes = [item.file_size for item in file.zip.infolist() if not item.compress_type]
             if len(sizes) < len(file.files) or sum(sizes) > len(content):
-                raise InputError("its arrays are packed")
+                raise InputError("its arrays are compressed")
             arrays = {name: file[name] for name in file.files}
         about = json.loads(str(arrays.pop("about")))
         details = {n: arrays.pop(f"detail_{n}") for n in about.pop("details")}

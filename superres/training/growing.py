@@ -171,7 +171,7 @@ def _check(large, small, path):
 def _widened(large, small, factor):
     """Weights `small` of a layer within those of a wider one, both lists of arrays.
 
-    Their last axis are the channels. Before a pixel shuffle by `factor`, channel c of phase p is
+    Their last axis is the channels. Before a pixel shuffle by `factor`, channel c of phase p is
     number p * channels + c.
     """
     phases = factor**2

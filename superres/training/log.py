@@ -24,7 +24,7 @@ from superres.upscaling import weight_files
 from superres.upscaling.upscaler import Upscaler
 
 HALO_PICTURES = 6  # validation pictures on which the halo of new weights is measured
-EPOCH = {"loss": 0.0, "seconds": 0.0, "waited": 0.0}  # sums over the steps of an epoch
+EMPTY_SUMS = {"loss": 0.0, "seconds": 0.0, "waited": 0.0}  # sums over the steps of an epoch
 TIMED_STEPS, DAY = 20, 24 * 60 * 60  # steps by which a training is forecast; seconds
 DETAIL_SIZE, DETAIL_ZOOM = 96, 3  # side of the crop in the picture of the progress; enlargement
 
@@ -75,7 +75,7 @@ class TrainingLog:
         self.upscaler = Upscaler(network, precision="float32", tile_size=tile_size)
         self.dataset = dataset
         self.validation = list(dataset.validation.values())
-        self.rows, self.epoch = [], dict(EPOCH)  # one dict for each epoch; sums of this one
+        self.rows, self.epoch = [], dict(EMPTY_SUMS)  # one dict for each epoch; sums of this one
         self.details = {}  # epoch -> prediction of a detail
         self.best_weights = None  # until they are on the disk
         bicubic = [upscale_bicubic(p.lr, self.scale) for p in self.validation]
@@ -145,7 +145,7 @@ class TrainingLog:
             self.best_weights = weights
         row = self._row(trainer, psnr)
         self.rows.append(row)
-        self.epoch, self._is_written = dict(EPOCH), False
+        self.epoch, self._is_written = dict(EMPTY_SUMS), False
         # Of earlier epochs those that are powers of two: few, and early ones among them.
         self.details = {n: crop for n, crop in self.details.items() if n.bit_count() == 1}
         self.details[number] = pictures[self._number][*self._in_hr()].copy()
@@ -177,7 +177,7 @@ class TrainingLog:
         rows = {"rows": self.rows, "epoch": self.epoch}
         parts = trainer.arrays(), rows, self.details, self.dataset.record
         try:
-            # In this order: a run that is resumed does not write the best weights before it again.
+            # Weights first: a resumed run cannot rewrite best weights from before the saved state.
             self.write_weights()
             states.save(State(trainer.step, self.settings, *parts))
             self.write()
@@ -186,7 +186,7 @@ class TrainingLog:
                 raise
             tqdm.write(
                 f"could not save at step {trainer.step:,}: {error}; what was saved before is still "
-                "there, and it is tried again at the next saving"
+                "there, and the next save will try again"
             )
             return error
         return None
@@ -194,11 +194,11 @@ class TrainingLog:
     def conclude(self):
         """Prints what has become of the training."""
         if devices.is_first():
-            best = self.best()
+            best, path = self.best(), self.path
             print(
-                f"done: {self.path} is of epoch {best['epoch']}, PSNR {best['psnr']:.3f} dB "
-                f"(bicubic {best['bicubic_psnr']:.3f}); {self.dataset.skips}; enlarge with python "
-                f"output.py --weights {self.path}"
+                f"done: {path} holds the weights of epoch {best['epoch']}, PSNR {best['psnr']:.3f} "
+                f"dB (bicubic {best['bicubic_psnr']:.3f}); {self.dataset.skips}; enlarge with "
+                f"python output.py --weights {path}"
             )
 
     def write_weights(self):

@@ -16,7 +16,7 @@ from superres.training.optimizers import OPTIMIZERS, inner_kernels
 READ_SECONDS = 1.0  # between readings of the loss, for each of which a GPU has to wait
 BATCHES_AHEAD = 8  # made while the device computes
 AGREEMENT_STEPS = 20  # after so many, several processes ask each other whether to stop
-GOES_ON, PAUSED, STOPPED = range(3)  # why `fit` ends: all steps done; time is up; a signal
+CONTINUE, TIME_IS_UP, STOPPED = range(3)  # why `fit` ends: all steps done; time is up; a signal
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ class Trainer:
             steps: how many to do.
             stop: `threading.Event`: where it is set, it ends after the step.
             seconds: after which it ends earlier.
-            on_steps: called about once a second with how many more steps are done, and the loss.
+            on_steps: called about once a second with the steps since the last call, and the loss.
 
         Returns:
             `Fitted`.
@@ -125,7 +125,7 @@ class Trainer:
             if name not in arrays or arrays[name].shape != tuple(variable.shape):
                 raise InputError(
                     f"the network is another one than in the earlier run ({variable.path}); change "
-                    "network.py back, take another NAME, or begin anew with --restart"
+                    "network.py back, take another NAME, or start over with --restart"
                 )
             variable.assign(arrays[name])
         self.step = step
@@ -186,7 +186,7 @@ class _Hook(keras.callbacks.CallbackList):
     def __init__(self, trainer, stop, seconds, on_steps):
         super().__init__(model=trainer.model, add_history=True)
         self.trainer, self.stop, self.most_seconds, self.on_steps = trainer, stop, seconds, on_steps
-        self.steps, self.seconds, self.reason = 0, 0.0, GOES_ON
+        self.steps, self.seconds, self.reason = 0, 0.0, CONTINUE
         self._unread = []  # mean losses since the beginning, which wait on the device
         self._loss = math.nan
 
@@ -204,17 +204,17 @@ class _Hook(keras.callbacks.CallbackList):
             self.read()
             self._read_at = now
         self.reason = self._reason_to_end()
-        if self.reason != GOES_ON:
+        if self.reason != CONTINUE:
             self.model.stop_training = True
 
     def _reason_to_end(self):
         """The strongest of all processes, which so end after the same step."""
-        late = PAUSED if self.seconds > self.most_seconds else GOES_ON
+        late = TIME_IS_UP if self.seconds > self.most_seconds else CONTINUE
         own = STOPPED if self.stop.is_set() else late
         if devices.index_and_count()[1] == 1:
             return own
         if self.trainer.step % AGREEMENT_STEPS:
-            return GOES_ON
+            return CONTINUE
         return max(devices.all_gather(own))
 
     def read(self):

@@ -288,7 +288,7 @@ def test_stopped_training_ends_as_an_undisturbed_one(
         assert run(restart=True, **changed) == 130
     state = photographs / f"weights/tiny.state-{step:08}.npz"
     error = capsys.readouterr().err
-    assert f"stopped; the same command, without --restart, goes on from {state}" in error
+    assert f"stopped; the same command, without --restart, resumes from {state}" in error
     assert newest_state()[1] == step
     run(**changed)
     assert f"resuming after step {step}, from {state}" in capsys.readouterr().out
@@ -338,7 +338,7 @@ def test_training_without_a_name_says_how_to_go_on(photographs, monkeypatch, cap
     at_step(monkeypatch, 4, lambda: signal.raise_signal(signal.SIGTERM))
     assert run(name="") == 130
     state = "my_edsr_x2.state-00000004.npz"
-    assert f"the same command, without --restart, goes on from {train.WEIGHTS_FOLDER / state}" in (
+    assert f"the same command, without --restart, resumes from {train.WEIGHTS_FOLDER / state}" in (
         capsys.readouterr().err
     )
 
@@ -387,7 +387,7 @@ def test_weights_of_another_training_are_not_replaced(photographs, capsys):
     weights.parent.mkdir()
     weights.write_text("of somebody")
     assert run(epochs=1) == 2
-    assert "tiny.keras: is there, but no tiny.state-*.npz to go on" in capsys.readouterr().err
+    assert "tiny.keras exists without a tiny.state-*.npz to resume from" in capsys.readouterr().err
     assert weights.read_text() == "of somebody"
     assert run(epochs=1, restart=True) == 0
     assert zipfile.is_zipfile(weights)
@@ -410,7 +410,7 @@ def test_all_states_damaged_is_an_error(photographs, capsys):
     for state in (photographs / "weights").glob("*.npz"):
         state.write_bytes(b"")
     assert run(epochs=2) == 2
-    assert "begin anew with --restart" in capsys.readouterr().err
+    assert "start over with --restart" in capsys.readouterr().err
     assert run(epochs=2, restart=True) == 0
 
 
@@ -487,7 +487,7 @@ def test_signal_while_pictures_are_decoded_ends_with_130(photographs, monkeypatc
         lambda *a, **k: os.kill(os.getpid(), signal.SIGTERM),
     )
     assert run() == 130
-    assert "stopped; nothing was saved to go on from" in capsys.readouterr().err
+    assert "stopped; nothing was saved to resume from" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -552,7 +552,7 @@ def test_one_name_is_not_trained_twice_at_once(photographs, capsys):
     (photographs / "weights").mkdir()
     with states().lock():
         assert run() == 2
-        assert "NAME = 'tiny': is being trained by another process" in capsys.readouterr().err
+        assert "NAME = 'tiny': is already being trained by" in capsys.readouterr().err
         assert run(name="other", epochs=1) == 0
     assert run(epochs=1) == 0
 
@@ -662,7 +662,7 @@ def test_out_of_memory_says_what_to_lower(photographs, monkeypatch, capsys):
     error = capsys.readouterr().err
     assert "out of memory" in error
     assert "lower BATCH_SIZE" in error
-    assert "goes on from" in error
+    assert "resumes from" in error
 
 
 # ---- other ways to train ----

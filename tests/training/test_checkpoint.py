@@ -138,7 +138,7 @@ def test_a_packed_state_is_refused_before_it_is_unpacked(tmp_path, monkeypatch):
     monkeypatch.setattr(np.lib.npyio.NpzFile, "__getitem__", lambda *_: pytest.fail("unpacked"))
     path = tmp_path / "run.state-00000001.npz"
     path.write_bytes(content + hashlib.sha256(content).digest())
-    with pytest.raises(ValueError, match="no state of a training: its arrays are packed"):
+    with pytest.raises(ValueError, match="no state of a training: its arrays are compressed"):
         checkpoint.read(path)
 
 

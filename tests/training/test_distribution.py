@@ -149,4 +149,4 @@ def test_processes_that_would_go_on_from_different_steps_are_refused(place, tmp_
     ]
     for run in runs:
         _, error = finish(run, code=2)
-        assert "the processes would go on from steps [10, 0]: expected the same" in error
+        assert "the processes would resume from steps [10, 0]: expected the same" in error
