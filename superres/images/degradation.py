@@ -17,11 +17,11 @@ from superres.images.quality import LOSSLESS, network_quality
 from superres.runtime.errors import InputError
 
 WILD = "wild"  # the name, in settings, of a random one
-# As they are: photo networks also get PNGs, and what is clean must stay sharp.
+# Share left as it is: photo networks also get PNGs, and clean pictures must stay sharp.
 CLEAN_SHARE = 0.15
-# Nothing but JPEG, in some of them twice: here photo networks are easily worse than they were.
+# Share with JPEG only, some of it twice: without it networks get worse on plain JPEGs.
 LONE_SHARE, TWICE_SHARE = 0.3, 0.4
-# Once they were larger, and saved so: sites and messengers reduce what others have saved.
+# Share that was larger and saved before: sites and messengers reduce JPEGs of others.
 EARLIER_SHARE, EARLIER_FACTOR, EARLIER_QUALITY = 0.4, (1.1, 2.0), (50, 95)
 # A camera, a browser or an editor reduces by other kernels than MATLAB's bicubic.
 OTHER_KERNEL_SHARE = 0.5

@@ -17,14 +17,14 @@ MOST_NOISE, MOST_BLUR = 11.0, 1.2  # in the pictures that it was fitted to
 LARGEST, SMALLEST = 1024, 16  # pixels a side: the centre is looked at; too small to say anything
 MIXED = np.float32([[1, -1], [-1, 1]])  # second difference: noise and corners, but no edges
 BLOCK_PERCENTILES, COLOUR_PERCENTILES = (5, 10, 25, 50, 75, 90), (10, 50, 90)
-SHARES = 0.25, 0.5, 0.75, 0.9, 0.98
+QUANTILES = 0.25, 0.5, 0.75, 0.9, 0.98
 FLAT = 0.3  # levels, added before logarithms
 with np.load(FILE) as arrays:
     LAYERS = [arrays[name] for name in ("kernel1", "bias1", "kernel2", "bias2")]
 
 
 def _mixed(plane, *sides):
-    """The mixed difference, and percentiles of its deviation in blocks of some sides."""
+    """Yields the RMS of the mixed difference in blocks of each side, then the difference itself."""
     mixed = cv2.filter2D(plane, cv2.CV_32F, MIXED)[1:, 1:]
     square = mixed * mixed
     for side in sides:
@@ -36,7 +36,7 @@ def _mixed(plane, *sides):
 
 def _quantiles(differences):
     counts = cv2.calcHist([differences], [0], None, [256], [0, 256]).ravel()
-    return np.interp(SHARES, np.cumsum(counts) / counts.sum(), np.arange(256) + 0.5)
+    return np.interp(QUANTILES, np.cumsum(counts) / counts.sum(), np.arange(256) + 0.5)
 
 
 def statistics(picture, quality):

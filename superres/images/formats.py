@@ -13,8 +13,8 @@ from superres.runtime.terminal import quoted
 # Endings of the files that are taken for pictures.
 JPEG = (".jpg", ".jpeg", ".jpe", ".jfif")
 SUFFIXES = {".png", *JPEG, ".webp", ".bmp", ".tif", ".tiff", ".gif", ".avif"}
-# How Pillow writes each of them; a format that is missing here is written as PNG. JPEG of quality
-# 95 would lose 0.11 dB of an enlarged JPEG of 95, and 0.05 of one of 75; 97 loses 0.07 and 0.03.
+# How Pillow writes each of them; a format that is missing here is written as PNG. Saving at 95
+# costs 0.11 dB if the input was JPEG 95, and 0.05 dB if 75; at 97 it is 0.07 and 0.03 dB.
 WRITE_OPTIONS = {
     **{ending: {} for ending in (".png", ".tif", ".tiff", ".bmp")},
     **{ending: {"quality": 97, "subsampling": "4:4:4"} for ending in JPEG},

@@ -40,8 +40,8 @@ def encode_png(file, strips, shape, dtype, metadata):
             chunk(name, encode(metadata[key]))
     for name, text in metadata.get("texts", ()):
         chunk(name, text)
-    # Only runs are looked for: nine times as fast as to look for all that repeats, for photographs
-    # that are 4% larger, and drawings 10%. Encoding must keep up with the network.
+    # Z_RLE is nine times as fast as full matching; photographs grow by 4%, drawings by 10%.
+    # Encoding must keep up with the network.
     deflate = zlib.compressobj(1, strategy=zlib.Z_RLE)
     step = dtype.itemsize * math.prod(channels)  # from a pixel's byte to its neighbour's
     above = np.zeros(width * step, np.uint8)

@@ -96,6 +96,7 @@ def opened(path):
             kinds = [page.tag_v2.get(SUBFILE) for page in ImageSequence.Iterator(file)]
             file.seek(next((n for n, kind in enumerate(kinds) if kind not in NO_PICTURE), 0))
         return file
+    # Pillow could not identify it: once more without a PNG's chunks of a wrong checksum.
     content, bad = without_bad_chunks(_png_chunks(path))
     with decoding(path):
         file = Image.open(content if bad else path, formats=FORMATS)
@@ -156,12 +157,13 @@ def _read_open(file, path, max_pixels, max_bytes):
         key *= 85 if "L;2" in raw_modes else 17 if "L;4" in raw_modes else 1
         alpha = np.where(pixels == key, 0, np.iinfo(pixels.dtype).max)
         pixels = np.dstack([pixels, alpha.astype(pixels.dtype)])
-    # Pillow looks for the orientation in XMP, too, which turns no AVIF.
+    # Hide XMP: Pillow would take the orientation from it, which does not apply to AVIF.
     xmp = file.info.pop("xmp", None) if file.format == "AVIF" else file.info.get("xmp")
     orientation = _take_exif(file, path, metadata)
     _take_xmp(file, path, metadata, xmp, orientation)
     swap, down, right = TURNS.get(orientation, (0, 1, 1))  # 1 in a TIFF, which libraries turn
     pixels = np.ascontiguousarray((pixels.swapaxes(0, 1) if swap else pixels)[::down, ::right])
+    # sRGB's rendering intent may be 0.
     return pixels, {key: v for key, v in metadata.items() if v or key == "srgb"}
 
 
@@ -229,7 +231,7 @@ def _refuse_wide_colours(path):
 def webp_coding(path):
     """VP8L if the first picture of a WebP is lossless, else VP8; its bytes, without alpha's."""
     with open(path, "rb") as file:
-        file.seek(12)  # behind RIFF, the size and WEBP
+        file.seek(12)  # past RIFF, the size and WEBP
         while len(head := file.read(8)) == 8:
             kind, size = struct.unpack("<4sL", head)
             if kind in (b"VP8 ", b"VP8L"):
@@ -260,7 +262,7 @@ def _take_exif(file, path, metadata):
 
 
 def _take_xmp(file, path, metadata, xmp, orientation):
-    """Adds XMP and IPTC to the metadata; notes what a JPEG holds behind its picture."""
+    """Adds XMP and IPTC to the metadata; notes what a JPEG holds after its picture."""
     segments = [content for _, content in getattr(file, "applist", [])]
     own = [(m, s) for start, m in SEGMENTS.items() for s in segments if s.startswith(start)]
     metadata["segments"] = b"".join(m + struct.pack(">H", len(s) + 2) + s for m, s in own)
