@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 
 import network
+from superres.dataset.crops import Photograph
 from superres.images.quality import CLEAN
+from superres.images.resize import downscale
 from superres.runtime.backend import keras
 
 ROOT = Path(__file__).parent.parent
@@ -60,6 +62,12 @@ def smooth_picture(height, width, channels=3, seed=0, dtype=np.uint8):
     return np.round(picture * np.iinfo(dtype).max).astype(dtype)
 
 
+def photograph(height, width, seed=0):
+    """Of a smooth picture, for x2."""
+    hr = smooth_picture(height, width, seed=seed)
+    return Photograph(downscale(hr, 2), hr)
+
+
 def small_network(scale=2, seed=0, **options):
     """An untrained network of two blocks, with weights large enough to be seen."""
     keras.utils.set_random_seed(seed)
@@ -76,6 +84,13 @@ def bilinear_network():
     model = network.edsr(2, 4, 1, global_skip=True)
     model.get_layer("tail").set_weights([np.zeros((3, 3, 4, 3)), np.zeros(3)])
     return model
+
+
+def trainer_of(model, optimizer="adam"):
+    from superres.training.trainer import Trainer  # here, since it loads Keras
+
+    how = {"loss": "l1", "learning_rate": 1e-3, "clip_norm": 1.0, "ema_decay": 0.9}
+    return Trainer(model, optimizer=optimizer, **how)
 
 
 def batch_of(lr, hr, condition=CLEAN):

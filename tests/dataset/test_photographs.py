@@ -266,8 +266,10 @@ def test_without_a_place_on_the_disk_photographs_are_in_memory(
     assert not list((tmp_path / "cache").glob("*"))
 
 
-def test_neither_disk_nor_memory_means_that_they_rotate(rotating, capsys):
+def test_photographs_rotate_where_memory_is_short_or_as_before(rotating, cached, capsys):
     assert rotating().where == "decoded, 2 at a time"
+    assert rotating(free_memory=2**30, rotates=True).rotates
+    assert not cached(free_memory=0, rotates=False).rotates
     assert rotating(rotates=False).rotates
     assert "not enough memory to resume with the same crops" in capsys.readouterr().out
 
@@ -328,11 +330,6 @@ def test_crops_do_not_depend_on_where_rotating_photographs_are(rotating, cached,
     assert_same(batches(source, range(40)), expected)
     assert [name for name, _ in skipped] == ["cut.png"]
     source.close()
-
-
-def test_training_that_is_resumed_rotates_as_before(rotating, cached):
-    assert rotating(free_memory=2**30, rotates=True).rotates
-    assert not cached(free_memory=0, rotates=False).rotates
 
 
 def test_a_damaged_picture_is_tried_and_named_once(rotating, skipped, decoded):

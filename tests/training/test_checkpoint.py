@@ -44,18 +44,13 @@ def assert_is(found, step):
     assert dataclasses.replace(found, **same) == dataclasses.replace(expected, **same)
 
 
-def test_what_is_saved_is_loaded(tmp_path):
-    assert newest(tmp_path) is None
-    save(tmp_path, 5)
-    assert_is(newest(tmp_path), 5)
-
-
 def test_the_last_two_are_kept(tmp_path):
+    assert newest(tmp_path) is None
     save(tmp_path, 5, 90, 100, 1_000_000_000)
     assert names(tmp_path) == ["run.state-00000100.npz", "run.state-1000000000.npz"]
-    assert [path.name for path in checkpoint.States(tmp_path, "run").paths()] == names(tmp_path)[
-        ::-1
-    ]
+    paths = checkpoint.States(tmp_path, "run").paths()
+    assert [path.name for path in reversed(paths)] == names(tmp_path)
+    assert_is(newest(tmp_path), 1_000_000_000)
 
 
 def test_trainings_do_not_touch_the_states_of_others(tmp_path):
@@ -115,6 +110,13 @@ def test_all_damaged_is_an_error_that_names_them(tmp_path):
     assert len(names(tmp_path)) == 2
 
 
+def assert_no_state(folder, content, why=""):
+    path = folder / "run.state-00000001.npz"
+    path.write_bytes(content + hashlib.sha256(content).digest())
+    with pytest.raises(ValueError, match=f"no state of a training{why}"):
+        checkpoint.read(path)
+
+
 def test_pickles_are_not_opened(tmp_path):
     opened = tmp_path / "opened"
 
@@ -125,30 +127,20 @@ def test_pickles_are_not_opened(tmp_path):
     pickled = io.BytesIO()
     np.savez(pickled, about="{}", model_0=np.array([Trap()], dtype=object))
     for content in (pickled.getvalue(), pickle.dumps(Trap())):
-        path = tmp_path / "run.state-00000001.npz"
-        path.write_bytes(content + hashlib.sha256(content).digest())
-        with pytest.raises(ValueError, match="no state of a training"):
-            checkpoint.read(path)
+        assert_no_state(tmp_path, content)
     assert not opened.exists()
 
 
 def test_a_packed_state_is_refused_before_it_is_unpacked(tmp_path, monkeypatch):
     np.savez_compressed(packed := io.BytesIO(), about="{}", model_0=np.zeros(1000, np.float32))
-    content = packed.getvalue()
     monkeypatch.setattr(np.lib.npyio.NpzFile, "__getitem__", lambda *_: pytest.fail("unpacked"))
-    path = tmp_path / "run.state-00000001.npz"
-    path.write_bytes(content + hashlib.sha256(content).digest())
-    with pytest.raises(ValueError, match="no state of a training: its arrays are compressed"):
-        checkpoint.read(path)
+    assert_no_state(tmp_path, packed.getvalue(), ": its arrays are compressed")
 
 
 @pytest.mark.parametrize("about", ["{}", "[]", '{"details": [], "step": 1}'])
 def test_a_state_that_lacks_something_is_refused(tmp_path, about):
     np.savez(state := io.BytesIO(), about=about)
-    path = tmp_path / "run.state-00000001.npz"
-    path.write_bytes(state.getvalue() + hashlib.sha256(state.getvalue()).digest())
-    with pytest.raises(ValueError, match="no state of a training"):
-        checkpoint.read(path)
+    assert_no_state(tmp_path, state.getvalue())
 
 
 def test_failed_saving_keeps_the_states_before(tmp_path, monkeypatch):

@@ -21,8 +21,6 @@ SETTINGS = """
     --batch-size=8 --epochs=3 --steps-per-epoch=10 --warmup-steps=2 --learning-rate=1e-3
     --global-skip --validation-crop=32 --optimizer=muon
 """
-
-
 STARTED = []
 
 
@@ -41,27 +39,16 @@ def place(tmp_path):
 
 def start(place, devices=1, backend="jax", options=(), **environment):
     """Starts a training; on a processor, the devices are simulated."""
-    environment = (
-        os.environ
-        | {
-            "KERAS_BACKEND": backend,
-            "JAX_PLATFORMS": "cpu",
-            "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
-            # Threads of XLA: devices that wait for each other must not use them all up.
-            "NPROC": "16",
-        }
-        | environment
-    )
-    STARTED.append(
-        subprocess.Popen(
-            [sys.executable, "train.py", *SETTINGS.split(), *options],
-            cwd=place,
-            env=environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-    )
+    environment |= {
+        "KERAS_BACKEND": backend,
+        "JAX_PLATFORMS": "cpu",
+        "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
+        # Threads of XLA: devices that wait for each other must not use them all up.
+        "NPROC": "16",
+    }
+    command = [sys.executable, "train.py", *SETTINGS.split(), *options]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    STARTED.append(subprocess.Popen(command, cwd=place, env=os.environ | environment, **pipes))
     return STARTED[-1]
 
 
@@ -127,20 +114,16 @@ def test_processes_stop_together(place):
     assert int(states[-1].stem.split("-")[1]) % 20 == 0
 
 
-def test_batch_must_be_a_multiple_of_the_devices(place):
+def test_what_cannot_train_together_is_refused(place):
     _, error = finish(start(place, 3), code=2)
     assert "BATCH_SIZE = 8: expected a multiple of the 3 devices" in error
-
-
-def test_several_processes_need_jax(place):
     _, error = finish(start(place, backend="tensorflow", **two_processes()[0]), code=2)
     assert "several processes need KERAS_BACKEND=jax" in error
 
 
 def test_processes_that_would_go_on_from_different_steps_are_refused(place, tmp_path):
     (place / "weights").mkdir()
-    state = checkpoint.State(10, {}, {}, [], {}, {}, [], "", False)
-    checkpoint.save(place / "weights", "run", state)
+    checkpoint.States(place / "weights", "run").save(checkpoint.State(10, {}, {}, {}, {}, {}))
     other = tmp_path / "other"
     shutil.copytree(place, other, ignore=shutil.ignore_patterns("weights", "other"))
     runs = [

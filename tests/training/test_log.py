@@ -11,12 +11,7 @@ from superres.training.checkpoint import State
 from superres.training.log import TrainingLog
 from superres.training.trainer import Fitted
 from superres.upscaling.networks import KerasNetwork
-from support import bilinear_network, smooth_picture
-
-
-def photograph(height, width, seed):
-    hr = smooth_picture(height, width, seed=seed)
-    return Photograph(downscale(hr, 2), hr)
+from support import bilinear_network, photograph, smooth_picture
 
 
 def sharpest(height=400, width=300):
@@ -106,7 +101,7 @@ def test_what_was_written_is_not_written_again(tmp_path):
     assert not (tmp_path / "a.keras").exists()  # the second and third were no better
 
 
-def test_log_goes_on_with_what_was_before(tmp_path, capsys):
+def test_log_is_resumed(tmp_path, capsys):
     log = make(tmp_path, [photograph(64, 64, 1)])
     end_epochs(log, 2)
     state = State(200, {}, {}, {"rows": log.rows, "epoch": log.epoch}, log.details, {})

@@ -21,10 +21,8 @@ def test_learning_rate_is_held_and_falls_in_a_straight_line():
 
 @pytest.mark.parametrize("decay_steps", [0, 20, 40, 99])
 def test_warmup_is_at_most_a_tenth(decay_steps):
-    options = {"total_steps": 40, "decay_steps": decay_steps}
-    assert rates(range(41), warmup_steps=500, **options) == rates(
-        range(41), warmup_steps=4, **options
-    )
+    steps, options = range(41), {"total_steps": 40, "decay_steps": decay_steps}
+    assert rates(steps, warmup_steps=500, **options) == rates(steps, warmup_steps=4, **options)
 
 
 @pytest.mark.parametrize("total_steps", [1, 9])

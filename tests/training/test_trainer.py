@@ -9,29 +9,17 @@ import network
 from superres.images.quality import Condition
 from superres.runtime.backend import keras
 from superres.runtime.errors import InputError
-from superres.training.trainer import BATCHES_AHEAD, Trainer, _Batches
-from support import batch_of, small_network, smooth_picture
-
-
-def trainer_of(num_filters, residual_blocks):
-    return Trainer(
-        network.edsr(2, num_filters, residual_blocks),
-        loss="l1",
-        optimizer="adam",
-        learning_rate=1e-3,
-        clip_norm=1.0,
-        ema_decay=0.9,
-    )
+from superres.training.trainer import BATCHES_AHEAD, _Batches
+from support import batch_of, small_network, smooth_picture, trainer_of
 
 
 def test_state_of_another_network_is_wrong_input():
     """As where network.py was changed between two runs."""
-    state = trainer_of(4, 1).arrays()
-    trainer_of(4, 1).restore(state, 1)
-    with pytest.raises(InputError, match=r"another one than in the earlier run \(head/kernel\)"):
-        trainer_of(5, 1).restore(state, 1)
-    with pytest.raises(InputError, match=r"another one than in the earlier run \(block2_"):
-        trainer_of(4, 2).restore(state, 1)
+    state = trainer_of(network.edsr(2, 4, 1)).arrays()
+    trainer_of(network.edsr(2, 4, 1)).restore(state, 1)
+    for shape, name in ((5, 1), r"head/kernel\)"), ((4, 2), "block2_"):
+        with pytest.raises(InputError, match=r"another one than in the earlier run \(" + name):
+            trainer_of(network.edsr(2, *shape)).restore(state, 1)
 
 
 @pytest.mark.parametrize("count", [pytest.param(1, marks=pytest.mark.slow), 3])
@@ -43,12 +31,9 @@ def test_every_number_of_the_condition_is_trained(count):
         model = small_network(conditions=count)
         head = model.get_layer("quality_head")
         before = head.get_weights()[0][0, 0]
-        trainer = Trainer(
-            model, loss="l1", optimizer="adam", learning_rate=1e-3, clip_norm=1.0, ema_decay=0.9
-        )
         hr = smooth_picture(24, 24)[None]
         batches = batch_of(hr[:, ::2, ::2].copy(), hr, condition)
-        trainer.fit(batches, 1, threading.Event())
+        trainer_of(model).fit(batches, 1, threading.Event())
         return (head.get_weights()[0][0, 0] != before).all(axis=1).tolist()
 
     assert head_after(Condition(0.5, 8.0, 1.0)) == [True] * count
@@ -64,7 +49,7 @@ def noise(step):
 
 def test_batches_come_in_the_order_of_their_steps_and_none_stays():
     """TensorFlow keeps for ever what a `fit` was given: no crops may hang on it."""
-    trainer = trainer_of(4, 1)
+    trainer = trainer_of(network.edsr(2, 4, 1))
     made, threads, arrays = [], set(), []
 
     def make_batch(step):
