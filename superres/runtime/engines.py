@@ -55,7 +55,8 @@ def has_fast_bfloat16():
 
 
 def window_steps(precision):
-    """Of height and width of windows: AMX is half as fast with some rows of no multiple of 16."""
+    """Numbers that height and width of windows should be multiples of."""
+    # AMX takes pixels of a row by 16; rows of some other lengths are half as fast.
     return (1, 16) if precision == "bfloat16" and hardware.has_amx() else (1, 1)
 
 

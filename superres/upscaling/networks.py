@@ -38,7 +38,7 @@ class KerasNetwork:
         self.traits = self.graph.traits or probe.traits(model)
 
     def steps(self, precision):
-        """Of height and width of windows, which should be multiples of them."""
+        """Numbers that height and width of windows should be multiples of."""
         return (1, 1) if backend.supports_dynamic_shapes() else (WINDOW_STEP, WINDOW_STEP)
 
     def has_fast_bfloat16(self):
