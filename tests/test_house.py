@@ -80,19 +80,19 @@ def test_top_level_holds_the_scripts_and_nothing_else():
 
 # Lines at most, docstrings and blanks included: a budget, to be raised with a reason alone.
 LINES = {
-    "network.py": 185,
+    "network.py": 175,
     "train.py": 340,
-    "output.py": 220,
+    "output.py": 225,
     "evaluate.py": 225,
     "utils.py": 320,
     "data": 85,
     "tools": 515,
-    "superres/runtime": 1310,
-    "superres/images": 2000,
-    "superres/dataset": 890,
-    "superres/upscaling": 2500,
-    "superres/scoring": 1800,
-    "superres/training": 1300,
+    "superres/runtime": 1190,
+    "superres/images": 1735,
+    "superres/dataset": 660,
+    "superres/upscaling": 2150,
+    "superres/scoring": 1795,
+    "superres/training": 1165,
 }
 MOST_FUNCTION_LINES, MOST_ARGUMENTS = 60, 7
 SOURCES = [
