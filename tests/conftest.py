@@ -1,8 +1,11 @@
 """Fixtures."""
 
 import itertools
+import os
+import re
 import signal
 import sys
+from pathlib import Path
 from types import ModuleType
 
 import pytest
@@ -10,13 +13,15 @@ import pytest
 import utils
 from superres.runtime import command
 from superres.upscaling.networks import FileNetwork, KerasNetwork
-from support import outside_folder, small_network
+from support import small_network
 
 
 @pytest.fixture
 def benchmarks():
     """Folder with Set5/HR, Set5/LR/x2 ..., Set5/RCAN/x2 ... and Set14/HR."""
-    return outside_folder("SR_BENCHMARKS")
+    if not (folder := os.environ.get("SR_BENCHMARKS")):
+        pytest.skip("needs a folder in the environment variable SR_BENCHMARKS, see development.md")
+    return Path(folder)
 
 
 @pytest.fixture
@@ -35,14 +40,13 @@ def shipped(tmp_path, monkeypatch):
     (tmp_path / "shipped").mkdir()
 
     def ship(*names):
-        made = {}
+        upscalers = {}
         for seed, name in enumerate(names):
-            path = tmp_path / "shipped" / f"{name}.keras"
-            scale = next((scale for scale in (2, 3, 4) if f"_x{scale}" in name), 2)
-            is_photo = name.endswith("_photo")
-            small_network(scale, seed, global_skip=True, conditions=int(is_photo)).save(path)
-            made[name] = utils.load(path, precision="float32")
-        return made
+            path, scale = tmp_path / "shipped" / f"{name}.keras", int(re.search(r"_x(\d)", name)[1])
+            conditions = int(name.endswith("_photo"))
+            small_network(scale, seed, global_skip=True, conditions=conditions).save(path)
+            upscalers[name] = utils.load(path, precision="float32")
+        return upscalers
 
     return ship
 

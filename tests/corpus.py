@@ -3,8 +3,10 @@
 import io
 import os
 import struct
+import tempfile
 import zlib
 from dataclasses import dataclass
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -30,42 +32,32 @@ STORED = {
 
 @dataclass
 class Case:
-    """One file and what must become of it.
+    """One file and what must become of it."""
 
-    Attributes:
-        content: bytes of the file, or a function that makes something else at a path.
-        truth: the pixels that it shows, as `utils.read` returns them; `None`: to be refused.
-        tolerance: largest mean difference of the enlarged pixels, in grey levels of 8 bits.
-        reason: of the refusal, in part.
-        metadata: what the output must hold of `icc_profile`, and of EXIF as tag -> value.
-        note: in part, what the program must say that it leaves out.
-    """
-
-    content: object
-    truth: object = None
-    tolerance: float = 0
-    reason: str = ""
-    metadata: object = None
-    note: str = ""
+    content: object  # bytes, or a function that makes something else at a path
+    truth: object = None  # pixels, as `read_picture` returns them; None: to be refused
+    tolerance: float = 0  # largest mean difference of the enlarged pixels, in levels of 255
+    reason: str = ""  # of the refusal, in part
+    metadata: object = None  # in the output: `icc_profile`, and EXIF as tag -> value
+    note: str = ""  # in part, what the program must say that it leaves out
 
 
 def encoded(pixels, form, mode=None, **options):
-    """Bytes of a file, by Pillow."""
+    """Bytes of a file, by Pillow, of an array or of Pillow's own picture."""
     file = io.BytesIO()
-    image = Image.fromarray(np.ascontiguousarray(pixels))
+    image = pixels
+    if isinstance(pixels, np.ndarray):
+        image = Image.fromarray(np.ascontiguousarray(pixels))
     (image.convert(mode) if mode else image).save(file, form, **options)
     return file.getvalue()
 
 
-def written(pixels, suffix, metadata=None, folder="/tmp"):
+def written(pixels, suffix, metadata=None):
     """Bytes of a file, by our own code, for what Pillow cannot write."""
-    path = os.path.join(folder, f"corpus-{os.getpid()}{suffix}")
-    try:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, f"x{suffix}")
         write_picture(path, pixels, metadata or {})
-        with open(path, "rb") as file:
-            return file.read()
-    finally:
-        os.unlink(path)
+        return path.read_bytes()
 
 
 def picture(channels=3, height=14, width=19, seed=0, dtype=np.uint8):
@@ -78,16 +70,12 @@ def png_chunk(kind, data):
     return struct.pack(">L", len(data)) + kind + data + struct.pack(">L", checksum)
 
 
-def grey_alpha_png(pixels):
-    """PNG of 16-bit grey with alpha, (H, W, 2), which no library here writes."""
-    height, width = pixels.shape[:2]
-    rows = [b"\0" + row.astype(">u2").tobytes() for row in pixels]
-    return (
-        b"\x89PNG\r\n\x1a\n"
-        + png_chunk(b"IHDR", struct.pack(">2L5B", width, height, 16, 4, 0, 0, 0))
-        + png_chunk(b"IDAT", zlib.compress(b"".join(rows)))
-        + png_chunk(b"IEND", b"")
-    )
+def png(width, height, bits, kind, rows, *chunks):
+    """A PNG of packed bytes for each row, with other chunks before them."""
+    header = struct.pack(">2L5B", width, height, bits, kind, 0, 0, 0)
+    packed = zlib.compress(b"".join(b"\0" + row for row in rows))
+    parts = [(b"IHDR", header), *chunks, (b"IDAT", packed), (b"IEND", b"")]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(png_chunk(*part) for part in parts)
 
 
 def cmyk_profile():
@@ -105,14 +93,9 @@ def cmyk_profile():
         corners += [lightness * 2.55, a + 128, b + 128]
     straight = bytes(range(256))
     matrix = struct.pack(">9l", *(65536 * (n % 4 == 0) for n in range(9)))
-    table = (
-        b"mft1\0\0\0\0"
-        + bytes([4, 3, 2, 0])
-        + matrix
-        + 4 * straight
-        + bytes(int(np.clip(round(float(v)), 0, 255)) for v in corners)
-        + 3 * straight
-    )
+    colours = bytes(int(np.clip(round(float(v)), 0, 255)) for v in corners)
+    table = b"mft1\0\0\0\0" + bytes([4, 3, 2, 0]) + matrix
+    table += 4 * straight + colours + 3 * straight
     text = b"text\0\0\0\0made for a test\0"
     description = b"desc" + struct.pack(">2L", 0, 5) + b"test\0" + bytes(79)
     white = b"XYZ \0\0\0\0" + struct.pack(">3l", 0xF6D6, 0x10000, 0xD32D)
@@ -122,16 +105,9 @@ def cmyk_profile():
         data += bytes(-len(data) % 4)
         directory += name + struct.pack(">2L", place + len(body), len(data))
         body += data
-    header = (
-        struct.pack(">L", place + len(body))
-        + b"\0\0\0\0\x02\x40\0\0prtrCMYKLab "
-        + struct.pack(">6H", 2026, 1, 1, 0, 0, 0)
-        + b"acsp"
-        + bytes(28)
-        + struct.pack(">3l", 0xF6D6, 0x10000, 0xD32D)
-    )
-    header += bytes(128 - len(header))
-    return header + struct.pack(">L", len(tags)) + directory + body
+    header = struct.pack(">L", place + len(body)) + b"\0\0\0\0\x02\x40\0\0prtrCMYKLab "
+    header += struct.pack(">6H", 2026, 1, 1, 0, 0, 0) + b"acsp" + bytes(28) + white[8:]
+    return header.ljust(128, b"\0") + struct.pack(">L", len(tags)) + directory + body
 
 
 def exif_of(orientation):
@@ -142,56 +118,68 @@ def exif_of(orientation):
     return exif.tobytes()
 
 
-def first_half(content):
-    return content[: len(content) // 2]
-
-
 def plain_cases():
     """8 bits a channel, in every format and mode."""
     grey, rgb, la, rgba = (picture(n) for n in (1, 3, 2, 4))
     bilevel = np.where(grey > 127, 255, 0).astype(np.uint8)
     palette = np.asarray(Image.fromarray(rgb).convert("P").convert("RGB"))
     holes = Image.fromarray(rgb).convert("P", palette=Image.Palette.ADAPTIVE, colors=16)
-    see_through = np.asarray(holes.convert("RGB"))
     alpha = np.where(np.asarray(holes) == 3, 0, 255).astype(np.uint8)
-    see_through = np.dstack([see_through, alpha])
-    holes_png, holes_gif = io.BytesIO(), io.BytesIO()
-    holes.save(holes_png, "PNG", transparency=3)
-    holes.save(holes_gif, "GIF", transparency=3)
-    yield "plain/grey.png", Case(encoded(grey, "PNG"), grey)
-    yield "plain/rgb.png", Case(encoded(rgb, "PNG"), rgb)
-    yield "plain/grey-alpha.png", Case(encoded(la, "PNG"), la)
-    yield "plain/rgba.png", Case(encoded(rgba, "PNG"), rgba)
-    yield "plain/palette.png", Case(encoded(rgb, "PNG", "P"), palette)
-    yield "plain/palette-holes.png", Case(holes_png.getvalue(), see_through)
-    yield "plain/bilevel.png", Case(encoded(bilevel, "PNG", "1"), bilevel)
-    yield "plain/palette.gif", Case(encoded(rgb, "GIF", "P"), palette)
+    see_through = np.dstack([np.asarray(holes.convert("RGB")), alpha])
+    for suffix, form in ("png", "PNG"), ("tif", "TIFF"), ("bmp", "BMP"), ("gif", "GIF"):
+        yield f"plain/palette.{suffix}", Case(encoded(rgb, form, "P"), palette)
+        if form != "GIF":
+            yield f"plain/bilevel.{suffix}", Case(encoded(bilevel, form, "1"), bilevel)
+            for name, pixels in ("grey", grey), ("rgb", rgb):
+                yield f"plain/{name}.{suffix}", Case(encoded(pixels, form), pixels)
+        if form in ("PNG", "TIFF"):
+            for name, pixels in ("grey-alpha", la), ("rgba", rgba):
+                yield f"plain/{name}.{suffix}", Case(encoded(pixels, form), pixels)
+        if form in ("PNG", "GIF"):
+            content = encoded(holes, form, transparency=3)
+            yield f"plain/palette-holes.{suffix}", Case(content, see_through)
+    yield "plain/rgba.bmp", Case(written(rgba, ".bmp"), rgba)
     yield "plain/palette-grey.gif", Case(encoded(grey, "GIF"), grey)
-    yield "plain/palette-holes.gif", Case(holes_gif.getvalue(), see_through)
+    # A colour profile would not fit grey.
+    content, in_colour = encoded(grey, "PNG", "P", icc_profile=SRGB), np.dstack([grey] * 3)
+    case = Case(content, in_colour, metadata={"icc_profile": SRGB})
+    yield "plain/palette-grey-profile.png", case
     for suffix in "jpg", "jpeg", "JPG":
         yield f"plain/rgb.{suffix}", Case(encoded(rgb, "JPEG", quality=95), rgb, 8)
     yield "plain/grey.jpg", Case(encoded(grey, "JPEG", quality=95), grey, 8)
     progressive = encoded(rgb, "JPEG", quality=95, progressive=True)
     yield "plain/progressive.jpg", Case(progressive, rgb, 8)
     yield "plain/rgb.webp", Case(encoded(rgb, "WEBP", quality=95), rgb, 12)
-    lossless = {"lossless": True, "exact": True}
-    yield "plain/rgb-lossless.webp", Case(encoded(rgb, "WEBP", **lossless), rgb)
-    yield "plain/rgba-lossless.webp", Case(encoded(rgba, "WEBP", **lossless), rgba)
+    for name, pixels in ("rgb", rgb), ("rgba", rgba):
+        content = encoded(pixels, "WEBP", lossless=True, exact=True)
+        yield f"plain/{name}-lossless.webp", Case(content, pixels)
     yield "plain/rgb.avif", Case(encoded(rgb, "AVIF", quality=95), rgb, 8)
-    yield "plain/grey.bmp", Case(encoded(grey, "BMP"), grey)
-    yield "plain/rgb.bmp", Case(encoded(rgb, "BMP"), rgb)
-    yield "plain/palette.bmp", Case(encoded(rgb, "BMP", "P"), palette)
-    yield "plain/bilevel.bmp", Case(encoded(bilevel, "BMP", "1"), bilevel)
-    yield "plain/rgba.bmp", Case(written(rgba, ".bmp"), rgba)
-    for name, pixels in ("grey", grey), ("grey-alpha", la), ("rgb", rgb), ("rgba", rgba):
-        yield f"plain/{name}.tif", Case(encoded(pixels, "TIFF"), pixels)
-    yield "plain/palette.tif", Case(encoded(rgb, "TIFF", "P"), palette)
-    yield "plain/bilevel.tif", Case(encoded(bilevel, "TIFF", "1"), bilevel)
     for compression in "tiff_lzw", "packbits", "tiff_adobe_deflate":
         content = encoded(rgb, "TIFF", compression=compression)
         yield f"plain/{compression}.tiff", Case(content, rgb)
     content = encoded(rgb, "TIFF", compression="jpeg", quality=95)
     yield "plain/jpeg.tiff", Case(content, rgb, 8)
+    red, green, blue = 31 << 11, 63 << 5, 31
+    head = struct.pack("<2sLLL", b"BM", 66 + 8, 0, 66)
+    head += struct.pack("<LllHHLLllLL", 40, 3, -1, 1, 16, 3, 8, 0, 0, 0, 0)
+    head += struct.pack("<3L", red, green, blue) + struct.pack("<4H", red, green, blue, 0)
+    yield "plain/16-bits-a-pixel.bmp", Case(head, 255 * np.eye(3, dtype=np.uint8)[None])
+
+
+def transparent_grey_cases():
+    """PNGs of any depth in which the grey of 1 is transparent."""
+    for bits, row, greys in (
+        (1, b"\x40", [0, 255, 0, 0]),
+        (2, b"\x1b", [0, 85, 170, 255]),
+        (4, b"\x01\x2f", [0, 17, 34, 255]),
+        (8, b"\x00\x01\x02\xff", [0, 1, 2, 255]),
+        (16, b"\0\0\0\x01\x02\x03\xff\xff", [0, 1, 515, 65535]),
+    ):
+        content = png(4, 1, bits, 0, [row], (b"tRNS", struct.pack(">H", 1)))
+        most = 65535 if bits == 16 else 255
+        pixels = [[[grey, 0 if n == 1 else most] for n, grey in enumerate(greys)]]
+        truth = np.array(pixels, np.uint16 if bits == 16 else np.uint8)
+        yield f"plain/transparent-{bits}.png", Case(content, truth)
 
 
 def cmyk_cases():
@@ -199,16 +187,17 @@ def cmyk_cases():
     inks = np.dstack([255 - rgb, np.zeros(rgb.shape[:2], np.uint8)])
     cmyk = Image.fromarray(inks, "CMYK")
     green = Image.new("CMYK", (9, 7), (255, 0, 0, 0))
-    shown = np.full((7, 9, 3), (0, 128, 0), np.uint8)
+    dark = np.full((7, 9, 3), (0, 128, 0), np.uint8)
     for suffix, form, options in ("jpg", "JPEG", {"quality": 95}), ("tif", "TIFF", {}):
         for name, image, truth, profile in (
             ("plain", cmyk, rgb, None),
-            ("profile", green, shown, cmyk_profile()),
+            ("damaged-profile", cmyk, rgb, b"junk"),
+            ("other-profile", cmyk, rgb, SRGB),
+            ("profile", green, dark, cmyk_profile()),
         ):
-            file = io.BytesIO()
-            image.save(file, form, icc_profile=profile, **options)
+            content = encoded(image, form, icc_profile=profile, **options)
             # 188 of 255 is where sRGB has half the light: cv2's 0.5 is not linear, so 128.
-            case = Case(file.getvalue(), truth, 8, metadata={"icc_profile": None})
+            case = Case(content, truth, 8, metadata={"icc_profile": None})
             yield f"cmyk/{name}.{suffix}", case
 
 
@@ -218,103 +207,85 @@ def deep_cases():
         pixels = picture(channels, dtype=np.uint16)
         yield f"deep/{name}.png", Case(written(pixels, ".png"), pixels)
         yield f"deep/{name}.tif", Case(written(pixels, ".tif"), pixels)
+        if channels < 4:
+            content = tiff(pixels.reshape(*pixels.shape[:2], channels))
+            yield f"deep/{name}-other.tif", Case(content, pixels)
         bgr = pixels if channels == 1 else pixels[..., [2, 1, 0, 3][:channels]]
         options = [cv2.IMWRITE_TIFF_COMPRESSION, 5]  # LZW
         content = cv2.imencode(".tif", np.ascontiguousarray(bgr), options)[1].tobytes()
         yield f"deep/{name}-lzw.tiff", Case(content, pixels)
-    big_endian = io.BytesIO()
-    grey = picture(1, dtype=np.uint16)
-    Image.fromarray(grey.astype(">u2")).save(big_endian, "TIFF")
-    yield "deep/big-endian.tif", Case(big_endian.getvalue(), grey)
-    la = picture(2, dtype=np.uint16)
-    yield "deep/grey-alpha.png", Case(grey_alpha_png(la), la)
+    grey, la, rgba = (picture(n, dtype=np.uint16) for n in (1, 2, 4))
+    yield "deep/big-endian.tif", Case(encoded(grey.astype(">u2"), "TIFF"), grey)
+    rows = [row.astype(">u2").tobytes() for row in la]
+    yield "deep/grey-alpha.png", Case(png(*la.shape[1::-1], 16, 4, rows), la)
+    for name, pixels in ("deep", rgba), ("plain", picture(4)):
+        content = tiff(pixels, EXTRASAMPLES=0)
+        case = Case(content, pixels[..., :3], note="its channels beyond colour and alpha")
+        yield f"{name}/no-alpha.tif", case
+    rgba = np.full((4, 6, 4), (40_000, 20_000, 10_000, 32_768), np.uint16)
+    beside, within = (struct.pack("<HHLH", 338, 3, 1, kind) for kind in (2, 1))  # ExtraSamples
+    content = written(rgba, ".tif").replace(beside, within)
+    rgba = np.full((4, 6, 4), (65_535, 40_000, 20_000, 32_768), np.uint16)
+    yield "deep/premultiplied.tif", Case(content, rgba, 0.02)
 
 
 def metadata_cases():
     """Eight orientations and a colour profile in every format that has them."""
-    for suffix, form, options, tolerance in (
-        ("png", "PNG", {}, 0),
-        ("jpg", "JPEG", {"quality": 95, "subsampling": 0}, 8),
-        ("webp", "WEBP", {"lossless": True}, 0),
-        ("tif", "TIFF", {}, 0),
-        ("avif", "AVIF", {"quality": 95, "subsampling": "4:4:4"}, 8),
-    ):
-        for orientation, stored in STORED.items():
-            pixels = picture(seed=orientation)
-            content = encoded(
-                stored(pixels), form, exif=exif_of(orientation), icc_profile=SRGB, **options
-            )
-            kept = {"icc_profile": SRGB, 0x010F: "Maker", 0x9003: "2026:01:02 03:04:05"}
-            name = f"turned/{orientation}.{suffix}"
-            yield name, Case(content, pixels, tolerance, metadata=kept)
-    for suffix in ".png", ".tif":
-        for orientation, stored in STORED.items():
-            pixels = picture(seed=orientation, dtype=np.uint16)
-            metadata = {"exif": exif_of(orientation), "icc_profile": SRGB}
+    kept = {"icc_profile": SRGB, 0x010F: "Maker", 0x9003: "2026:01:02 03:04:05"}
+    for orientation, stored in STORED.items():
+        pixels, exif = picture(seed=orientation), exif_of(orientation)
+        for suffix, form, tolerance, options in (
+            ("png", "PNG", 0, {}),
+            ("jpg", "JPEG", 8, {"quality": 95, "subsampling": 0}),
+            ("webp", "WEBP", 0, {"lossless": True}),
+            ("tif", "TIFF", 0, {}),
+            ("avif", "AVIF", 8, {"quality": 95, "subsampling": "4:4:4"}),
+        ):
+            content = encoded(stored(pixels), form, exif=exif, icc_profile=SRGB, **options)
+            case = Case(content, pixels, tolerance, metadata=kept)
+            yield f"turned/{orientation}.{suffix}", case
+        pixels = picture(seed=orientation, dtype=np.uint16)
+        for suffix in ".png", ".tif":
+            metadata = {"exif": exif, "icc_profile": SRGB}
             content = written(np.ascontiguousarray(stored(pixels)), suffix, metadata)
-            kept = {"icc_profile": SRGB, 0x010F: "Maker", 0x9003: "2026:01:02 03:04:05"}
             yield f"turned/deep{orientation}{suffix}", Case(content, pixels, metadata=kept)
-
-
-def text_cases():
-    """EXIF in UTF-8, in both byte orders, and what a TIFF or JPEG says that would be wrong."""
-    pixels, name = picture(), "Größe © 足球".encode()
-    kept = {0x010F: name.decode("latin-1")}
-    for order in "<>":
-        exif = Image.Exif()
-        exif.endian = order
-        exif[0x010F] = "x" * len(name)
-        exif = exif.tobytes().replace(b"x" * len(name), name)
-        for suffix, form, tolerance in ("png", "PNG", 0), ("jpg", "JPEG", 8), ("avif", "AVIF", 8):
-            content = encoded(pixels, form, exif=exif, quality=95)
-            yield f"text/{ord(order)}.{suffix}", Case(content, pixels, tolerance, metadata=kept)
-        content = encoded(pixels, "WEBP", lossless=True, exif=exif)
-        yield f"text/{ord(order)}.webp", Case(content, pixels, metadata=kept)
-        content = written(pixels, ".tif", {"exif": exif})
-        yield f"text/{ord(order)}.tif", Case(content, pixels, metadata=kept)
-    for number, text in enumerate(("ImageJ=1", '{"shape": [1]}', "<?xml?><OME xmlns='x'>")):
-        content = encoded(pixels, "TIFF", description=text)
-        yield f"text/stack{number}.tif", Case(content, pixels, note="its description by ImageJ")
-    content = encoded(pixels, "TIFF", tiffinfo={37724: b"layers"})
-    yield "text/layers.tif", Case(content, pixels, note="its layers left out")
-    options = {"save_all": True, "append_images": [Image.fromarray(pixels[::2, ::2])]}
-    content = encoded(pixels, "MPO", quality=95, xmp=b'<x hdrgm:Version="1.0"/>', **options)
-    yield "text/gain-map.jpg", Case(content, pixels, 8, note="its gain map left out")
+    note, rgb = "its EXIF, which is damaged or cannot be stored", picture()
+    content = encoded(rgb, "JPEG", quality=95, exif=b"Exif\0\0II*\0\xff\xff\xff\xff")
+    yield "turned/damaged.jpg", Case(content, rgb, 8, note=note)
+    rows, exif = [row.tobytes() for row in rgb], (b"eXIf", b"XXXXXXXXXXXX")
+    yield "turned/damaged.png", Case(png(*rgb.shape[1::-1], 8, 2, rows, exif), rgb, note=note)
 
 
 def size_cases():
     for height, width in (1, 1), (1, 40), (40, 1), (2, 3), (5, 300), (65, 64):
-        pixels = picture(height=height, width=width) if height + width > 2 else None
-        pixels = np.full((1, 1, 3), 99, np.uint8) if pixels is None else pixels
+        one = height == width == 1
+        pixels = np.full((1, 1, 3), 99, np.uint8) if one else picture(3, height, width)
         yield f"sizes/{width}x{height}.png", Case(encoded(pixels, "PNG"), pixels)
         yield f"sizes/{width}x{height}.tif", Case(written(pixels, ".tif"), pixels)
 
 
 def animated_cases():
     frames = [picture(seed=seed) for seed in range(3)]
-    rest = [Image.fromarray(frame) for frame in frames[1:]]
-    many = {"save_all": True, "append_images": rest}
+    many = {"save_all": True, "append_images": list(map(Image.fromarray, frames[1:]))}
     note = "all pictures but the first"
+    for name, form, tolerance, options in (
+        ("a.webp", "WEBP", 12, {"lossless": True}),
+        ("a.png", "PNG", 0, {}),
+        ("pages.tif", "TIFF", 0, {}),
+        ("two.jpg", "MPO", 8, {"quality": 95}),
+    ):
+        content = encoded(frames[0], form, **many, **options)
+        yield f"animated/{name}", Case(content, frames[0], tolerance, note=note)
     palette = [Image.fromarray(frame).convert("P") for frame in frames]
-    gif = io.BytesIO()
-    palette[0].save(gif, "GIF", save_all=True, append_images=palette[1:])
-    first = np.asarray(palette[0].convert("RGB"))
-    yield "animated/a.gif", Case(gif.getvalue(), first, note=note)
-    webp = encoded(frames[0], "WEBP", lossless=True, **many)
-    yield "animated/a.webp", Case(webp, frames[0], 12, note=note)
-    yield "animated/a.png", Case(encoded(frames[0], "PNG", **many), frames[0], note=note)
-    yield "animated/pages.tif", Case(encoded(frames[0], "TIFF", **many), frames[0], note=note)
+    gif = encoded(palette[0], "GIF", save_all=True, append_images=palette[1:])
+    yield "animated/a.gif", Case(gif, np.asarray(palette[0].convert("RGB")), note=note)
     hidden = {"save_all": True, "default_image": True}
     for name, channels in ("rgb", 3), ("rgba", 4):
-        shown = picture(channels, seed=5)
-        animation = [Image.fromarray(shown), Image.fromarray(picture(channels, seed=6))]
+        first = picture(channels, seed=5)
+        animation = [Image.fromarray(first), Image.fromarray(picture(channels, seed=6))]
         content = encoded(picture(channels), "PNG", append_images=animation, **hidden)
-        case = Case(content, shown, note="all pictures but number 2")
+        case = Case(content, first, note="all pictures but number 2")
         yield f"animated/hidden-{name}.png", case
-    yield (
-        "animated/two.jpg",
-        Case(encoded(frames[0], "MPO", quality=95, **many), frames[0], 8, note=note),
-    )
 
 
 def lossless_jpeg(grey):
@@ -342,17 +313,13 @@ def with_bad_chunk(content, kind, data=b"\0" * 9):
     return content[:33] + chunk + content[33:]
 
 
-def behind_thumbnails(pixels, count=1, **tags):
+def behind_thumbnails(pixels, count=1):
     """A TIFF whose first pages are thumbnails, and the last is the picture."""
     small, big = (Image.fromarray(p) for p in (np.ascontiguousarray(pixels[::2, ::2]), pixels))
-    content, subfile = io.BytesIO(), struct.pack("<2HL", 254, 4, 1)
-    options = {
-        "save_all": True,
-        "append_images": [*[small] * (count - 1), big],
-        "tiffinfo": {254: 1, **tags},
-    }
-    small.save(content, "TIFF", **options)
-    thumbnails, picture = content.getvalue().rsplit(subfile + b"\1\0\0\0", 1)
+    subfile = struct.pack("<2HL", 254, 4, 1)
+    others = [*[small] * (count - 1), big]
+    content = encoded(small, "TIFF", save_all=True, append_images=others, tiffinfo={254: 1})
+    thumbnails, picture = content.rsplit(subfile + b"\1\0\0\0", 1)
     return thumbnails + subfile + bytes(4) + picture
 
 
@@ -360,17 +327,9 @@ def tiff(pixels, **tags):
     """An uncompressed TIFF of (H, W, C), with other values for some tags by their names."""
     height, width, channels = pixels.shape
     data = pixels.tobytes()
-    values = {
-        256: width,
-        257: height,
-        258: (8 * pixels.itemsize,) * channels,
-        259: 1,
-        262: 1 if channels == 1 else 2,
-        273: 1000,
-        277: channels,
-        278: height,
-        279: len(data),
-    }
+    values = {256: width, 257: height, 258: (8 * pixels.itemsize,) * channels, 259: 1}
+    values |= {262: 1 if channels == 1 else 2, 273: 1000, 277: channels, 278: height}
+    values |= {279: len(data)}
     values |= {getattr(TiffImagePlugin, name): value for name, value in tags.items()}
     entries = extra = b""
     for tag, value in sorted(values.items()):
@@ -412,6 +371,7 @@ def mended_cases():
 def unsupported_cases():
     """Sound files of kinds that are refused, and what is said of them."""
     floats, deep = np.zeros((6, 8, 3), np.float32), picture(dtype=np.uint16)
+    grey, deep_grey = (smooth_picture(6, 8, 1, dtype=dtype) for dtype in (np.uint8, np.uint16))
     alpha = {"EXTRASAMPLES": 1, "PLANAR_CONFIGURATION": 2}
     planes = tuple(range(1000, 1000 + 4 * 14 * 19, 14 * 19))
     subifd = encoded(picture(), "TIFF", tiffinfo={254: 1, 330: 8})
@@ -422,6 +382,11 @@ def unsupported_cases():
         ("planes", tiff(picture(4), STRIPOFFSETS=planes, **alpha), "in separate planes, RGB m"),
         ("packed", tiff(picture(), COMPRESSION=34712), "compression 34712"),
         ("lab", tiff(deep, PHOTOMETRIC_INTERPRETATION=8), "Lab"),
+        ("deep-planes", tiff(deep, PLANAR_CONFIGURATION=2), "in separate planes"),
+        ("white-zero", tiff(deep_grey, PHOTOMETRIC_INTERPRETATION=0), "white as zero"),
+        ("signed", tiff(grey, SAMPLEFORMAT=2), "bits a channel, signed, 1 channels"),
+        ("deep-signed", tiff(deep_grey, SAMPLEFORMAT=2), "bits a channel, signed, 1 channels"),
+        ("12-bits", tiff(deep_grey, BITSPERSAMPLE=12), "12 bits a channel"),
         ("mixed", tiff(picture(), BITSPERSAMPLE=(5, 6, 5)), "5/6 bits a channel"),
         ("big", b"MM\0\x2b\0\x08\0\0" + bytes(7) + b"\x10" + bytes(90), "TIFF: damaged, or"),
     ):
@@ -439,6 +404,10 @@ def unsupported_cases():
     header = bytearray(encoded(picture(), "PNG"))
     header[32] ^= 1
     yield "unsupported/header.png", Case(bytes(header), reason="PNG: damaged")
+    avif = encoded(picture(), "AVIF")
+    place = avif.index(b"colrnclx") + 8
+    wide = avif[:place] + struct.pack(">2H", 9, 16) + avif[place + 4 :]
+    yield "unsupported/wide.avif", Case(wide, reason="primaries 9, transfer 16")
     heic = b"\0\0\0\x18ftypheic" + bytes(99)
     yield "unsupported/heic.jpg", Case(heic, reason="HEIC: not supported; convert it to PNG")
     bitmap = encoded(picture(), "BMP")
@@ -448,43 +417,28 @@ def unsupported_cases():
 def name_cases():
     pixels = picture()
     content = encoded(pixels, "PNG")
-    for name in (
-        "names/same.png",
-        "names/with space.png",
-        "names/-dash.png",
-        "names/100%{x}$HOME`id`.png",
-        "names/two\nlines.png",
-        "names/Zoë.png",
-        "names/Zoe\u0308.png",
-        "names/日本語 🙂.png",
-        "names/dots../a..png",
-        "names/" + "n" * 251 + ".png",
-        "names/" + os.fsdecode(b"not\xff\xfeutf8.png"),
-        "names/a.gif/b.png",
-        "names/UPPER.PNG",
-    ):
-        yield name, Case(content, pixels)
+    names = ["same.png", "UPPER.PNG", "-dash.png", "with space.png", "two\nlines.png"]
+    names += ["100%{x}$HOME`id`.png", "Zoë.png", "Zoe\u0308.png", "日本語 🙂.png", "dots../a..png"]
+    names += ["n" * 251 + ".png", os.fsdecode(b"not\xff\xfeutf8.png"), "a.gif/b.png"]
+    for name in names:
+        yield f"names/{name}", Case(content, pixels)
     yield "names/same.bmp", Case(encoded(pixels, "BMP"), pixels)
 
 
 def refused_cases():
     rgb, deep = picture(height=40, width=50), picture(dtype=np.uint16)
-    files = {
-        "png": encoded(rgb, "PNG"),
-        "jpg": encoded(rgb, "JPEG"),
-        "webp": encoded(rgb, "WEBP"),
-        "bmp": encoded(rgb, "BMP"),
-        "tif": encoded(rgb, "TIFF", compression="tiff_lzw"),
-        "avif": encoded(rgb, "AVIF"),
-        "gif": encoded(rgb, "GIF", "P"),
-    }
+    forms = {"png": "PNG", "jpg": "JPEG", "webp": "WEBP", "bmp": "BMP", "avif": "AVIF"}
+    files = {suffix: encoded(rgb, form) for suffix, form in forms.items()}
+    files["tif"] = encoded(rgb, "TIFF", compression="tiff_lzw")
+    files["gif"] = encoded(rgb, "GIF", "P")
     for suffix, content in files.items():
         yield f"refused/empty.{suffix}", Case(b"", reason="empty file")
-        yield f"refused/half.{suffix}", Case(first_half(content))
+        yield f"refused/half.{suffix}", Case(content[: len(content) // 2])
         reason = "AVIF: damaged" if suffix == "avif" else "not a picture"
         yield f"refused/header.{suffix}", Case(b"\0\0\0\0" + content[4:], reason=reason)
     for suffix in "png", "tif":
-        yield f"refused/half-deep.{suffix}", Case(first_half(written(deep, f".{suffix}")))
+        content = written(deep, f".{suffix}")
+        yield f"refused/half-deep.{suffix}", Case(content[: len(content) // 2])
     broken = bytearray(files["png"])
     broken[-30] ^= 0xFF  # in the pixels, before the end chunk
     yield "refused/checksum.png", Case(bytes(broken))
@@ -500,10 +454,9 @@ def refused_cases():
     huge[16:24] = struct.pack(">2L", 60_000, 60_000)
     huge[29:33] = struct.pack(">L", zlib.crc32(huge[12:29]))
     yield "refused/bomb.png", Case(bytes(huge), reason="60000x60000 pixels: expected at most")
-    floats = np.full((9, 9), np.nan, np.float32)
-    yield "refused/nan.tif", Case(encoded(floats, "TIFF"), reason="32 bits a channel")
-    whole = np.full((9, 9), 70_000, np.int32)
-    yield "refused/int32.tif", Case(encoded(whole, "TIFF"), reason="32 bits a channel")
+    for name, number in ("nan", np.float32("nan")), ("int32", np.int32(70_000)):
+        content = encoded(np.full((9, 9), number), "TIFF")
+        yield f"refused/{name}.tif", Case(content, reason="32 bits a channel")
     grey_alpha = picture(2, dtype=np.uint16)
     yield "refused/grey-alpha-deep.tif", Case(written(grey_alpha, ".tif"), reason="grey with t")
     alpha = encoded(picture(4), "PNG")
@@ -526,25 +479,13 @@ def refused_cases():
         yield f"refused/{name}.png", Case(content, reason=f"{name}: not supported; convert it")
 
 
+KINDS = plain_cases, transparent_grey_cases, cmyk_cases, deep_cases, metadata_cases, size_cases
+KINDS += animated_cases, mended_cases, unsupported_cases, name_cases, refused_cases
+
+
 def cases():
     """dict of name -> `Case`, the name being its place below a folder."""
-    return {
-        name: case
-        for kind in (
-            plain_cases,
-            cmyk_cases,
-            deep_cases,
-            metadata_cases,
-            text_cases,
-            size_cases,
-            animated_cases,
-            mended_cases,
-            unsupported_cases,
-            name_cases,
-            refused_cases,
-        )
-        for name, case in kind()
-    }
+    return {name: case for kind in KINDS for name, case in kind()}
 
 
 OTHERS = ["notes.txt", ".DS_Store", "plain/._rgb.png", "Thumbs.db", "no-ending", "drawing.eps"]

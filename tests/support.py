@@ -2,18 +2,17 @@
 
 import copy
 import hashlib
-import os
 import shutil
 from pathlib import Path
 
 import numpy as np
-import pytest
 
 import network
 from superres.dataset.crops import Photograph
 from superres.images.quality import CLEAN
 from superres.images.resize import downscale
 from superres.runtime.backend import keras
+from superres.training.trainer import _Hook
 
 ROOT = Path(__file__).parent.parent
 # What a programmer's mistake raises; a wrong value of the user's is an `InputError`.
@@ -23,6 +22,11 @@ FAULTS = [
     FileNotFoundError(2, "No such file or directory", "ours"),
     ZeroDivisionError("ours"),
 ]
+# As `results.how_made` returns it.
+NETWORK = {"pictures": "all pictures", "weights": "x.keras", "parameters": 1234}
+NETWORK |= {"weights_sha256": "0123456789abcdef0123", "precision": "float32"}
+NETWORK |= {"engine": "tensorflow on CPU", "self_ensemble": False}
+MADE_BY = {"scale": 2, "networks": [NETWORK], "compared": {"RCAN": "rcan/x2"}}
 
 
 def failing_twice(function, error):
@@ -38,22 +42,11 @@ def failing_twice(function, error):
     return fail_twice
 
 
-def outside_folder(variable):
-    """Folder that an environment variable names; skips the test where it names none."""
-    folder = os.environ.get(variable)
-    if not folder:
-        pytest.skip(
-            f"needs a folder in the environment variable {variable}, see docs/development.md"
-        )
-    return Path(folder)
-
-
 def smooth_picture(height, width, channels=3, seed=0, dtype=np.uint8):
     """A picture of random soft shapes: something that a network can learn to enlarge."""
     random = np.random.default_rng(seed)
     y, x = np.mgrid[:height, :width]
-    shape = (height, width, channels)
-    picture = np.zeros(shape)
+    picture = np.zeros((height, width, channels))
     for _ in range(12):
         fy, fx = random.uniform(-0.5, 0.5, 2)
         phase = random.uniform(0, 7, channels)
@@ -112,3 +105,15 @@ def contents(folder):
         for path in folder.rglob("*")
         if path.is_file()
     }
+
+
+def at_step(monkeypatch, step, do):
+    """Lets `do` happen after a step of the training."""
+    before = _Hook.on_train_batch_end
+
+    def after(self, batch, logs=None):
+        if self.trainer.step + 1 == step:
+            do()
+        before(self, batch, logs)
+
+    monkeypatch.setattr(_Hook, "on_train_batch_end", after)

@@ -1,3 +1,4 @@
+import dataclasses
 import io
 
 import numpy as np
@@ -17,15 +18,15 @@ def by_pillow(picture, **options):
 
 
 @pytest.mark.parametrize("quality", [25, 75, 98])
-@pytest.mark.parametrize("channels", [1, 3])
-@pytest.mark.parametrize("is_subsampled", [True, False])
-def test_jpeg_is_that_of_libjpeg(quality, channels, is_subsampled):
+def test_jpeg_is_that_of_libjpeg(quality):
     """What Pillow writes, bit for bit, with libjpeg's tables: OpenCV has no way of its own."""
-    picture = smooth_picture(40, 50, channels)
-    picture = picture[..., 0] if channels == 1 else picture
-    options = {} if channels == 1 else {"subsampling": "4:2:0" if is_subsampled else "4:4:4"}
-    saved = degradation.save(picture, Saving(quality, is_subsampled))
-    np.testing.assert_array_equal(saved, by_pillow(picture, quality=quality, **options))
+    picture = smooth_picture(40, 50)
+    for is_subsampled, sampling in (True, "4:2:0"), (False, "4:4:4"):
+        saved = degradation.save(picture, Saving(quality, is_subsampled))
+        expected = by_pillow(picture, quality=quality, subsampling=sampling)
+        np.testing.assert_array_equal(saved, expected)
+        saved = degradation.save(picture[..., 0], Saving(quality, is_subsampled))
+        np.testing.assert_array_equal(saved, by_pillow(picture[..., 0], quality=quality))
 
 
 def test_shift_moves_the_blocks():
@@ -38,38 +39,37 @@ def test_shift_moves_the_blocks():
     assert (shifted != degradation.save(picture, Saving(30))).any()
 
 
-def test_quality_is_that_of_the_last_saving():
-    assert Degradation().quality == 1
-    assert Degradation(savings=(Saving(30), Saving(82))).quality == 0.82
-
-
-def test_clean_picture_stays_as_it_is():
-    hr = smooth_picture(40, 40)
-    lr = downscale(hr, 2)
-    np.testing.assert_array_equal(degrade(Degradation(), lr, hr, 2), lr)
-
-
-@pytest.mark.parametrize("kernel", degradation.KERNELS)
-def test_other_kernels_reduce_the_original(kernel):
+def test_a_kernel_reduces_the_original_and_a_clean_picture_stays_as_it_is():
     hr = smooth_picture(40, 60)
     lr = downscale(hr, 2)
-    other = degrade(Degradation(kernel), lr, hr, 2)
-    assert other.shape == lr.shape
-    assert 0 < np.abs(other.astype(int) - lr).mean() < 12
-    # Without an original there is nothing to reduce.
-    np.testing.assert_array_equal(degrade(Degradation(kernel), lr, None, 2), lr)
+    for kernel in degradation.KERNELS:
+        other = degrade(Degradation(kernel), lr, hr, 2)
+        assert other.shape == lr.shape
+        assert 0 < np.abs(other.astype(int) - lr).mean() < 12
+        # Without an original there is nothing to reduce.
+        np.testing.assert_array_equal(degrade(Degradation(kernel), lr, None, 2), lr)
+    np.testing.assert_array_equal(degrade(Degradation(), lr, hr, 2), lr)
+    mean = hr.reshape(20, 2, 30, 2, 3).mean(axis=(1, 3))
+    assert np.abs(degrade(Degradation("area"), lr, hr, 2) - mean).max() <= 1
 
 
-def test_area_is_the_mean():
-    hr = smooth_picture(8, 8)
-    mean = hr.reshape(4, 2, 4, 2, 3).mean(axis=(1, 3))
-    assert np.abs(degrade(Degradation("area"), hr[::2, ::2], hr, 2) - mean).max() <= 1
+FLAT = np.full((200, 200, 3), 120, np.uint8)
+
+
+def noisy(picture=FLAT, **options):
+    """A picture with noise, as float."""
+    random = np.random.default_rng(0)
+    return degrade(Degradation(**options), picture, None, 2, random).astype(float)
 
 
 def test_blur_and_noise_are_as_strong_as_they_say():
-    flat = np.full((200, 200, 3), 120, np.uint8)
-    noisy = degrade(Degradation(noise=3.0), flat, None, 2, np.random.default_rng(0))
-    assert noisy.astype(float).std() == pytest.approx(3.0, abs=0.1)
+    assert noisy(noise=3.0).std() == pytest.approx(3.0, abs=0.1)
+    grey = noisy(noise=5.0, is_grey=True)  # the same in all channels
+    assert np.ptp(grey, axis=2).max() == 0
+    assert grey.std() == pytest.approx(5.0, abs=0.2)
+    only = noisy(FLAT[..., 0], noise=5.0, is_grey=True)
+    np.testing.assert_array_equal(only, grey[..., 0])
+    assert 2 < noisy(noise=8.0, smoothing=0.6).std() < 6
     point = np.zeros((31, 31), np.uint8)
     point[15, 15] = 255
     blurred = degrade(Degradation(blur=0.8), point, None, 2).astype(float)
@@ -84,12 +84,23 @@ def test_named():
             named(name)
 
 
-def test_words():
-    savings = (Saving(30, False), Saving(50))
-    assert str(Degradation("area", 0.52, 1.0, savings)) == (
-        "area, blur 0.5, noise 1.0, JPEG 30 4:4:4, JPEG 50 4:2:0"
-    )
-    assert str(Degradation()) == "clean"
+TWICE = Degradation("area", 0.52, 1.0, (Saving(30, False), Saving(82)))
+WILD = Degradation("lanczos", 0.5, 3.0, (Saving(80, is_webp=True),), 1.5, Saving(70), True)
+WILD = dataclasses.replace(WILD, smoothing=0.4, amount=0.8, radius=0.7)
+WILD_WORDS = "1.5 times as large, JPEG 70 4:2:0, lanczos, blur 0.5, grey noise 3.0, smoothed, "
+
+
+@pytest.mark.parametrize(
+    ("one", "words", "quality"),
+    [
+        (Degradation(), "clean", 1),
+        (TWICE, "area, blur 0.5, noise 1.0, JPEG 30 4:4:4, JPEG 82 4:2:0", 0.82),
+        (WILD, WILD_WORDS + "sharpened 0.8, WebP 80", 0.8),
+    ],
+)
+def test_words_and_quality(one, words, quality):
+    assert str(one) == words
+    assert one.quality == quality
 
 
 def test_draws_are_as_often_as_they_should_be_and_those_of_the_generator():
@@ -131,22 +142,7 @@ def test_earlier_life_loses_what_its_saving_lost():
     np.testing.assert_array_equal(degrade(earlier, lr, None, 2), lr)
 
 
-def test_grey_noise_is_the_same_in_all_channels():
-    flat = np.full((100, 100, 3), 120, np.uint8)
-    grey = degrade(Degradation(noise=5.0, is_grey=True), flat, None, 2, np.random.default_rng(0))
-    assert np.ptp(grey, axis=2).max() == 0
-    assert grey.astype(float).std() == pytest.approx(5.0, abs=0.2)
-    only = degrade(
-        Degradation(noise=5.0, is_grey=True), flat[..., 0], None, 2, np.random.default_rng(0)
-    )
-    np.testing.assert_array_equal(only, grey[..., 0])
-
-
-def test_smoothing_and_sharpening():
-    flat = np.full((100, 100, 3), 120, np.uint8)
-    noisy = Degradation(noise=8.0, smoothing=0.6)
-    smooth = degrade(noisy, flat, None, 2, np.random.default_rng(0)).astype(float)
-    assert 2 < smooth.std() < 6
+def test_sharpening():
     edge = np.repeat(np.uint8([[90] * 8 + [150] * 8]), 16, axis=0)
     sharp = degrade(Degradation(amount=1.0, radius=0.8), edge, None, 2)
     assert sharp.min() < 80
@@ -162,13 +158,3 @@ def test_webp_is_another_coding():
     assert (webp != degradation.save(picture, Saving(60, shift=(3, 5)))).any()
     grey = degradation.save(picture[..., 0], Saving(60, is_webp=True))
     assert grey.shape == (40, 50)
-
-
-def test_words_of_a_wild_picture():
-    one = Degradation(
-        "lanczos", 0.5, 3.0, (Saving(80, is_webp=True),), 1.5, Saving(70), True, 0.4, 0.8, 0.7
-    )
-    assert str(one) == (
-        "1.5 times as large, JPEG 70 4:2:0, lanczos, blur 0.5, grey noise 3.0, smoothed, "
-        "sharpened 0.8, WebP 80"
-    )

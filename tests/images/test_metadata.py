@@ -47,8 +47,9 @@ def enlarged(path):
         return file, metadata.get("lost", [])
 
 
-@pytest.mark.parametrize("order", "<>")
-@pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp", ".avif"])
+@pytest.mark.parametrize(
+    ("suffix", "order"), [(".jpg", "<"), (".png", ">"), (".webp", "<"), (".avif", ">")]
+)
 def test_exif_keeps_its_bytes(tmp_path, suffix, order):
     exif = camera_exif(order)
     if suffix == ".avif":  # or Pillow would encode it anew
@@ -183,16 +184,6 @@ def test_gain_map_and_video_are_noted_and_xmp_no_longer_speaks_of_them(tmp_path,
     file, lost = enlarged(path)
     assert sorted(lost) == ["its gain map", "its video"]
     assert file.info["xmp"] == plain
-
-
-def test_channel_that_is_no_colour_is_noted(tmp_path):
-    path = tmp_path / "x.tif"
-    write_picture(path, np.dstack([PICTURE, PICTURE[..., 0]]), {})
-    alpha, other = (struct.pack("<HHLL", 338, 3, 1, kind) for kind in (2, 0))
-    path.write_bytes(path.read_bytes().replace(alpha, other))
-    file, lost = enlarged(path)
-    assert file.mode == "RGB"
-    assert lost == ["its channels beyond colour and alpha, such as near-infrared,"]
 
 
 def test_face_regions_go_where_the_picture_is_turned(tmp_path):

@@ -16,13 +16,13 @@ from superres.images.resize import upscale_nearest
 from superres.scoring import figures, metrics, results, testsets
 from superres.scoring.page import Page
 from superres.scoring.restore import Restored
-from support import smooth_picture
+from support import MADE_BY, smooth_picture
 
 # ---- what it is made of ----
 
 
 def views_of(original, shift=3):
-    """Views of a picture for x2: its LR enlarged, two predictions that are off by some levels."""
+    """Views of a picture for x2: its LR enlarged, and two that are off by some levels."""
     return {
         results.NEAREST: upscale_nearest(original[::2, ::2], 2),
         results.BICUBIC: (original.astype(int) + shift).clip(0, 255).astype(np.uint8),
@@ -34,11 +34,8 @@ def views_of(original, shift=3):
 def restored_of(original, views, notes=()):
     """What `restore` would return of these views; those that are `None` are not there."""
     views = {name: view for name, view in views.items() if view is not None}
-    scores = {
-        name: metrics.score(original, view, 2)
-        for name, view in views.items()
-        if name != results.ORIGINAL
-    }
+    others = {name: view for name, view in views.items() if name != results.ORIGINAL}
+    scores = {name: metrics.score(original, view, 2) for name, view in others.items()}
     best = results.main_method(scores)
     box = figures.find_box(original, views[results.BICUBIC], views[best], 2)
     return Restored(views, scores, list(notes), {}, box, None)
@@ -47,11 +44,6 @@ def restored_of(original, views, notes=()):
 def add(page, title, original, shift=3, place=None, notes=()):
     place = Path(place or title)
     page.add(place, title, restored_of(original, views_of(original, shift), notes))
-
-
-NETWORK = {"pictures": "all pictures", "weights": "x.keras", "weights_sha256": "0" * 64}
-NETWORK |= {"parameters": 1, "engine": "a test", "precision": "float32", "self_ensemble": False}
-MADE_BY = {"scale": 2, "networks": [NETWORK], "compared": {}}
 
 
 def write(page, name="Set5", methods=(results.BICUBIC, results.PREDICTION)):
@@ -106,7 +98,7 @@ def test_names_cannot_end_the_script_or_become_tags(tmp_path):
     path = write(page, name="<b>{{index}}")
     assert pictures_of(path)[0]["title"] == "</script><b>{{title}}"
     text = path.read_text(encoding="utf-8")
-    assert "<title>&lt;b&gt;{{index}} ×2: x.keras</title>" in text
+    assert "<title>&lt;b&gt;{{index}} ×2: x.keras, RCAN</title>" in text
 
 
 @pytest.fixture(scope="module")
@@ -154,10 +146,9 @@ def chromium():
     playwright = pytest.importorskip("playwright.sync_api")
     flags = ("no-sandbox", "disable-gpu", "disable-background-networking", "disable-sync")
     flags += ("allow-file-access-from-files",)  # to read what was drawn
+    args = [f"--{flag}" for flag in flags]
     with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(
-            executable_path=CHROMIUM, args=[f"--{flag}" for flag in flags]
-        )
+        browser = driver.chromium.launch(executable_path=CHROMIUM, args=args)
         yield browser
         browser.close()
 
@@ -187,22 +178,33 @@ class Opened:
         self.context = browser.new_context(**options)
         self.page = self.context.new_page()
         self.faults, self.requests = [], []
-        self.page.on("console", self.note)
+        self.page.on("console", lambda m: m.type == "error" and self.faults.append(m.text))
         self.page.on("pageerror", lambda error: self.faults.append(str(error)))
         self.page.on("request", lambda request: self.requests.append(request.url))
         self.page.goto(f"file://{file}")
         self.page.wait_for_selector(ready)
 
-    def note(self, message):
-        if message.type == "error":
-            self.faults.append(message.text)
-
-    def state(self):
+    def states(self):
         """Zoom, x, y and split of each pane."""
         return self.page.evaluate(
             "() => [...document.querySelectorAll('canvas')].map(c => "
             "['zoom', 'x', 'y', 'split'].map(name => Number(c.dataset[name])))"
         )
+
+    def state(self):
+        return self.states()[0]
+
+    def zoom(self):
+        return self.state()[0]
+
+    def split(self):
+        return self.state()[3]
+
+    def set_split(self, percent):
+        self.page.locator("#split").fill(str(percent))
+
+    def click(self, name):
+        self.page.get_by_role("button", name=name, exact=True).click()
 
     def pixels(self, x, y, width=1, height=1):
         """RGB around a place of each pane, in CSS pixels: list of (height, width, 3)."""
@@ -258,14 +260,6 @@ def opening(chromium, page_file):
         one.context.close()
 
 
-def test_page_opens_from_disk_with_the_largest_gain_first(opening):
-    page = opening().page
-    assert page.locator("#name").text_content() == "wide.png"
-    assert page.locator("#pictures button").count() == 3
-    assert page.locator("#scores tr").count() == 4
-    assert "700×100 pixels, each as it was scored" in page.locator("#size").text_content()
-
-
 @pytest.mark.parametrize("width", [1440, 390])
 def test_every_pixel_is_exact_on_the_screen(chromium, tmp_path, width):
     """Also without what lets the other tests read a canvas, and under an odd name."""
@@ -276,8 +270,8 @@ def test_every_pixel_is_exact_on_the_screen(chromium, tmp_path, width):
     add(page, "a", original, place="Set 5/100%#?\udc80.png")
     found = Opened(browser, write(page), viewport={"width": width, "height": 1000})
     found.page.add_style_tag(content=".tag, .divider { display: none }")
-    found.page.locator("#split").fill("100")
-    zoom, x, y, _ = found.state()[0]
+    found.set_split(100)
+    zoom, x, y, _ = found.state()
     box = found.box()
     left, top = (
         round(box[start] + round(box[side] / 2 - centre * zoom))
@@ -305,26 +299,29 @@ def test_page_without_its_pictures_says_where_they_belong(chromium, tmp_path):
     found.context.close()
 
 
-def test_divider_is_dragged_and_moved_by_keys(opening):
+def test_divider_is_dragged_and_moved_by_keys_and_left_by_double_clicks(opening):
     found = opening("ramp.png")
+    zoom = found.zoom()
     found.drag(0.5, 0.75)
-    assert found.state()[0][3] == pytest.approx(0.75, abs=0.01)
+    found.page.mouse.dblclick(*found.at(0.3))
+    assert found.zoom() > zoom
+    found.page.mouse.dblclick(*found.at(0.3))
+    assert found.state() == pytest.approx([zoom, 160, 120, 0.75], abs=0.01)
     found.press("ArrowLeft")
-    assert found.state()[0][3] == pytest.approx(0.73, abs=0.01)
-    found.page.locator("#split").fill("25")
-    assert found.state()[0][3] == pytest.approx(0.25)
-    zoom = found.state()[0][0]
+    assert found.split() == pytest.approx(0.73, abs=0.01)
+    found.set_split(25)
+    assert found.split() == pytest.approx(0.25)
     # Keys work the same while the range has the focus.
     for key, split in {"ArrowLeft": 0.23, "ArrowRight": 0.25, "ArrowUp": 0.27}.items():
         found.press(key)
-        assert found.state()[0][3] == pytest.approx(split, abs=1e-6)
+        assert found.split() == pytest.approx(split, abs=1e-6)
     found.press("+")
-    assert found.state()[0][0] > zoom
+    assert found.zoom() > zoom
     found.press("0")
-    assert found.state()[0][0] == zoom
+    assert found.zoom() == zoom
     found.page.get_by_role("region", name="Scores of the test sets").focus()
     found.press("ArrowRight")  # scrolls the table
-    assert found.state()[0][3] == pytest.approx(0.27, abs=1e-6)
+    assert found.split() == pytest.approx(0.27, abs=1e-6)
 
 
 def test_divider_has_before_on_its_left_and_after_on_its_right(opening):
@@ -332,16 +329,20 @@ def test_divider_has_before_on_its_left_and_after_on_its_right(opening):
     box = found.box()
     x, y = box["width"] / 2 - 30, box["height"] / 2 - 40
     seen = {}
-    for split in "100", "0":
-        found.page.locator("#split").fill(split)
+    for split in 100, 0:
+        found.set_split(split)
         (seen[split],) = found.pixels(x, y)
     # Bicubic is brighter by 20 levels than the original, the prediction by 1.
-    np.testing.assert_array_equal(seen["100"][..., :2] - seen["0"][..., :2], 19)
+    np.testing.assert_array_equal(seen[100][..., :2] - seen[0][..., :2], 19)
     found.page.keyboard.down("o")
     (original,) = found.pixels(x, y)
-    np.testing.assert_array_equal(seen["0"][..., :2] - original[..., :2], 1)
+    np.testing.assert_array_equal(seen[0][..., :2] - original[..., :2], 1)
+    found.page.evaluate("window.dispatchEvent(new Event('blur'))")  # as if another had the key
+    np.testing.assert_array_equal(found.pixels(x, y)[0], seen[0])
     found.page.keyboard.up("o")
-    np.testing.assert_array_equal(found.pixels(x, y)[0], seen["0"])
+    found.page.locator("#original").click()  # which stays
+    found.press("o")
+    np.testing.assert_array_equal(found.pixels(x, y)[0], original)
 
 
 def test_zoom_holds_the_same_spot_in_all_views(opening):
@@ -355,7 +356,7 @@ def test_zoom_holds_the_same_spot_in_all_views(opening):
     for _ in range(12):
         found.page.mouse.wheel(0, -200)
     found.page.wait_for_selector('canvas[data-zoom="8"]')
-    places = found.state()
+    places = found.states()
     assert all(place == places[0] for place in places)
     after = found.pixels(x, y)
     nearest, bicubic, prediction, original = (pane[0, 0, :2].astype(int) for pane in after)
@@ -369,19 +370,28 @@ def test_zoom_holds_the_same_spot_in_all_views(opening):
 def test_zoom_ends_at_eight_times_and_at_the_whole(opening):
     found = opening("wide.png")
     found.press(*12 * "+")
-    assert found.state()[0][0] == 8
+    assert found.zoom() == 8
     found.press(*20 * "-")
-    assert found.state()[0][0] <= 1
+    assert found.zoom() <= 1
     found.press("g")
-    assert found.state()[0][0] > 1
+    assert found.zoom() > 1
     found.press("0")
-    zoom, x, y, _ = found.state()[0]
-    assert (x, y) == (350, 50)
-    assert 700 * zoom <= found.box()["width"]
+    assert found.state()[1:3] == [350, 50]
+    for width in 700, 500, 1200:  # the whole fits again
+        found.page.set_viewport_size({"width": width, "height": 700})
+        found.page.wait_for_function(
+            "() => { const c = document.querySelector('canvas');"
+            " return c.width === c.clientWidth && 700 * c.dataset.zoom <= c.clientWidth; }"
+        )
+    found.click("4×")
+    found.page.set_viewport_size({"width": 800, "height": 700})
+    assert found.zoom() == 4
 
 
 def test_pictures_are_sorted_and_followed_by_keys_to_both_ends(opening):
     found = opening()
+    assert found.page.locator("#scores tr").count() == 4
+    assert "700×100 pixels, each as it was scored" in found.page.locator("#size").text_content()
 
     def order():
         return found.page.locator("#pictures .title").all_text_contents()
@@ -390,6 +400,7 @@ def test_pictures_are_sorted_and_followed_by_keys_to_both_ends(opening):
         buttons = [found.page.locator(name) for name in ("#previous", "#next")]
         return [button.get_attribute("aria-disabled") for button in buttons]
 
+    assert found.page.locator("#name").text_content() == "wide.png"  # of the largest gain
     assert order() == ["wide.png", "ramp.png", "small.png"]
     assert ends() == ["true", "false"]
     found.page.locator("#sort").select_option("name")
@@ -442,74 +453,32 @@ def test_shift_and_arrows_go_to_another_place_which_stays_in_pictures_of_one_siz
     opening, compared_file
 ):
     found = opening("near", compared_file)
-    found.page.get_by_role("button", name="8×").click()
-    box, (_, x, y, split) = found.box(), found.state()[0]
+    found.click("8×")
+    box, (_, x, y, split) = found.box(), found.state()
     found.press("Shift+ArrowLeft", "Shift+ArrowUp")
     place = pytest.approx([8, x - box["width"] / 64, y - box["height"] / 64, split])
-    assert found.state()[0] == place
+    assert found.state() == place
     found.choose("exact")
-    assert found.state()[0] == place
+    assert found.state() == place
 
 
-def test_double_click_zooms_and_leaves_the_divider(opening):
-    found = opening("ramp.png")
-    zoom, _, _, split = found.state()[0]
-    found.page.mouse.dblclick(*found.at(0.3))
-    assert found.state()[0][0] > zoom
-    assert found.state()[0][3] == split
-    found.page.mouse.dblclick(*found.at(0.3))
-    assert found.state()[0] == [zoom, 160, 120, split]
-    found.drag(0.5, 0.75)  # what was dragged just before stays where it is
-    found.page.mouse.dblclick(*found.at(0.3))
-    assert found.state()[0][3] == pytest.approx(0.75, abs=0.01)
-
-
-@pytest.mark.parametrize("ratio", [1, 1.5, 2, 2.625])
+@pytest.mark.parametrize("ratio", [1, 1.5, 2.625])
 def test_pixels_are_squares_of_one_size_on_any_screen(opening, ratio):
     found = opening("ramp.png", device_scale_factor=ratio)
     names = ["Whole", "Largest gain", "Zoom in", "Zoom in", "Zoom out"]
     for name in [*names, *(f"{n}×" for n in (1, 2, 4, 8))]:
-        found.page.get_by_role("button", name=name, exact=True).click()
-        zoom = found.state()[0][0]
+        found.click(name)
+        zoom = found.zoom()
         assert zoom <= 8
         assert zoom * ratio == pytest.approx(round(zoom * ratio))
     side = round(8 * ratio)
-    found.page.locator("#split").fill("0")
+    found.set_split(0)
     for width, height in (8 * side, 1), (1, 8 * side):
         (seen,) = found.pixels(200, 200, width, height)
         changes = np.abs(np.diff(seen.reshape(-1, 3), axis=0)).any(axis=1)
         (places,) = np.nonzero(changes)
         assert len(places) >= 4
         assert len(set(places % side)) == 1
-
-
-def test_whole_picture_fits_again_after_the_window_changes(opening):
-    found = opening("wide.png")
-    for width in (700, 500, 1200):
-        found.page.set_viewport_size({"width": width, "height": 700})
-        found.page.wait_for_function(
-            "() => { const c = document.querySelector('canvas');"
-            " return c.width === c.clientWidth && 700 * c.dataset.zoom <= c.clientWidth; }"
-        )
-    found.page.get_by_role("button", name="4×").click()
-    found.page.set_viewport_size({"width": 800, "height": 700})
-    assert found.state()[0][0] == 4
-
-
-def test_original_is_let_go_with_its_key_or_the_window_but_stays_after_a_click(opening):
-    page = opening().page
-
-    def is_original():
-        return page.locator("#original").get_attribute("aria-pressed") == "true"
-
-    page.keyboard.down("o")
-    assert is_original()
-    page.evaluate("window.dispatchEvent(new Event('blur'))")
-    assert not is_original()
-    page.keyboard.up("o")
-    page.locator("#original").click()
-    page.keyboard.press("o")
-    assert is_original()
 
 
 def test_keys_are_the_pages_after_a_list_was_used_by_pointer(opening):
@@ -564,7 +533,7 @@ def test_fingers_move_the_divider_and_pinch(opening):
             kind = "touchStart" if len(points) > down else "touchMove" if points else "touchEnd"
             devtools.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
             down = len(points)
-        return found.state()[0]
+        return found.state()
 
     zoom, *_, split = touch(*([(x, 150)] for x in range(180, 80, -10)))
     assert split < 0.35

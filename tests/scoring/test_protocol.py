@@ -1,13 +1,14 @@
 """Each step of the protocol by a test of its name, and that a mistake in it makes it fail."""
 
+import math
+
 import cv2
 import numpy as np
 import pytest
 from PIL import Image
 
 import evaluate
-from superres.images import resize
-from superres.scoring import compare, metrics, reading, restore, results, testsets
+from superres.scoring import compare, metrics, reading, results, testsets
 from support import ROOT, smooth_picture
 
 SAMPLES = ROOT / "evaluation" / "original"
@@ -64,7 +65,7 @@ def test_lr_is_made_by_matlabs_bicubic():
     column[:, 8] = 255
     # The kernel with a = -0.5, twice as wide: 0.4336, 0.1133, and less than 0, times 255.
     expected = [0, 0, 0, 29, 111, 0, 0, 0]
-    np.testing.assert_array_equal(resize.downscale(column, 2), [expected] * 8)
+    np.testing.assert_array_equal(reading.downscale(column, 2), [expected] * 8)
 
 
 def test_lr_is_rounded_after_the_rows_and_after_the_columns():
@@ -77,7 +78,7 @@ def test_lr_is_rounded_after_the_rows_and_after_the_columns():
         sums = [kernel @ padded[n : n + 8] for n in range(0, len(rows), 2)]
         return np.floor(np.clip(sums, 0, 255) + 0.5)
 
-    np.testing.assert_array_equal(resize.downscale(picture, 2), reduced(reduced(picture).T).T)
+    np.testing.assert_array_equal(reading.downscale(picture, 2), reduced(reduced(picture).T).T)
 
 
 def test_mean_is_of_the_pictures_psnrs():
@@ -87,16 +88,30 @@ def test_mean_is_of_the_pictures_psnrs():
     assert results.means(rows, ["bicubic"])["bicubic"]["psnr"] == 30
 
 
+def slow_ssim(x, y):
+    """SSIM of two float pictures, window by window, from its definition."""
+    offsets = np.arange(11) - 5
+    window = np.exp(-(offsets[:, None] ** 2 + offsets**2) / (2 * 1.5**2))
+    window /= window.sum()
+    values = []
+    for row, column in np.ndindex(x.shape[0] - 10, x.shape[1] - 10):
+        a, b = (p[row : row + 11, column : column + 11] for p in (x, y))
+        mean_a, mean_b = (window * a).sum(), (window * b).sum()
+        var_a = (window * (a - mean_a) ** 2).sum()
+        var_b = (window * (b - mean_b) ** 2).sum()
+        covariance = (window * (a - mean_a) * (b - mean_b)).sum()
+        above = (2 * mean_a * mean_b + 6.5025) * (2 * covariance + 58.5225)
+        values.append(above / ((mean_a**2 + mean_b**2 + 6.5025) * (var_a + var_b + 58.5225)))
+    return np.mean(values)
+
+
 def test_ssim_has_a_gaussian_window():
-    point = np.zeros((31, 31), np.uint8)
-    point[15, 15] = 255
-    window = np.exp(-(np.arange(-13, 14) ** 2) / (2 * 1.5**2)) * (np.abs(np.arange(-13, 14)) <= 5)
-    mean = 255 * np.outer(window, window)[5:-5, 5:-5] / window.sum() ** 2
-    c1, c2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
-    expected = np.mean(c1 / (mean**2 + c1) * c2 / (255 * mean - mean**2 + c2))
-    dark = np.zeros_like(point)
-    # The windows are centred 5 pixels inside, of what is 2 pixels inside.
-    assert metrics.ssim(point, dark, 2) == pytest.approx(expected, abs=1e-9)
+    a = smooth_picture(24, 19)
+    noise = np.random.default_rng(0).integers(-30, 31, a.shape)
+    b = np.clip(a.astype(int) + noise, 0, 255).astype(np.uint8)
+    expected = slow_ssim(metrics.luma(a)[2:-2, 2:-2], metrics.luma(b)[2:-2, 2:-2])
+    assert metrics.ssim(a, b, 2) == pytest.approx(expected, abs=1e-9)
+    assert metrics.ssim(a, a, 2) == pytest.approx(1, abs=1e-12)
 
 
 def test_scores_of_bicubic_on_the_samples():
@@ -111,6 +126,10 @@ def full_range(picture):
 
 def without_antialiasing(picture, scale):
     return cv2.resize(picture, None, fx=1 / scale, fy=1 / scale, interpolation=cv2.INTER_CUBIC)
+
+
+def grey_as_rgb(picture):
+    return luma(picture if picture.ndim == 3 else np.dstack([picture] * 3))
 
 
 def by_pillow(picture, scale):
@@ -131,49 +150,37 @@ def uniform_blur(picture):
 luma = metrics.luma
 # What people get wrong: name -> where, the mistake, and the test that must notice.
 MISTAKES = {
-    "Y of full range": ((metrics,), "luma", full_range, test_y_is_of_limited_range),
-    "Y rounded": ((metrics,), "luma", lambda p: np.round(luma(p)), test_y_is_not_rounded),
-    "BGR": ((metrics,), "luma", lambda p: luma(p[..., ::-1]), test_y_takes_red_green_blue),
-    "grey as RGB": (
-        (metrics,),
-        "luma",
-        lambda p: luma(p if p.ndim == 3 else np.dstack([p] * 3)),
-        test_grey_is_taken_as_it_is,
-    ),
+    "Y of full range": ("metrics.luma", full_range, test_y_is_of_limited_range),
+    "Y rounded": ("metrics.luma", lambda p: np.round(luma(p)), test_y_is_not_rounded),
+    "BGR": ("metrics.luma", lambda p: luma(p[..., ::-1]), test_y_takes_red_green_blue),
+    "grey as RGB": ("metrics.luma", grey_as_rgb, test_grey_is_taken_as_it_is),
     "no border shaved": (
-        (metrics,),
-        "_inside",
+        "metrics._inside",
         lambda reference, picture, border: (reference, picture),
         test_border_of_scale_pixels_is_shaved,
     ),
     "OpenCV's bicubic": (
-        (resize, restore, reading),
-        "downscale",
+        "reading.downscale",
         without_antialiasing,
         test_lr_is_made_by_matlabs_bicubic,
     ),
     "Pillow's bicubic": (
-        (resize, restore, reading),
-        "downscale",
+        "reading.downscale",
         by_pillow,
         test_lr_is_rounded_after_the_rows_and_after_the_columns,
     ),
-    "pooled error": ((results,), "means", pooled, test_mean_is_of_the_pictures_psnrs),
-    "uniform window": ((metrics,), "_blur", uniform_blur, test_ssim_has_a_gaussian_window),
+    "pooled error": ("results.means", pooled, test_mean_is_of_the_pictures_psnrs),
+    "uniform window": ("metrics._blur", uniform_blur, test_ssim_has_a_gaussian_window),
 }
 
 
 @pytest.mark.parametrize("name", MISTAKES)
 def test_mistake_makes_its_test_fail(name, monkeypatch):
-    where, function, mistake, test = MISTAKES[name]
+    place, mistake, test = MISTAKES[name]
     test()
-    for module in where:
-        monkeypatch.setattr(module, function, mistake)
+    monkeypatch.setattr(f"superres.scoring.{place}", mistake)
     with pytest.raises(AssertionError):
         test()
-
-
-# ---- published figures ----
 
 
 @pytest.mark.parametrize(("name", "scale"), BICUBIC)
@@ -195,3 +202,32 @@ def test_published_pictures_of_rcan_score_as_in_its_paper(benchmarks, scale):
     mean = scored.summaries()[0]["mean"]["RCAN"]
     assert not scored.refused
     assert (round(mean["psnr"], 2), round(mean["ssim"], 4)) == RCAN[scale]
+
+
+def grey(value, height=30, width=30):
+    return np.full((height, width), value, np.uint8)
+
+
+def test_psnr_follows_the_definition():
+    one = pytest.approx(20 * math.log10(255), abs=1e-4)  # off by one
+    assert metrics.psnr(grey(100), grey(101), 2) == metrics.psnr_rgb(grey(100), grey(101), 2) == one
+    a = np.full((9, 9, 3), 100, np.uint8)
+    # One level of grey is 219/255 of Y.
+    assert metrics.psnr(a, a + np.uint8(1), 1) == pytest.approx(20 * math.log10(255**2 / 219))
+    # That of RGB is over all channels together.
+    b = a + np.array([0, 1, 2], np.uint8)
+    assert metrics.psnr_rgb(a, b, 1) == pytest.approx(10 * math.log10(255**2 / (5 / 3)))
+    assert metrics.psnr_rgb(a, a, 1) == math.inf
+
+
+@pytest.mark.parametrize("metric", [metrics.psnr, metrics.psnr_rgb, metrics.ssim])
+def test_metrics_refuse_what_does_not_fit(metric):
+    with pytest.raises(ValueError, match="expected the reference's"):
+        metric(grey(0), grey(0, 30, 31), 2)
+    with pytest.raises(ValueError, match="dtype float64: expected uint8"):
+        metric(grey(0).astype(float), grey(0), 2)
+    with pytest.raises(ValueError, match="nothing left inside a border of 15"):
+        metric(grey(0), grey(0), 15)
+    if metric is metrics.ssim:
+        with pytest.raises(ValueError, match="too small for SSIM's window of 11x11"):
+            metric(grey(0, 14, 30), grey(0, 14, 30), 2)

@@ -1,5 +1,6 @@
 """Networks that people write into network.py: trained, resumed, enlarged in tiles, scored."""
 
+import inspect
 import json
 import os
 import shutil
@@ -17,11 +18,10 @@ import utils
 from superres.images.write import write_picture
 from superres.runtime.backend import keras
 from superres.training import checkpoint, plots
-from superres.training.trainer import _Hook
 from superres.upscaling import probe, weight_files
 from superres.upscaling.networks import KerasNetwork
 from superres.upscaling.upscaler import Upscaler
-from support import ROOT, copy_program, small_network, smooth_picture
+from support import ROOT, at_step, copy_program, smooth_picture
 from tools import export
 
 layers, ops = keras.layers, keras.ops
@@ -146,15 +146,8 @@ SLOW = {"group normalization", "operations", "pooled", "transposed tail"}  # or 
 def test_network_trains_resumes_enlarges_and_is_scored(name, photographs, monkeypatch, capsys):
     build, multiple_of, is_whole = NETWORKS[name]
     monkeypatch.setattr(network, "build", build)
-    before = _Hook.on_train_batch_end
-
-    def after(self, batch, logs=None):
-        if self.trainer.step == 2:
-            os.kill(os.getpid(), signal.SIGTERM)
-        before(self, batch, logs)
-
     with monkeypatch.context() as patched:
-        patched.setattr(_Hook, "on_train_batch_end", after)
+        at_step(patched, 3, lambda: os.kill(os.getpid(), signal.SIGTERM))
         assert run() == 130
     assert run() == 0
     assert "resuming after step 3" in capsys.readouterr().out
@@ -250,18 +243,13 @@ def test_openvino_is_refused_with_the_layer_that_it_lacks(tmp_path):
         utils.load(path, "openvino")
 
 
-@pytest.mark.parametrize("name", ["depthwise", "nested"])
-def test_bfloat16_that_is_asked_for_is_close(name, tmp_path):
-    path = saved(name, tmp_path)
+def test_bfloat16_that_is_asked_for_is_close(tmp_path):
+    path = saved("nested", tmp_path)
     lr = smooth_picture(40, 30)
     exact = utils.load(path, "keras", precision="float32").enlarge(lr).astype(int)
     upscaler = utils.load(path, "keras", precision="bfloat16")
     assert 0 < np.abs(upscaler.enlarge(lr) - exact).max() <= 12
     assert utils.load(path, "keras").precision == "float32"
-
-
-def three_times(**settings):
-    return network.edsr(3, 4, 1)
 
 
 def half_as_large(scale, **settings):
@@ -284,7 +272,7 @@ def with_lambda(scale, **settings):
 @pytest.mark.parametrize(
     ("build", "words", "message"),
     [
-        (three_times, [], "SCALE = 2: the network enlarges by 3"),
+        (lambda **settings: network.edsr(3, 4, 1), [], "SCALE = 2: the network enlarges by 3"),
         (half_as_large, [], "expected a network that enlarges RGB pictures by a whole number"),
         (with_lambda, [], "network.py: refused: it holds keras.layers.Lambda, which weights files"),
         (lambda **settings: None, [], "build returns None: expected a keras.Model"),
@@ -311,22 +299,8 @@ def test_export_says_of_which_sizes_pictures_must_be(tmp_path, capsys):
         assert "in [0, 1]; H and W must be multiples of 4" in capsys.readouterr().out
 
 
-def test_network_without_unknown_layers_stays_with_openvino(tmp_path):
-    pytest.importorskip("openvino")
-    small_network().save(tmp_path / "small.keras")
-    assert not isinstance(utils.load(tmp_path / "small.keras").network, KerasNetwork)
-
-
-OWN_LAYER = """
-
-@keras.saving.register_keras_serializable()
-class Gain(keras.layers.Layer):
-    def build(self, shape):
-        self.gain = self.add_weight(shape=(shape[-1],), initializer="ones", name="gain")
-
-    def call(self, x):
-        return x * self.gain
-
+OWN_LAYER = inspect.getsource(Gain).replace("layers.Layer", "keras.layers.Layer")
+OWN_LAYER += """
 
 def build(**settings):
     model = edsr(**settings)
@@ -341,26 +315,21 @@ def test_own_layer_is_loaded_from_network_py_alone(photographs):
     shutil.copytree(ROOT / "tools", photographs / "tools")
     script = photographs / "network.py"
     plain = script.read_text()
-    script.write_text(plain.replace("\n\ndef main(", OWN_LAYER + "\n\ndef main("))
+    script.write_text(plain.replace("\n\ndef main(", f"\n\n{OWN_LAYER}\n\ndef main("))
 
-    def python(*words):
+    def python(*words, code=0):
         done = subprocess.run([sys.executable, *words], capture_output=True, text=True, timeout=300)
-        return done.returncode, done.stdout + done.stderr
+        assert done.returncode == code, done.stdout + done.stderr
+        return done.stdout + done.stderr
 
     small = ["--num-filters", "8", "--residual-blocks", "1"]
-    code, printed = python("train.py", *WORDS.split(), "", *small)
-    assert code == 0, printed
-    arguments = ["output.py", "data", "out", "--weights", "weights/tiny.keras"]
-    code, printed = python(*arguments)
-    assert code == 0, printed
-    assert "layer 'gain' (Custom>Gain) has no OpenVINO graph here, so Keras computes" in printed
-    code, printed = python("-m", "tools.export", "weights/tiny.keras", "tiny.onnx")
-    assert code == 2, printed
+    python("train.py", *WORDS.split(), "", *small)
+    enlarge = ["output.py", "data", "out", "--weights", "weights/tiny.keras"]
+    words = "layer 'gain' (Custom>Gain) has no OpenVINO graph here, so Keras computes"
+    assert words in python(*enlarge)
+    printed = python("-m", "tools.export", "weights/tiny.keras", "tiny.onnx", code=2)
     assert "layer 'gain' (Custom>Gain) has no ONNX graph here" in printed
-    code, printed = python("network.py", *small)
-    assert code == 0, printed
-    assert "The diagrams in docs/ are EDSR's" in printed
+    assert "The diagrams in docs/ are EDSR's" in python("network.py", *small)
     script.write_text(plain)
-    code, printed = python(*arguments, "--overwrite")
-    assert code == 2, printed
+    printed = python(*enlarge, "--overwrite", code=2)
     assert "it holds network.Gain, which weights files may not hold; layers of one's own" in printed

@@ -2,6 +2,7 @@ import errno
 import hashlib
 import http.server
 import io
+import shutil
 import threading
 import zipfile
 
@@ -74,21 +75,20 @@ def names(folder):
 
 ALL = [f"DIV2K_train_HR/{n:04}.png" for n in range(5)]
 ALL += [f"DIV2K_valid_HR/{n:04}.png" for n in range(3)]
-
-
 VALID = "/DIV2K/DIV2K_valid_HR.zip"
 
 
 def test_photographs_are_fetched_unpacked_and_not_fetched_again(server, tmp_path, capsys):
+    killed = tmp_path / ".unpacking_train" / "DIV2K_train_HR"  # while it unpacked
+    killed.mkdir(parents=True)
+    (killed / "0004.png").write_text("half")
     for _ in range(2):
         assert download(server, tmp_path) == 0
         assert names(tmp_path) == ALL
         assert "DIV2K_train_HR: 5 photographs" in capsys.readouterr().out
     assert (tmp_path / "DIV2K_train_HR/0004.png").read_bytes() == bytes([4]) * 50_000
     assert len(server.ranges) == 2
-
-
-def test_archives_can_be_kept(server, tmp_path):
+    shutil.rmtree(tmp_path / "DIV2K_valid_HR")
     assert download(server, tmp_path, "--keep-archives") == 0
     assert (tmp_path / "DIV2K_valid_HR.zip").read_bytes() == server.files[VALID]
 
@@ -101,10 +101,8 @@ def test_the_same_command_continues_after_a_broken_connection(server, tmp_path, 
     assert download(server, tmp_path) == 0
     assert server.ranges == ["bytes=0-", "bytes=70000-", "bytes=140000-", "bytes=0-"]
     assert names(tmp_path) == ALL
-
-
-def test_server_without_ranges_sends_all_again(server, tmp_path):
-    server.has_ranges, server.cuts = False, 1
+    shutil.rmtree(tmp_path / "DIV2K_valid_HR")
+    server.has_ranges, server.cuts = False, 1  # so that all is sent again
     assert [download(server, tmp_path) for _ in range(2)] == [1, 0]
     assert names(tmp_path) == ALL
 
@@ -143,28 +141,13 @@ def test_full_disk_is_named(server, tmp_path, monkeypatch, capsys):
     assert "DIV2K_valid_HR.zip: [Errno 28] No space left" in capsys.readouterr().err
 
 
-def test_incomplete_folder_is_named(server, tmp_path, capsys):
+def test_what_cannot_start_ends_with_one_line(server, tmp_path, capsys):
+    for options, message in (
+        (["--address", "ftp://x"], "ADDRESS = 'ftp://x': expected http:// or https://"),
+        (["--folder", "nowhere"], "FOLDER = 'nowhere': no such folder"),
+    ):
+        assert download_div2k.main(options) == 2
+        assert message in capsys.readouterr().err
     (tmp_path / "DIV2K_valid_HR").mkdir()
     assert download(server, tmp_path) == 1
     assert "DIV2K_valid_HR: 0 .png files; expected 3; move it away" in capsys.readouterr().err
-
-
-def test_killed_unpacking_is_done_again(server, tmp_path):
-    unfinished = tmp_path / ".unpacking_valid" / "DIV2K_valid_HR"
-    unfinished.mkdir(parents=True)
-    (unfinished / "0001.png").write_text("half")
-    assert download(server, tmp_path) == 0
-    assert names(tmp_path) == ALL
-    assert (tmp_path / "DIV2K_valid_HR" / "0001.png").read_bytes() == bytes([1]) * 50_000
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        (["--address", "ftp://x"], "ADDRESS = 'ftp://x': expected http:// or https://"),
-        (["--folder", "nowhere"], "FOLDER = 'nowhere': no such folder"),
-    ],
-)
-def test_wrong_setting_ends_with_one_line(capsys, options, message):
-    assert download_div2k.main(options) == 2
-    assert message in capsys.readouterr().err

@@ -13,13 +13,8 @@ def test_table_has_each_engine_in_each_precision_beside_the_matrix_product(capsy
     monkeypatch.setattr(hardware, "has_nvidia_gpu", lambda: False)
     monkeypatch.delenv("KERAS_BACKEND", raising=False)
     small = dict(zip(benchmark.NETWORKS, [(8, 2), (4, 1)], strict=True))
-    for name, value in {
-        "NETWORKS": small,
-        "PHOTOGRAPHS": (2, 96, 120, 3),
-        "CROP_BATCHES": 3,
-        "FILES": 2,
-        "COPIES": 1,
-    }.items():
+    values = {"NETWORKS": small, "PHOTOGRAPHS": (2, 96, 120, 3), "CROP_BATCHES": 3}
+    for name, value in (values | {"FILES": 2, "COPIES": 1}).items():
         monkeypatch.setattr(benchmark, name, value)
     options = "--scale 3 --crop-size 48 --side 16 --matrix 64 --batch-size 2 --steps 2 --rounds 1"
     assert benchmark.main([*options.split(), "--bfloat16"]) == 0
@@ -77,7 +72,5 @@ def test_a_row_is_the_best_round_after_the_first(capsys):
 
 
 def test_wrong_setting_ends_with_one_line(capsys):
-    assert benchmark.main(["--rounds", "0"]) == 2
-    assert "ROUNDS = 0: expected a whole number" in capsys.readouterr().err
     assert benchmark.main(["--scale", "3", "--crop-size", "64"]) == 2
     assert "CROP_SIZE = 64: expected a multiple of SCALE = 3" in capsys.readouterr().err
