@@ -42,15 +42,16 @@ def decode_centre(path, scale, size):
 
 def survey(paths, smallest, skips):
     """Sizes of the usable pictures by path, from their headers; skips those below `smallest`."""
-    sizes = {}
     headers = in_order(picture_size, paths, UnreadablePicture)
-    for path, size in tqdm(headers, "looking", len(paths), unit="picture", delay=1, leave=False):
+    bar = tqdm(headers, "looking", len(paths), unit="picture", delay=1, leave=False)
+    sizes = dict(bar)  # before anything is printed, which would show the bar
+    for path, size in list(sizes.items()):
         if isinstance(size, UnreadablePicture):
             skips(path, str(size))
         elif min(size) < smallest:
             skips(path, f"{size[1]}x{size[0]} is smaller than {smallest}x{smallest}")
-        else:
-            sizes[path] = size
+        if path in skips:
+            del sizes[path]
     return sizes
 
 

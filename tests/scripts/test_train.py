@@ -615,7 +615,7 @@ def test_name_follows_from_recipe_scale_and_degradation(photographs, changed, na
 def test_learning_rate_follows_from_the_optimizer():
     for name, rate in ("adam", 1e-4), ("muon", 2e-3):
         config = parsed("--optimizer", name, "--learning-rate", "0")
-        train.complete(config)
+        train.fill_in_defaults(config)
         assert config.learning_rate == rate
 
 
