@@ -42,16 +42,15 @@ def decode_centre(path, scale, size):
 
 def survey(paths, smallest, skips):
     """Sizes of the usable pictures by path, from their headers; skips those below `smallest`."""
-    headers = in_order(picture_size, paths, UnreadablePicture)
+    sizes, headers = {}, in_order(picture_size, paths, UnreadablePicture)
     bar = tqdm(headers, "looking", len(paths), unit="picture", delay=1, leave=False)
-    sizes = dict(bar)  # before anything is printed, which would show the bar
-    for path, size in list(sizes.items()):
+    for path, size in list(bar):  # to its end, before what is printed shows the bar
         if isinstance(size, UnreadablePicture):
             skips(path, str(size))
         elif min(size) < smallest:
             skips(path, f"{size[1]}x{size[0]} is smaller than {smallest}x{smallest}")
-        if path in skips:
-            del sizes[path]
+        else:
+            sizes[path] = size
     return sizes
 
 
