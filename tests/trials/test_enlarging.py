@@ -1,5 +1,6 @@
 """Damaged files, kills and a large picture, through `output.py`; longer where SR_TRIALS is set."""
 
+import math
 import os
 import random
 import re
@@ -15,7 +16,7 @@ from PIL import Image
 
 import corpus
 from superres.images.formats import output_name
-from superres.images.read import read_picture, read_rgb
+from superres.images.read import picture_size, read_picture, read_rgb
 from superres.images.write import write_picture
 from superres.runtime.files import TEMPORARY
 from support import ROOT, bilinear_network, contents, small_network, smooth_picture
@@ -78,7 +79,9 @@ def test_a_mutant_is_enlarged_or_refused(tmp_path):
             output = target / output_name(path.name)
             if output.exists():
                 height, width = read_picture(path)[0].shape[:2]
-                assert read_picture(output)[0].shape[:2] == (2 * height, 2 * width), path
+                assert picture_size(output, math.inf) == (2 * height, 2 * width), path
+                if height * width < 10**6:  # or its output may be above the limit of pixels
+                    read_picture(output)
                 done += 1
             else:
                 assert re.search(rf"^refused {re.escape(str(path))}: .", run.stdout, re.M), path

@@ -87,10 +87,10 @@ def states_in(folder):
 
 def end_of(folder):
     """Arrays of the last state, weights and scores."""
-    state = checkpoint.load(states_in(folder)[-1])
+    state = checkpoint.read(states_in(folder)[-1])
     with zipfile.ZipFile(folder / "weights" / "run.keras") as archive:
         weights = archive.read("model.weights.h5")
-    return state.arrays, weights, [(row["step"], row["psnr"]) for row in state.rows]
+    return state.arrays, weights, [(row["step"], row["psnr"]) for row in state.log["rows"]]
 
 
 def test_killed_training_ends_as_an_undisturbed_one(tmp_path):
@@ -140,7 +140,7 @@ def test_long_training_names_each_damaged_file_once_and_does_not_grow(tmp_path):
             samples.append((process.memory_info().rss / 2**20, process.num_fds()))
         run.send_signal(signal.SIGTERM)
         assert run.wait(120) == 130, (tmp_path / "printed").read_text()[-3000:]
-    assert checkpoint.load(states_in(tmp_path)[-1]).step > 0
+    assert checkpoint.read(states_in(tmp_path)[-1]).step > 0
     lines = (tmp_path / "printed").read_text()
     assert [lines.count(f"skipped data/{name}: ") for name in damaged] == [1] * len(damaged)
     assert lines.count("skipped data/") == len(damaged)
