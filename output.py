@@ -106,9 +106,7 @@ def load(options, known, size):
     for scale in needed:
         networks[scale]  # loads it
     if len(needed) > 1:
-        print_line(
-            f"SIZE = '{float(size.factor):g}': in two passes, by {needed[0]} and by {needed[1]}"
-        )
+        print_line(f"{asked}: in two passes, by {needed[0]} and by {needed[1]}")
     return networks
 
 

@@ -73,8 +73,7 @@ def shape_of(configs):
 
 def settings_of(path):
     """Settings of `network.edsr` that build the network in a weights file; none of another."""
-    weight_files.check(Path(path))  # which uses up the configuration that it returns
-    layers = weight_files.read_config(path)["config"]["layers"]
+    layers = weight_files.check(Path(path))["config"]["layers"]
     configs = {layer["name"]: layer["config"] for layer in layers}
     if not configs.keys() >= NEEDED or "scale" not in configs["block1_scale"]:
         return {}

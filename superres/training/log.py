@@ -99,7 +99,8 @@ class TrainingLog:
             smoothing=0.05,
             mininterval=0.5 if sys.stderr.isatty() else 60,  # a log file needs few lines
         ) as self._bar:
-            self._left, self._timed_steps, self._began = self.total_steps - step, 0, None
+            self._left, self._timed_steps = self.total_steps - step, 0
+            self._began, self._is_forecast = None, False
             yield
 
     def on_steps(self, steps, loss):
@@ -108,15 +109,15 @@ class TrainingLog:
         self._bar.set_postfix(psnr | {"loss": f"{loss:.4f}"}, refresh=False)
         self._bar.update(steps * self.settings["batch_size"])
         self._left -= steps
-        if self._began is None:  # behind the first steps, which are compiled
+        if self._began is None:  # after the first steps, which are compiled
             self._began = time.monotonic()
             return
         self._timed_steps += steps
-        if self._timed_steps >= TIMED_STEPS and self._began:
+        if self._timed_steps >= TIMED_STEPS and not self._is_forecast:
             seconds = self._left * (time.monotonic() - self._began) / self._timed_steps
             hint = "; python train.py --recipe speedrun takes minutes" if seconds > DAY else ""
             self._bar.write(f"{self._left:,} steps to go, about {_duration(seconds)}{hint}")
-            self._began = 0
+            self._is_forecast = True
 
     def best(self):
         """The row of the best epoch."""

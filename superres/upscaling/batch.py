@@ -48,6 +48,11 @@ def plan(source, target, part=WHOLE):
     pictures = [path for path in files if path == source or is_picture(path)]
     outputs = [target / p.relative_to(root).with_name(output_name(p.name)) for p in pictures]
     jobs = _without_twins(list(map(Job, pictures, outputs)), target, refused)
+    for job in jobs:  # a link in the target may lead back to the originals
+        folder = _real(job.target.parent)
+        if folder.is_relative_to(_real(root)) and not folder.is_relative_to(_real(target)):
+            refused[job.source] = f"its output would be among the inputs, in {quoted(folder)}"
+    jobs = [job for job in jobs if job.source not in refused]
     others = sorted(set(files) - set(pictures))
     if not jobs and not refused:
         endings = " ".join(sorted(SUFFIXES))

@@ -197,7 +197,8 @@ class Upscaler:
             band = band.reshape(*band.shape[:2], -1)[..., channels_of]
             if condition.quality >= LOSSLESS:  # where a faint tint is no artefact
                 lr = picture[done : done + len(band) // self.scale, :, :3].astype(np.int32)
-                band = _tinted(band, upscale_nearest(lr - lr[..., 1:2], self.scale))
+                colours = band[..., :3] + upscale_nearest(lr - lr[..., 1:2], self.scale)
+                band[..., :3] = np.clip(colours, 0, np.iinfo(band.dtype).max)
             done += len(band) // self.scale
             yield band
 
@@ -206,9 +207,3 @@ class Upscaler:
         height, width, *colours = picture.shape
         shape = (self.scale * height, self.scale * width, *colours)
         return assembled(self.bands(picture, tiles, on_tile, condition), shape, picture.dtype)
-
-
-def _tinted(grey, tint):
-    """A picture of grey colours with differences added to each."""
-    colours = np.clip(grey[..., :3] + tint, 0, np.iinfo(grey.dtype).max).astype(grey.dtype)
-    return np.concatenate([colours, grey[..., 3:]], axis=2)

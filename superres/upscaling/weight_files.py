@@ -2,6 +2,7 @@
 
 import bz2
 import contextlib
+import copy
 import io
 import json
 import math
@@ -188,7 +189,8 @@ def _shapes_needed(config):
 
     def count():
         with scope:
-            model = keras.saving.deserialize_keras_object(config, safe_mode=True)
+            # Keras takes the layers out of what it is given.
+            model = keras.saving.deserialize_keras_object(copy.deepcopy(config), safe_mode=True)
             # Layers may fit for unknown sizes alone.
             sizes = [[side or 64 for side in one.shape] for one in model.inputs]
             model.compute_output_spec([keras.KerasTensor(size) for size in sizes])

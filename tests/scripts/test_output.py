@@ -702,3 +702,12 @@ def test_backends_agree(tmp_path):
         pictures[name] = read_rgb(tmp_path / name / source.name).astype(int)
     for name in "jax", "OpenVINO":
         assert np.abs(pictures[name] - pictures["tensorflow"]).max() <= 1
+
+
+def test_links_in_the_target_do_not_lead_back_to_the_inputs(tmp_path, pictures, enlarge, capsys):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "deeper").symlink_to(pictures / "deeper")
+    before = contents(pictures)
+    assert enlarge("--overwrite") == 1
+    assert "its output would be among the inputs" in capsys.readouterr().out
+    assert contents(pictures) == before
