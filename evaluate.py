@@ -25,7 +25,7 @@ import sys
 from pathlib import Path
 
 import utils
-from superres.images.degradation import WILD, of_picture
+from superres.images.degradation import WILD, degradation_of
 from superres.runtime import command, settings
 from superres.runtime.errors import Failed, InputError, Stopped
 from superres.runtime.files import check_writable, make_folder, replacing
@@ -56,7 +56,7 @@ TILE_SIZE = 0  # side of a tile in LR pixels; 0: by the free memory
 RESULTS = Path("evaluation")
 WRITTEN = [RESULTS / name for name in ("output", "Combined", "figures", "views")]  # of pictures
 NO_WEIGHTS = "none"
-MOST_LINES = 40  # pictures, or notes, up to which each is printed
+MAX_LINES = 40  # pictures, or notes, up to which each is printed
 
 
 def check(config):
@@ -68,7 +68,7 @@ def check(config):
         settings.check_installed("matplotlib", "PICTURES = True", "; or only score: --no-pictures")
     settings.check_text("degradation", config.degradation, may_be_empty=True)
     if config.degradation:
-        of_picture(config.degradation, 0)
+        degradation_of(config.degradation, 0)
     options = utils.NetworkOptions(*(getattr(config, n) for n in utils.NetworkOptions._fields))
     options.check()
     if config.weights == NO_WEIGHTS and not config.scale:
@@ -95,7 +95,7 @@ def score(
 ):
     """Scores a network, bicubic enlargement and other programs' pictures: `Results`.
 
-    `enlarge` and the degradation's name are as `restore` and `of_picture` take them, `compared` as
+    `enlarge` and the degradation's name are those of `restore` and `degradation_of`, `compared` as
     `find_compared` returns it; `on_restored` is called with each test set, pair and `Restored`.
     """
     compared = compared or {}
@@ -108,7 +108,7 @@ def score(
             break
         others = {name: by_set[test_set.name].get(pair.name) for name, by_set in compared.items()}
         others = {name: path for name, path in others.items() if path}
-        drawn, random = of_picture(degradation, number) if degradation else (None, None)
+        drawn, random = degradation_of(degradation, number) if degradation else (None, None)
         try:
             restored = restore(pair, scale, enlarge, others, drawn, random)
         except KeyboardInterrupt:
@@ -154,7 +154,7 @@ def print_plan(networks, test_sets, degradation):
         count, place = len(one.pairs), quoted(one.folder)
         print(f"{escaped(one.name)}: {count} pictures in {place} ({one.layout})", flush=True)
     if degradation:
-        words = "a random mix" if degradation == WILD else of_picture(degradation, 0)[0]
+        words = "a random mix" if degradation == WILD else degradation_of(degradation, 0)[0]
         print(f"LR pictures degraded by {degradation}: {words}")
 
 
@@ -163,10 +163,10 @@ def print_scores(results):
     for path, reason in results.refused.items():
         print(f"refused {quoted(path)}: {reason}", file=sys.stderr)
     notes = [text for one in results.summaries() for text in tables.warnings(one)]
-    for text in [*notes, *tables.shortened(results.notes(), MOST_LINES)]:
+    for text in [*notes, *tables.shortened(results.notes(), MAX_LINES)]:
         print(f"note: {escaped(text)}", file=sys.stderr)
     if results.rows:
-        is_short = len(results.rows) <= MOST_LINES
+        is_short = len(results.rows) <= MAX_LINES
         print("\n" + (tables.details(results) if is_short else "Each picture: results.md"))
         print(f"\n{tables.as_markdown(tables.summary_table(results))}\n", flush=True)
 

@@ -141,7 +141,7 @@ def edsr(
 def draw(config, stop):
     """Prints the summary and draws the two diagrams; returns the exit code."""
     settings.check_installed("matplotlib", "diagrams")
-    from superres.images import drawing  # here, so that nobody who loads a network waits for it
+    from superres.images import panels  # here, so that nobody who loads a network waits for it
     from superres.training.growing import is_edsr
 
     model = build(**vars(config))
@@ -152,8 +152,8 @@ def draw(config, stop):
     folder = DOCS if vars(config) == settings.values_of(sys.modules[__name__]) else Path()
     folder.mkdir(exist_ok=True)
     block, whole = folder / "residual_block.png", folder / "network.png"
-    drawing.draw_residual_block(block, config.num_filters, config.residual_scaling)
-    drawing.draw_network(
+    panels.draw_residual_block(block, config.num_filters, config.residual_scaling)
+    panels.draw_network(
         whole,
         SHUFFLES[config.scale],
         config.num_filters,

@@ -16,9 +16,9 @@ from typing import NamedTuple
 
 import utils
 from superres.images.formats import check_storable
-from superres.images.pixels import assembled
+from superres.images.pixels import join_bands
 from superres.images.quality import CLEAN, condition_of_file, describe
-from superres.images.resize import resized_bands
+from superres.images.resize import resize_bands
 from superres.runtime import command, settings
 from superres.runtime.errors import InputError
 from superres.runtime.files import check_writable, make_folder, remove_stale_files
@@ -125,13 +125,13 @@ def enlarge_picture(run, job, picture, metadata):
     bands, bands_shape = [picture], picture.shape
     for number, scale in enumerate(way.scales, 1):
         if number > 1:  # the second network gets a clean picture
-            picture, condition = assembled(bands, bands_shape, picture.dtype), CLEAN
+            picture, condition = join_bands(bands, bands_shape, picture.dtype), CLEAN
         bands_shape = enlarged_shape(picture.shape, scale)
         is_last = number == len(way.scales)
         more_bytes = 0 if is_last else math.prod(bands_shape) * picture.itemsize
-        bands = enlarged_bands(run, job, picture, scale, condition, output_bytes + more_bytes)
+        bands = enlarge_bands(run, job, picture, scale, condition, output_bytes + more_bytes)
     if bands_shape != shape:
-        bands = resized_bands(bands, bands_shape, *way.shape)
+        bands = resize_bands(bands, bands_shape, *way.shape)
     run.writer.write(job, bands, shape, picture.dtype, metadata)
 
 
@@ -149,7 +149,7 @@ def print_notes(run, job, picture, metadata, way):
         print_line(f"note {quoted(job.source)}: {note}", sys.stderr)
 
 
-def enlarged_bands(run, job, picture, scale, condition, needed):
+def enlarge_bands(run, job, picture, scale, condition, needed):
     """Yields the bands of a picture that is enlarged by one network."""
     network, condition = run.networks[scale].of(condition)
     upscaler = network.upscaler

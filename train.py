@@ -205,7 +205,7 @@ def train(config, stop):
     states = checkpoint.States(WEIGHTS_FOLDER, config.name)
     states.prepare_folder(config.restart)
     devices.join()  # before anything is computed
-    with explained_ends(states), states.lock():
+    with resume_hints(states), states.lock():
         state = None if config.restart else states.newest()
         if config.precision == "auto":
             config.precision = state.settings["precision"] if state else backend.fastest_precision()
@@ -308,7 +308,7 @@ def build_in(precision, model_settings):
 
 
 @contextlib.contextmanager
-def explained_ends(states):
+def resume_hints(states):
     """Says how to resume a training that is stopped or runs out of memory."""
     try:
         yield

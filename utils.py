@@ -108,7 +108,7 @@ def load(path, engine="auto", **options):
             network = KerasNetwork(model)
     halo = weight_files.stored_halo(path)
     if halo == 0 and graph.unknown:
-        halo = Upscaler(network, precision="float32").measured_halo([probe.picture()])
+        halo = Upscaler(network, precision="float32").measure_halo([probe.picture()])
     return Upscaler(network, halo or None, **options)
 
 

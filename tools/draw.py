@@ -8,8 +8,8 @@ from PIL import Image
 
 import output
 import utils
-from superres.images.degradation import Degradation, Saving, degrade, named
-from superres.images.drawing import side_by_side
+from superres.images.degradation import Degradation, Encoding, degrade, named
+from superres.images.panels import side_by_side
 from superres.images.quality import Condition, condition_of
 from superres.images.read import read_rgb
 from superres.images.resize import downscale, upscale_bicubic, upscale_nearest
@@ -26,12 +26,14 @@ JPEG_QUALITY = 50  # in docs/figure_jpeg.jpg
 # Pictures as people have them, by what they have been through, in docs/wild.jpg.
 WILD = {
     "from a larger JPEG": Degradation(
-        "area", savings=(Saving(78),), factor=1.5, earlier=Saving(80)
+        "area", encodings=(Encoding(78),), factor=1.5, earlier=Encoding(80)
     ),
-    "phone": Degradation(blur=0.5, noise=6.0, smoothing=0.4, savings=(Saving(90),)),
-    "scan": Degradation("lanczos", blur=0.8, noise=7.0, is_grey=True, savings=(Saving(85),)),
-    "sharpened": Degradation("lanczos", amount=0.9, radius=0.7, savings=(Saving(82),)),
-    "messenger": Degradation("bilinear", savings=(Saving(45),), factor=2.0, earlier=Saving(85)),
+    "phone": Degradation(blur=0.5, noise=6.0, smoothing=0.4, encodings=(Encoding(90),)),
+    "scan": Degradation("lanczos", blur=0.8, noise=7.0, is_grey=True, encodings=(Encoding(85),)),
+    "sharpened": Degradation("lanczos", amount=0.9, radius=0.7, encodings=(Encoding(82),)),
+    "messenger": Degradation(
+        "bilinear", encodings=(Encoding(45),), factor=2.0, earlier=Encoding(85)
+    ),
 }
 
 

@@ -50,10 +50,10 @@ def check_file(file):
 
 def as_onnx(path, graph, condition):
     """A weights file as bytes of an ONNX file, channels first."""
-    from superres.upscaling.onnx_graph import onnx_graph, with_condition  # they load onnx
+    from superres.upscaling.onnx_graph import fix_condition, onnx_graph  # they load onnx
 
     model = onnx_graph(graph, weight_files.read_arrays(path, graph))
-    model = model if condition is None else with_condition(model, condition)
+    model = model if condition is None else fix_condition(model, condition)
     return model.SerializeToString()
 
 

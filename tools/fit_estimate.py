@@ -10,10 +10,10 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from superres.images.degradation import Degradation, degrade, draw
+from superres.images.degradation import Degradation, degrade, random_degradation
 from superres.images.estimate import FILE, statistics
 from superres.images.formats import find_pictures
-from superres.images.patterns import draw_pattern
+from superres.images.random_drawings import random_drawing
 from superres.images.read import read_rgb
 from superres.images.resize import downscale
 from superres.runtime.backend import keras
@@ -31,9 +31,9 @@ def example(hr, random):
     part = np.ascontiguousarray(hr[top : top + size[0], left : left + size[1]])
     if random.random() < GREY_SHARE:
         part = cv2.cvtColor(cv2.cvtColor(part, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
-    degradation, lr = draw(random), downscale(part, scale)
+    degradation, lr = random_degradation(random), downscale(part, scale)
     if random.random() < PATTERN_SHARE:
-        lr, part = draw_pattern(random, *lr.shape[:2]), None
+        lr, part = random_drawing(random, *lr.shape[:2]), None
         degradation = degradation if random.random() < 0.5 else Degradation()
     lr = degrade(degradation, lr, part, scale, random)
     truth = degradation.noise, degradation.blur, str(degradation) != "clean"

@@ -8,9 +8,9 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from superres.images.degradation import BLOCK, WILD, degrade, draw
-from superres.images.patterns import draw_pair
+from superres.images.degradation import BLOCK, WILD, degrade, random_degradation
 from superres.images.quality import CLEAN, Condition, condition_of
+from superres.images.random_drawings import random_pair
 
 
 class Photograph(NamedTuple):
@@ -93,7 +93,9 @@ class CropSampler:
     def of_drawing(self, random):
         """A random drawing with room for a crop and its surroundings, to cut crops from."""
         side = self.lr_size + 2 * BLOCK
-        return CropSampler([Photograph(*draw_pair(random, side, side, self.scale))], self.crop_size)
+        return CropSampler(
+            [Photograph(*random_pair(random, side, side, self.scale))], self.crop_size
+        )
 
 
 def cut_batch(
@@ -125,6 +127,6 @@ def cut_batch(
         if drawings and random.random() < drawings:
             source = pool.of_drawing(random)
             place = int(source.ends[-1]) // 2
-        drawn = draw(random) if degradation == WILD else None
+        drawn = random_degradation(random) if degradation == WILD else None
         condition[n] = source.cut(place, orientations[n], lr[n], hr[n], drawn, random).values(3)
     return (lr, condition), hr

@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 from superres.dataset.crops import Photograph, cut_batch
 from superres.dataset.photographs import open_photographs
-from superres.images.degradation import degrade, of_picture
+from superres.images.degradation import degradation_of, degrade
 from superres.images.formats import SUFFIXES, describe_others, find_pictures, is_picture
 from superres.images.quality import condition_of
 from superres.images.read import picture_size, read_rgb
@@ -213,7 +213,7 @@ def _degraded(validation, options):
     """Validation pictures that have been through what the crops have, the same in every run."""
     degraded = {}
     for number, (path, photograph) in enumerate(validation.items()):
-        degradation, random = of_picture(options.degradation, number)
+        degradation, random = degradation_of(options.degradation, number)
         lr = degrade(degradation, photograph.lr, photograph.hr, options.scale, random)
         condition = condition_of(lr, degradation.quality)
         degraded[path] = photograph._replace(lr=lr, condition=condition)

@@ -15,8 +15,8 @@ from superres.runtime.prefetch import in_order
 
 MEMORY_SHARE = 0.5  # of what is free, that photographs may take
 SMALL_BYTES = 2**28  # fewer are decoded anew at every start, in a few seconds
-MOST_MAPPED = 2**15  # files; Linux allows 65,530 mappings
-MOST_RESIDENT, RESIDENT_BYTES = 128, 2**31  # in memory, where photographs rotate
+MAX_MAPPED = 2**15  # files; Linux allows 65,530 mappings
+MAX_RESIDENT, RESIDENT_BYTES = 128, 2**31  # in memory, where photographs rotate
 STEPS_PER_PHOTOGRAPH = 32  # until one is replaced by the next
 LOADED_AHEAD = 8
 NONE_SOUND = (
@@ -54,7 +54,7 @@ class Rotating:
         self.paths, self.options, self.on_skip = list(sizes), options, on_skip
         self.count = len(sizes) - len(skipped)
         largest = max(pixel_bytes(size, options.scale) for size in sizes.values())
-        self.resident = max(1, min(MOST_RESIDENT, len(sizes), RESIDENT_BYTES // largest))
+        self.resident = max(1, min(MAX_RESIDENT, len(sizes), RESIDENT_BYTES // largest))
         self.load = cache.load if cache else functools.partial(decode, scale=options.scale)
         source = f"loaded from {cache.folder}" if cache else "decoded"
         self.where = f"{source}, {self.resident} at a time"
@@ -153,7 +153,7 @@ def open_photographs(sizes, options, free_memory, on_skip, rotates=None):
     if rotates:
         return Rotating(sizes, options, cache=cache, on_skip=on_skip, skipped=skipped)
     if cache:
-        view = cache.view if len(sizes) <= MOST_MAPPED else cache.load
+        view = cache.view if len(sizes) <= MAX_MAPPED else cache.load
         photographs = [view(path) for path in sizes if path not in skipped]
     if not photographs:
         raise InputError(NONE_SOUND.format(len(sizes)))

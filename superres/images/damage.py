@@ -17,7 +17,7 @@ SAMPLES = {2: ", signed", 3: ", floating point", 5: ", complex", 6: ", complex"}
 EXTRA = {1: " multiplied by transparency", 2: " with transparency"}
 
 
-def without_bad_chunks(chunks):
+def drop_bad_chunks(chunks):
     """A PNG, in memory, without unneeded chunks of a wrong checksum; and their names."""
     content, bad = [b"\x89PNG\r\n\x1a\n"], []
     for kind, chunk in chunks:
@@ -28,7 +28,7 @@ def without_bad_chunks(chunks):
     return io.BytesIO(b"".join(content)), bad
 
 
-def without_end(path):
+def decode_without_end(path):
     """A JPEG that lacks only its end marker, decoded; `None` where pixels are missing."""
     content = Path(path).read_bytes().rstrip(b"\xff")
     ends = b"\xff\xd9", 8 * b"\xaa" + b"\xff\xd9"  # of which missing pixels would be made

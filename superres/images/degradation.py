@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from superres.images.estimate import MOST_BLUR, MOST_NOISE
+from superres.images.estimate import MAX_BLUR, MAX_NOISE
 from superres.images.quality import LOSSLESS, network_quality
 from superres.runtime.errors import InputError
 
@@ -20,7 +20,7 @@ WILD = "wild"  # the name, in settings, of a random one
 # Share left as it is: photo networks also get PNGs, and clean pictures must stay sharp.
 CLEAN_SHARE = 0.15
 # Share with JPEG only, some of it twice: without it networks get worse on plain JPEGs.
-LONE_SHARE, TWICE_SHARE = 0.3, 0.4
+JPEG_ONLY_SHARE, TWICE_SHARE = 0.3, 0.4
 # Share that was larger and saved before: sites and messengers reduce JPEGs of others.
 EARLIER_SHARE, EARLIER_FACTOR, EARLIER_QUALITY = 0.4, (1.1, 2.0), (50, 95)
 # A camera, a browser or an editor reduces by other kernels than MATLAB's bicubic.
@@ -31,10 +31,10 @@ KERNELS = {
     "lanczos": Image.Resampling.LANCZOS,
 }
 # A lens a little out of focus, a scanner, a hand that moved: standard deviation in LR pixels.
-BLUR_SHARE, BLUR_SIGMA = 0.4, (0.2, MOST_BLUR)
+BLUR_SHARE, BLUR_SIGMA = 0.4, (0.2, MAX_BLUR)
 # Phones in the evening and scanned film: standard deviation in levels. Half of it is the same in
 # all channels, as grain is. Cameras smooth a third, which leaves blotches.
-NOISE_SHARE, NOISE_SIGMA = 0.4, (1.0, MOST_NOISE)
+NOISE_SHARE, NOISE_SIGMA = 0.4, (1.0, MAX_NOISE)
 GREY_SHARE, SMOOTHED_SHARE, SMOOTHING_SIGMA = 0.5, 1 / 3, (0.3, 0.6)
 # Sites sharpen what they have reduced: an unsharp mask.
 SHARPENED_SHARE, SHARPENED_AMOUNT, SHARPENED_RADIUS = 0.25, (0.3, 1.5), (0.5, 1.2)
@@ -42,12 +42,12 @@ SHARPENED_SHARE, SHARPENED_AMOUNT, SHARPENED_RADIUS = 0.25, (0.3, 1.5), (0.5, 1.
 JPEG_SHARE, JPEG_QUALITY = 0.85, (30, 98)
 SUBSAMPLED_SHARE = 0.75  # 4:2:0, which most programs write; the rest 4:4:4
 SAMPLING = {True: cv2.IMWRITE_JPEG_SAMPLING_FACTOR_420, False: cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444}
-WEBP_SHARE = 0.05  # of the savings
+WEBP_SHARE = 0.05  # of the encodings
 BLOCK = 16  # pixels a side that JPEG codes together, with 4:2:0
 
 
 @dataclass(frozen=True)
-class Saving:
+class Encoding:
     """One saving as JPEG, or as WebP."""
 
     quality: int  # 1 to 100, libjpeg's or libwebp's
@@ -68,9 +68,9 @@ class Degradation:
     kernel: str = "bicubic"  # of the reduction: bicubic or one of `KERNELS`
     blur: float = 0.0  # standard deviation in LR pixels
     noise: float = 0.0  # standard deviation in levels
-    savings: tuple = ()  # of `Saving`, at the end
+    encodings: tuple = ()  # of `Encoding`, at the end
     factor: float = 1.0  # how many times as large it was before the reduction, and how it was saved
-    earlier: Saving | None = None
+    earlier: Encoding | None = None
     is_grey: bool = False  # whether the noise is the same in all channels
     smoothing: float = 0.0  # standard deviation of a blur behind the noise, in LR pixels
     amount: float = 0.0  # of an unsharp mask, behind that
@@ -79,7 +79,7 @@ class Degradation:
     @property
     def quality(self):
         """That of the last saving, which a file shows, as `Condition` has it."""
-        return network_quality(self.savings[-1].quality) if self.savings else LOSSLESS
+        return network_quality(self.encodings[-1].quality) if self.encodings else LOSSLESS
 
     def __str__(self):
         words = [f"{self.factor:.1f} times as large, {self.earlier}"] if self.earlier else []
@@ -88,10 +88,10 @@ class Degradation:
         words += [f"{'grey ' if self.is_grey else ''}noise {self.noise:.1f}"] if self.noise else []
         words += ["smoothed"] if self.smoothing else []
         words += [f"sharpened {self.amount:.1f}"] if self.amount else []
-        return ", ".join([*words, *map(str, self.savings)]) or "clean"
+        return ", ".join([*words, *map(str, self.encodings)]) or "clean"
 
 
-def draw(random):
+def random_degradation(random):
     """A random `Degradation`, by a NumPy generator."""
 
     def happens(share):
@@ -100,19 +100,19 @@ def draw(random):
     def number(limits):
         return float(random.uniform(*limits))
 
-    def saving(limits):
+    def encoding(limits):
         quality, shift = int(random.integers(*limits, endpoint=True)), random.integers(0, BLOCK, 2)
         is_subsampled = happens(SUBSAMPLED_SHARE)
-        return Saving(quality, is_subsampled, tuple(shift.tolist()), happens(WEBP_SHARE))
+        return Encoding(quality, is_subsampled, tuple(shift.tolist()), happens(WEBP_SHARE))
 
     if happens(CLEAN_SHARE):
         return Degradation()
-    if happens(LONE_SHARE):
+    if happens(JPEG_ONLY_SHARE):
         times = 2 if happens(TWICE_SHARE) else 1
-        return Degradation(savings=tuple(saving(JPEG_QUALITY) for _ in range(times)))
+        return Degradation(encodings=tuple(encoding(JPEG_QUALITY) for _ in range(times)))
     fields = {}
     if happens(EARLIER_SHARE):
-        fields |= {"factor": number(EARLIER_FACTOR), "earlier": saving(EARLIER_QUALITY)}
+        fields |= {"factor": number(EARLIER_FACTOR), "earlier": encoding(EARLIER_QUALITY)}
     if happens(OTHER_KERNEL_SHARE):
         fields["kernel"] = str(random.choice(list(KERNELS)))
     if happens(BLUR_SHARE):
@@ -123,39 +123,44 @@ def draw(random):
     if happens(SHARPENED_SHARE):
         fields |= {"amount": number(SHARPENED_AMOUNT), "radius": number(SHARPENED_RADIUS)}
     if happens(JPEG_SHARE):
-        fields["savings"] = (saving(JPEG_QUALITY),)
+        fields["encodings"] = (encoding(JPEG_QUALITY),)
     return Degradation(**fields)
 
 
-def named(name):
+def parse_degradation(name):
     """A `Degradation` by its name, `jpeg75` for quality 75 in 4:2:0; InputError for others."""
     quality = name.removeprefix("jpeg")
     if not name.startswith("jpeg") or not quality.isdecimal() or not 1 <= int(quality) <= 100:
         expected = "expected wild, or jpeg and a quality from 1 to 100, such as jpeg75"
         raise InputError(f"DEGRADATION = {name!r}: {expected}")
-    return Degradation(savings=(Saving(int(quality)),))
+    return Degradation(encodings=(Encoding(int(quality)),))
 
 
-def of_picture(name, number):
+def degradation_of(name, number):
     """The `Degradation` of a test set's picture by its number, and the generator of its noise.
 
     `WILD` names a random one, the same in every run; other names are those of `named`.
     """
     random = np.random.default_rng(number)
-    return (draw(random) if name == WILD else named(name)), random
+    return (random_degradation(random) if name == WILD else parse_degradation(name)), random
 
 
-def save(picture, saving):
+def recompress(picture, encoding):
     """A picture, coded and decoded again: uint8 (H, W) or (H, W, 3), as it was."""
-    top, left = saving.shift
+    top, left = encoding.shift
     # The blocks begin in rows and columns in front of the picture.
     padded = cv2.copyMakeBorder(picture, top, 0, left, 0, cv2.BORDER_REFLECT_101)
-    sampling = SAMPLING[saving.is_subsampled]
-    options = [cv2.IMWRITE_JPEG_QUALITY, saving.quality, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, sampling]
-    options = [cv2.IMWRITE_WEBP_QUALITY, saving.quality] if saving.is_webp else options
+    sampling = SAMPLING[encoding.is_subsampled]
+    options = [
+        cv2.IMWRITE_JPEG_QUALITY,
+        encoding.quality,
+        cv2.IMWRITE_JPEG_SAMPLING_FACTOR,
+        sampling,
+    ]
+    options = [cv2.IMWRITE_WEBP_QUALITY, encoding.quality] if encoding.is_webp else options
     is_grey = picture.ndim == 2
     bgr = padded if is_grey else cv2.cvtColor(padded, cv2.COLOR_RGB2BGR)
-    _, coded = cv2.imencode(".webp" if saving.is_webp else ".jpg", bgr, options)
+    _, coded = cv2.imencode(".webp" if encoding.is_webp else ".jpg", bgr, options)
     decoded = cv2.imdecode(coded, cv2.IMREAD_GRAYSCALE if is_grey else cv2.IMREAD_COLOR)
     decoded = decoded if is_grey else cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB)
     return decoded[top:, left:]
@@ -176,7 +181,7 @@ def degrade(degradation, lr, hr, scale, random=None):
         if degradation.earlier:
             sides = [round(degradation.factor * length) for length in (width, height)]
             hr = np.asarray(Image.fromarray(hr).resize(sides, Image.Resampling.LANCZOS))
-            hr = save(hr, degradation.earlier)
+            hr = recompress(hr, degradation.earlier)
         kernel = KERNELS.get(degradation.kernel, Image.Resampling.BICUBIC)
         lr = np.asarray(Image.fromarray(hr).resize((width, height), kernel))
     if degradation.blur:
@@ -190,6 +195,6 @@ def degrade(degradation, lr, hr, scale, random=None):
     if degradation.amount:
         blurred = cv2.GaussianBlur(lr, (0, 0), degradation.radius)
         lr = cv2.addWeighted(lr, 1 + degradation.amount, blurred, -degradation.amount, 0)
-    for saving in degradation.savings:
-        lr = save(lr, saving)
+    for encoding in degradation.encodings:
+        lr = recompress(lr, encoding)
     return lr

@@ -13,7 +13,7 @@ import numpy as np
 from superres.images.pixels import to_8bit
 
 FILE = Path(__file__).with_name("estimate.npz")
-MOST_NOISE, MOST_BLUR = 11.0, 1.2  # in the pictures that it was fitted to
+MAX_NOISE, MAX_BLUR = 11.0, 1.2  # in the pictures that it was fitted to
 LARGEST, SMALLEST = 1024, 16  # pixels a side: the centre is looked at; too small to say anything
 MIXED = np.float32([[1, -1], [-1, 1]])  # second difference: noise and corners, but no edges
 BLOCK_PERCENTILES, COLOUR_PERCENTILES = (5, 10, 25, 50, 75, 90), (10, 50, 90)
@@ -70,4 +70,4 @@ def noise_and_blur(picture, quality):
     kernel1, bias1, kernel2, bias2 = LAYERS
     hidden = np.maximum(statistics(pixels, quality) @ kernel1 + bias1, 0)
     noise, blur, wild = (hidden @ kernel2 + bias2).tolist()
-    return min(max(noise, 0), MOST_NOISE), min(max(blur, 0), MOST_BLUR), wild
+    return min(max(noise, 0), MAX_NOISE), min(max(blur, 0), MAX_BLUR), wild

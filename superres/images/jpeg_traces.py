@@ -11,10 +11,10 @@ from superres.images.jpeg_tables import tables_of
 from superres.images.pixels import to_8bit
 
 CENTRE, BLOCKS = 1024, 512  # pixels a side, and of their blocks the richest, that count
-LEAST_WHOLE = 100  # blocks without a clipped channel; with fewer, those without clipped luma count
+MIN_WHOLE = 100  # blocks without a clipped channel; with fewer, those without clipped luma count
 # Fewer coefficients say nothing, nor do many of few frequencies: gradients and waves have such.
-LEAST_OF_FREQUENCY, LEAST_FREQUENCIES = 16, 8
-LEAST_MATCH = 0.5  # how near coefficients are to multiples: 1 on them, 0 at random
+MIN_OF_FREQUENCY, MIN_FREQUENCIES = 16, 8
+MIN_MATCH = 0.5  # how near coefficients are to multiples: 1 on them, 0 at random
 # Tables for luma, and for pictures turned by 90°. At better qualities too many steps are 1.
 TABLES = {q: [tables_of(q)[0].reshape(8, 8).ravel(order) for order in "CF"] for q in range(20, 97)}
 LUMA = np.float32([0.299, 0.587, 0.114])
@@ -36,7 +36,7 @@ def former_quality(picture):
         coefficients = _coefficients(luma[rows:, columns:], is_clipped[rows:, columns:])
         matches = {q: max(_match(coefficients, one) for one in TABLES[q]) for q in TABLES}
         best = max(matches, key=matches.get)
-        if matches[best] >= LEAST_MATCH:
+        if matches[best] >= MIN_MATCH:
             return best
     return None
 
@@ -64,7 +64,7 @@ def _coefficients(luma, is_clipped):
     blocks = _blocks(luma)
     # Where the decoder had to clip, the multiples are lost.
     whole = ~_blocks(is_clipped).any(axis=(1, 2))
-    if whole.sum() < LEAST_WHOLE:
+    if whole.sum() < MIN_WHOLE:
         whole = (blocks.min(axis=(1, 2)) > 0) & (blocks.max(axis=(1, 2)) < 255)
     blocks = blocks[whole]
     blocks = blocks[np.argsort(-blocks.var(axis=(1, 2)))[:BLOCKS]]
@@ -77,8 +77,8 @@ def _match(coefficients, table):
     table = np.where(np.arange(64) > 0, table, 0)  # brightness is no trace
     counted = (np.abs(coefficients) > table / 2) & (table > 1)  # those about 0 say nothing
     of_frequency = counted.sum(axis=0)
-    is_used = of_frequency >= LEAST_OF_FREQUENCY
-    if is_used.sum() < LEAST_FREQUENCIES:
+    is_used = of_frequency >= MIN_OF_FREQUENCY
+    if is_used.sum() < MIN_FREQUENCIES:
         return 0.0
     nearness = np.cos(2 * np.pi * coefficients[:, is_used] / table[is_used])
     return float(np.median((nearness * counted[:, is_used]).sum(axis=0) / of_frequency[is_used]))

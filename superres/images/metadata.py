@@ -118,17 +118,17 @@ def exif_of_size(block, width, height):
     return b"Exif\0\0" + block
 
 
-def with_number(xmp, names, number):
+def set_number(xmp, names, number):
     """XMP in which properties, by their names with | between them, have another number."""
     return re.sub(rf"""(\b({names})\s*(=\s*["']|>)\s*)\d+""".encode(), rb"\g<1>%d" % number, xmp)
 
 
-def resized(metadata, width, height):
+def resize_metadata(metadata, width, height):
     """Metadata for a picture of another size."""
     metadata = dict(metadata)
     if "exif" in metadata:
         metadata["exif"] = exif_of_size(metadata["exif"], width, height)
     if "xmp" in metadata:
-        xmp = with_number(metadata["xmp"], "exif:PixelXDimension|tiff:ImageWidth", width)
-        metadata["xmp"] = with_number(xmp, "exif:PixelYDimension|tiff:ImageLength", height)
+        xmp = set_number(metadata["xmp"], "exif:PixelXDimension|tiff:ImageWidth", width)
+        metadata["xmp"] = set_number(xmp, "exif:PixelYDimension|tiff:ImageLength", height)
     return metadata

@@ -42,7 +42,7 @@ def to_pixels(values, dtype=np.uint8):
     return values.astype(dtype)  # which leaves out the fraction
 
 
-def assembled(bands, shape, dtype):
+def join_bands(bands, shape, dtype):
     """The picture of this shape and dtype that bands, from top to bottom, make up."""
     picture = np.empty(shape, dtype)
     done = 0

@@ -7,16 +7,16 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from superres.images.estimate import MOST_BLUR, MOST_NOISE, noise_and_blur
+from superres.images.estimate import MAX_BLUR, MAX_NOISE, noise_and_blur
 from superres.images.jpeg_tables import quality_of, tables_in
 from superres.images.jpeg_traces import former_quality
 from superres.images.pixels import to_8bit
-from superres.images.read import opened, webp_coding
+from superres.images.read import open_picture, webp_coding
 
 LOSSLESS = 1.0
 TRAINED = (25, 98)  # qualities that networks are trained on; others are clipped
-RANGES = {"quality": TRAINED, "noise": (0, MOST_NOISE), "blur": (0, MOST_BLUR)}
-LEAST_WILD = 0.65  # 2 of 100 clean photographs seem wilder, half of the noisy or blurred ones
+RANGES = {"quality": TRAINED, "noise": (0, MAX_NOISE), "blur": (0, MAX_BLUR)}
+MIN_WILD = 0.65  # 2 of 100 clean photographs seem wilder, half of the noisy or blurred ones
 # WebP and AVIF: bytes of the file by those of a JPEG of quality 75, and the quality best for
 # networks then. Over 20 pictures, 9 settings and both formats this costs at most 0.05 dB beside the
 # best for each; the best number for all costs up to 0.33 dB.
@@ -61,11 +61,11 @@ def condition_of_file(path, picture):
 def condition_of(picture, quality):
     """The `Condition` of a picture of known quality; `CLEAN` where nothing seems wrong."""
     noise, blur, wild = noise_and_blur(picture, quality)
-    return Condition(quality, noise, blur) if quality < LOSSLESS or wild > LEAST_WILD else CLEAN
+    return Condition(quality, noise, blur) if quality < LOSSLESS or wild > MIN_WILD else CLEAN
 
 
 def _quality_of_file(path, picture):
-    with opened(path) as file:
+    with open_picture(path) as file:
         # A lossless JPEG has no tables.
         if file.format in ("JPEG", "MPO") and (tables := tables_in(file)):
             return network_quality(quality_of(tables)[0])

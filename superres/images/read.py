@@ -15,9 +15,9 @@ import numpy as np
 from PIL import Image, ImageCms, ImageSequence, PngImagePlugin, UnidentifiedImageError
 from PIL import TiffImagePlugin as tiff
 
-from superres.images.damage import describe_tiff, reason, without_bad_chunks, without_end
+from superres.images.damage import decode_without_end, describe_tiff, drop_bad_chunks, reason
 from superres.images.formats import FORMATS, MAX_PIXELS
-from superres.images.metadata import ORIENTATION, exif_of_tiff, upright_exif, with_number
+from superres.images.metadata import ORIENTATION, exif_of_tiff, set_number, upright_exif
 from superres.images.pixels import to_8bit
 from superres.runtime.errors import UnreadablePicture
 
@@ -62,13 +62,13 @@ def read_picture(path, max_pixels=MAX_PIXELS, max_bytes=math.inf):
     Raises:
         UnreadablePicture: with the reason.
     """
-    with opened(path) as file:
+    with open_picture(path) as file:
         return _read_open(file, path, max_pixels, max_bytes)
 
 
 def picture_size(path, max_pixels=MAX_PIXELS):
     """Height and width as the header of a file has them, undecoded; raises as `read_picture`."""
-    with opened(path) as file:
+    with open_picture(path) as file:
         _check_pixel_count(file, max_pixels)
         return file.height, file.width
 
@@ -79,7 +79,7 @@ def read_rgb(path):
     return pixels if pixels.ndim == 3 else np.repeat(pixels[..., None], 3, axis=2)
 
 
-def opened(path):
+def open_picture(path):
     """A picture file opened by Pillow, which closes it as a context."""
     with decoding(path), contextlib.suppress(UnidentifiedImageError):
         if not Path(path).is_file():
@@ -97,7 +97,7 @@ def opened(path):
             file.seek(next((n for n, kind in enumerate(kinds) if kind not in NO_PICTURE), 0))
         return file
     # Pillow could not identify it: once more without a PNG's chunks of a wrong checksum.
-    content, bad = without_bad_chunks(_png_chunks(path))
+    content, bad = drop_bad_chunks(_png_chunks(path))
     with decoding(path):
         file = Image.open(content if bad else path, formats=FORMATS)
     file.bad_chunks = bad
@@ -273,7 +273,7 @@ def _take_xmp(file, path, metadata, xmp, orientation):
         if orientation != 1 and re.search(REGIONS, xmp):
             metadata["lost"].append("its face regions, because it was turned,")
             xmp = re.sub(REGIONS, b"", xmp)
-        metadata["xmp"] = with_number(xmp, "tiff:Orientation", 1)
+        metadata["xmp"] = set_number(xmp, "tiff:Orientation", 1)
     if "mp" in file.info:
         others = getattr(file, "mpinfo", {}).get(0xB002, [])[1:]
         # By Google and Adobe, Apple, and ISO.
@@ -289,7 +289,7 @@ def _read_shallow(file, path, metadata):
         try:
             file.load()
         except OSError:
-            if file.format != "JPEG" or not (file := without_end(path)):
+            if file.format != "JPEG" or not (file := decode_without_end(path)):
                 raise
     if file.mode == "CMYK" and metadata["icc_profile"]:
         # A profile that is damaged or not of CMYK leaves the conversion without one, below.

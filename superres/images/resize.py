@@ -74,7 +74,7 @@ def imresize(picture, height, width):
     return _resize_columns(rows, *_contributions(picture.shape[1], width))
 
 
-def resized_bands(bands, shape, height, width):
+def resize_bands(bands, shape, height, width):
     """As `imresize`, but yields bands of the new picture from bands of the old one.
 
     Where it has alpha, colours count as much as they are visible, and are rounded once, at the
@@ -95,27 +95,27 @@ def resized_bands(bands, shape, height, width):
     buffer, start, done = None, 0, 0
     for strip in strips:
         dtype = strip.dtype
-        strip = _weighted(strip) if has_alpha else strip
+        strip = _premultiply(strip) if has_alpha else strip
         buffer = strip if buffer is None else np.concatenate([buffer, strip])
         ready = int(np.searchsorted(last, start + len(buffer)))
         if ready == done:
             continue
         rows = _resize_rows(buffer, indices[:, done:ready] - start, weights[:, done:ready])
         rows = _resize_columns(rows, *across)
-        yield _unweighted(rows, dtype) if has_alpha else rows
+        yield _unpremultiply(rows, dtype) if has_alpha else rows
         done = ready
         if done < height:
             buffer, start = buffer[first[done] - start :], first[done]
 
 
-def _weighted(picture):
+def _premultiply(picture):
     """Of colours and alpha: the colours, the colours times alpha, and alpha, as float64."""
     colours, alpha = picture[..., :-1].astype(np.float64), picture[..., -1:].astype(np.float64)
     return np.concatenate([colours, colours * alpha, alpha], axis=2)
 
 
-def _unweighted(values, dtype):
-    """Back from `_weighted`; what is not visible gets the colours that do not know alpha."""
+def _unpremultiply(values, dtype):
+    """Back from `_premultiply`; what is not visible gets the colours that do not know alpha."""
     count = values.shape[2] // 2
     colours, times_alpha, alpha = np.split(values, [count, 2 * count], axis=2)
     is_visible = alpha >= 0.5

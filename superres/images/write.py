@@ -7,8 +7,8 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from superres.images.formats import JPEG, STREAMED, WRITE_OPTIONS, check_storable
-from superres.images.metadata import resized
+from superres.images.formats import JPEG_SUFFIXES, STREAMED, WRITE_OPTIONS, check_storable
+from superres.images.metadata import resize_metadata
 from superres.images.png import encode_png
 from superres.images.tiff import encode_tiff
 from superres.runtime.errors import CannotStore
@@ -41,7 +41,7 @@ def write_bands(path, bands, shape, dtype, metadata):
     """
     check_storable(path, shape, dtype)
     suffix = Path(path).suffix.lower()
-    metadata = resized(metadata, shape[1], shape[0])
+    metadata = resize_metadata(metadata, shape[1], shape[0])
     with replacing(path) as part:
         if suffix not in STREAMED:
             _save(part, bands, shape, metadata)
@@ -66,7 +66,7 @@ def _save(part, bands, shape, metadata):
     if suffix == ".webp" and metadata.get("lossless"):
         options = {"lossless": True, "exact": True}  # exact: also what alpha hides
     info = {key: metadata[key] for key in ("icc_profile", "exif", "xmp", "dpi") if key in metadata}
-    if suffix in JPEG:  # whose segments hold 64 kB; a profile takes several
+    if suffix in JPEG_SUFFIXES:  # whose segments hold 64 kB; a profile takes several
         info = {key: v for key, v in info.items() if key == "icc_profile" or len(v) < 65_500}
     try:
         if suffix == ".bmp" and image.mode in ("LA", "RGBA"):  # Pillow would drop the alpha

@@ -104,7 +104,7 @@ def has_fast_bfloat16():
     return tf.config.experimental.get_device_details(gpu).get("compute_capability", (0,))[0] >= 8
 
 
-def compiled(model):
+def compile_model(model):
     """A model's function between float32 NumPy arrays, which follows changes of its weights.
 
     TensorFlow compiles it once for all sizes, JAX once for each size, PyTorch not at all.

@@ -33,11 +33,11 @@ def resolve(engine):
     return "keras" if may_be_keras and backend.has_gpu() else "openvino"
 
 
-def compiled(write, exact, precision, cache, name):
-    """`openvino_engine.compiled`."""
+def compile_graph(write, exact, precision, cache, name):
+    """`openvino_engine.compile_graph`."""
     from superres.runtime import openvino_engine  # here, since it loads OpenVINO
 
-    return openvino_engine.compiled(write, exact, precision, cache, name)
+    return openvino_engine.compile_graph(write, exact, precision, cache, name)
 
 
 def ir(graph, exact):

@@ -62,7 +62,7 @@ def replacing(path):
 
 
 @contextlib.contextmanager
-def locked(path):
+def try_lock(path):
     """Yields whether the lock file `path` is ours, as it is where the system has no locks."""
     with open(path, "ab") as file:
         is_ours = True

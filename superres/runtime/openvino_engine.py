@@ -21,7 +21,7 @@ from openvino import Layout  # noqa: E402
 from openvino.preprocess import PrePostProcessor  # noqa: E402
 
 HINTS = {"float32": "f32", "bfloat16": "bf16"}
-MOST_CACHED = 30  # files, one for each network and precision; then the oldest go
+MAX_CACHED = 30  # files, one for each network and precision; then the oldest go
 
 
 @functools.cache
@@ -39,7 +39,7 @@ def has_fast_bfloat16():
     return "BF16" in _core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
-def compiled(write, exact, precision, cache, name):
+def compile_graph(write, exact, precision, cache, name):
     """Compiles a graph for pictures of all sizes.
 
     Args:
@@ -97,20 +97,20 @@ def _save_cached(path, blob):
         with replacing(path) as part:
             part.write_bytes(hashlib.sha256(blob).digest() + blob)
         files = sorted(path.parent.glob("*.blob"), key=lambda file: file.stat().st_mtime)
-        for file in files[:-MOST_CACHED]:
+        for file in files[:-MAX_CACHED]:
             file.unlink(missing_ok=True)
 
 
 def ir(graph, exact):
     """An ONNX file, channels first, as OpenVINO's two of IR, .xml and .bin, channels last.
 
-    Only IR can say which nodes stay in float32: `exact`, as `compiled` takes it.
+    Only IR can say which nodes stay in float32: `exact`, as `compile_graph` takes it.
     """
     model = _channels_last(_core().read_model(graph))
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "model.xml")
         openvino.save_model(model, path, compress_to_fp16=False)
-        return _marked(path, exact), path.with_suffix(".bin").read_bytes()
+        return _mark_exact(path, exact), path.with_suffix(".bin").read_bytes()
 
 
 def _channels_last(model):
@@ -122,7 +122,7 @@ def _channels_last(model):
     return changed.build()
 
 
-def _marked(path, exact):
+def _mark_exact(path, exact):
     """An .xml file as bytes, with marks on the nodes that stay in float32."""
     tree = ElementTree.parse(path)
     for layer in tree.getroot().find("layers"):

@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 from PIL import Image, ImageDraw
 
-from superres.images.drawing import GAP, font_of
+from superres.images.panels import GAP, font_of
 from superres.images.resize import upscale_nearest
 from superres.runtime.terminal import escaped
 from superres.scoring import metrics
@@ -12,7 +12,7 @@ from superres.scoring import metrics
 BOX_COLOUR = (230, 30, 40)
 PANORAMA = 2.5  # width over height of pictures that stand above their details in a figure
 DETAIL_SIDE = 224  # pixels of an enlarged detail in a figure
-LARGEST_ERROR = 32  # levels of Y that an error map shows in its brightest colour
+MAX_ERROR = 32  # levels of Y that an error map shows in its brightest colour
 
 
 def error(reference, picture):
@@ -21,8 +21,8 @@ def error(reference, picture):
 
 
 def error_map(reference, picture):
-    """The difference of Y as RGB: black where there is none, yellow at `LARGEST_ERROR`."""
-    levels = np.clip(error(reference, picture) / LARGEST_ERROR, 0, 1) * 255
+    """The difference of Y as RGB: black where there is none, yellow at `MAX_ERROR`."""
+    levels = np.clip(error(reference, picture) / MAX_ERROR, 0, 1) * 255
     bgr = cv2.applyColorMap(np.round(levels).astype(np.uint8), cv2.COLORMAP_INFERNO)
     return np.ascontiguousarray(bgr[..., ::-1])
 

@@ -74,7 +74,7 @@ class Page:
             "subtitle": f"{count} picture{'s' * (count != 1)}, enlarged {results.scale} times",
             "tables": tables.as_html(tables.summary_table(results)),
             "provenance": "\n".join(f"<p>{html.escape(text)}</p>" for text in texts),
-            "largest_error": str(figures.LARGEST_ERROR),
+            "largest_error": str(figures.MAX_ERROR),
             "index": script.replace("<", "\\u003c"),  # could end the script
         }
         text = re.sub(r"{{(\w+)}}", lambda match: values[match[1]], TEMPLATE.read_text("utf-8"))

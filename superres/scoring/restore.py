@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from superres.images.degradation import degrade
-from superres.images.drawing import side_by_side
+from superres.images.panels import side_by_side
 from superres.images.quality import CLEAN, condition_of, condition_of_file
 from superres.images.resize import downscale, upscale_bicubic, upscale_nearest
 from superres.images.write import write_picture

@@ -19,10 +19,10 @@ from superres.runtime import devices
 from superres.runtime.errors import InputError
 from superres.runtime.files import (
     check_writable,
-    locked,
     make_folder,
     remove_stale_files,
     replacing,
+    try_lock,
 )
 
 DIGEST = hashlib.sha256
@@ -164,7 +164,7 @@ class States:
         if not devices.is_first():  # the first has it for all
             yield
             return
-        with locked(path) as is_ours:
+        with try_lock(path) as is_ours:
             if not is_ours:
                 raise InputError(
                     f"NAME = {self.name!r}: is already being trained by another process ({path})"

@@ -141,7 +141,7 @@ def _grow(ours, theirs, path):
             weights = theirs[name].get_weights()
             if name.endswith("_conv2"):
                 weights = [w * (small.residual_scaling / large.residual_scaling) for w in weights]
-            layer.set_weights(_widened(layer.get_weights(), weights, factor))
+            layer.set_weights(_widen(layer.get_weights(), weights, factor))
         elif name.endswith("_conv2"):
             layer.set_weights([np.zeros_like(weight) for weight in layer.get_weights()])
     print(
@@ -168,7 +168,7 @@ def _check(large, small, path):
         raise InputError(f"{start}: GLOBAL_SKIP = {skip}: expected {expected}, as it was trained")
 
 
-def _widened(large, small, factor):
+def _widen(large, small, factor):
     """Weights `small` of a layer within those of a wider one, both lists of arrays.
 
     Their last axis is the channels. Before a pixel shuffle by `factor`, channel c of phase p is

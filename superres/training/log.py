@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from superres.images.drawing import side_by_side
+from superres.images.panels import side_by_side
 from superres.images.pixels import to_network
 from superres.images.resize import upscale_bicubic, upscale_nearest
 from superres.images.write import write_picture
@@ -124,7 +124,7 @@ class TrainingLog:
         return max(self.rows, key=lambda row: row["psnr"])
 
     def add(self, fitted):
-        """Adds the steps of a `Fitted` to the epoch."""
+        """Adds the steps of a `FitResult` to the epoch."""
         self.epoch["loss"] += fitted.loss * fitted.steps
         self.epoch["seconds"] += fitted.seconds
         self.epoch["waited"] += fitted.waited
@@ -208,7 +208,7 @@ class TrainingLog:
             return
         self.network.set_weights(self.best_weights)
         pictures = [to_network(p.lr) for p in self.validation[:HALO_PICTURES]]
-        weight_files.export(self.network, self.path, self.upscaler.measured_halo(pictures))
+        weight_files.export(self.network, self.path, self.upscaler.measure_halo(pictures))
         self.best_weights = None
 
     def write(self):

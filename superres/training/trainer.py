@@ -20,7 +20,7 @@ CONTINUE, TIME_IS_UP, STOPPED = range(3)  # why `fit` ends: all steps done; time
 
 
 @dataclass(frozen=True)
-class Fitted:
+class FitResult:
     """Steps of one `Trainer.fit`, their mean loss, their seconds, and those without a batch."""
 
     steps: int
@@ -82,7 +82,7 @@ class Trainer:
             on_steps: called about once a second with the steps since the last call, and the loss.
 
         Returns:
-            `Fitted`.
+            `FitResult`.
 
         Raises:
             FloatingPointError: the loss is not finite.
@@ -94,7 +94,7 @@ class Trainer:
         finally:
             batches.close()
         self.is_stopped = hook.reason == STOPPED
-        return Fitted(hook.steps, hook.read(), hook.seconds, batches.waited)
+        return FitResult(hook.steps, hook.read(), hook.seconds, batches.waited)
 
     def __str__(self):
         return f"{self.network.count_params():,} parameters, {backend.describe()}"

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from superres.images.formats import STREAMED, SUFFIXES, describe_others, is_picture, output_name
-from superres.images.pixels import assembled
+from superres.images.pixels import join_bands
 from superres.images.read import picture_size, read_picture
 from superres.images.write import write_bands, write_picture
 from superres.runtime import memory
@@ -222,7 +222,7 @@ class BackgroundWriter(contextlib.AbstractContextManager):
         """Computes a picture, and writes it or has it written; arguments as of `write_bands`."""
         make_folder(job.target.parent)
         if math.prod(shape[:2]) <= WRITE_BEHIND_PIXELS:
-            picture = assembled(bands, shape, dtype)
+            picture = join_bands(bands, shape, dtype)
             self.wait()
             self._last = self._worker.submit(self._write, job, picture, metadata)
         else:

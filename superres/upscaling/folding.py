@@ -45,7 +45,7 @@ def linear_end(graph):
                 break
             nodes = [before, shuffle, *nodes]
         if len(nodes) > 1:
-            end = _measured(nodes)
+            end = _measure(nodes)
             if _work_as_one(graph, end) < _work(graph, end):
                 return end
     return None
@@ -70,7 +70,7 @@ def _is_plain(node):
     )
 
 
-def _measured(nodes):
+def _measure(nodes):
     """Follows the output of one LR pixel back to the pixels that it depends on."""
     shuffles = [node.config["block_size"] for node in nodes if node.kind == "DepthToSpace"]
     factor = math.prod(shuffles)
@@ -100,7 +100,7 @@ def _work_as_one(graph, end):
     return (2 * end.radius + 1) ** 2 * channels * filters
 
 
-def folded(end, arrays):
+def fold(end, arrays):
     """Kernel (n, n, in, out), n = 2 * radius + 1, and bias (out,), as a pixel shuffle reads out."""
     channels = arrays[end.nodes[0].layer][0].shape[2]
     # Weight of the input at (y, x) for each pixel (p, q) that a LR pixel has become so far.
@@ -108,16 +108,16 @@ def folded(end, arrays):
     bias = np.zeros((1, 1, channels))  # p, q, out
     for node in end.nodes:
         if node.kind == "DepthToSpace":
-            kernel, bias = (_shuffled(array, node.config["block_size"]) for array in (kernel, bias))
+            kernel, bias = (_shuffle(array, node.config["block_size"]) for array in (kernel, bias))
         else:
-            kernel, bias = _convolved(kernel, bias, *arrays[node.layer])
+            kernel, bias = _convolve(kernel, bias, *arrays[node.layer])
     cut = (len(kernel) - 1) // 2 - end.radius  # rows and columns of zeros
     kernel = kernel[cut : len(kernel) - cut, cut : len(kernel) - cut]
     kernel = kernel.reshape(*kernel.shape[:3], -1)
     return kernel.astype(np.float32), bias.reshape(-1).astype(np.float32)
 
 
-def _shuffled(array, factor):
+def _shuffle(array, factor):
     """(..., p, q, out) after a pixel shuffle by `factor`."""
     *rest, rows, columns, channels = array.shape
     array = array.reshape(*rest, rows, columns, factor, factor, channels // factor**2)
@@ -125,7 +125,7 @@ def _shuffled(array, factor):
     return array.reshape(*rest, rows * factor, columns * factor, channels // factor**2)
 
 
-def _convolved(kernel, bias, weights, shift=0.0):
+def _convolve(kernel, bias, weights, shift=0.0):
     """`kernel` and `bias` after a convolution of the pixels (p, q)."""
     size, places, radius = len(kernel), kernel.shape[3], len(weights) // 2
     around = range(-radius, radius + 1)

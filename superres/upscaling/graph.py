@@ -32,7 +32,7 @@ OPERATIONS = {
 # fmt: on
 POINTWISE = POINTWISE_LAYERS | set().union(*OPERATIONS.values()) - {"DepthToSpace", "Pad"}
 TRANSPARENT = POINTWISE | {"DepthToSpace", "InputLayer", "Pad"}
-MOST_SIZE = 2**16  # of any number in a convolution's configuration
+MAX_SIZE = 2**16  # of any number in a convolution's configuration
 ITEM_BYTES = {"float32": 4, "bfloat16": 2}
 CONDITION_INPUTS = {0: "", 1: "quality", 3: "condition"}  # names of second inputs, by channels
 EXPECTED = (
@@ -107,7 +107,7 @@ class Graph:
     """
 
     def __init__(self, config):
-        nodes, self.inputs, self.output = _parsed(config)
+        nodes, self.inputs, self.output = _parse(config)
         self.nodes = _in_order(nodes, self.output)
         layers = config["config"]["layers"]
         self.layers = {layer["config"]["name"]: layer["class_name"] for layer in layers}
@@ -220,7 +220,7 @@ class Graph:
         return most
 
 
-def _parsed(config):
+def _parse(config):
     """Nodes by name, in any order; names of the inputs; name of the output."""
     kind = config.get("class_name") if isinstance(config, dict) else None
     if kind not in ("Functional", "Sequential"):
@@ -235,10 +235,12 @@ def _parsed(config):
         if calls is None:  # in a Sequential model each layer takes the output of the last
             calls = [list(nodes)[-1:]]
         else:
-            calls = [list(tensors([*call["args"], *call["kwargs"].values()])) for call in calls]
+            calls = [list(input_names([*call["args"], *call["kwargs"].values()])) for call in calls]
         for number, inputs in enumerate(calls or [[]]):
             module = layer.get("module") or ""
-            node = Node(_numbered(name, number), name, kind, layer["config"], tuple(inputs), module)
+            node = Node(
+                _node_name(name, number), name, kind, layer["config"], tuple(inputs), module
+            )
             nodes[node.name] = node
     if "output_layers" not in config:
         names = list(nodes)
@@ -252,20 +254,20 @@ def _parsed(config):
 def _ends(places):
     """Names of nodes from one or several [name, number, number]."""
     places = [places] if isinstance(places[0], str) else places
-    return [_numbered(name, number) for name, number, _ in places]
+    return [_node_name(name, number) for name, number, _ in places]
 
 
-def _numbered(name, number):
+def _node_name(name, number):
     return f"{name}:{number}" if number else name
 
 
-def tensors(value):
+def input_names(value):
     """Names of nodes, and numbers, in a layer's arguments; other values in a tuple."""
     if isinstance(value, dict) and value.get("class_name") == "__keras_tensor__":
         name, number, _ = value["config"]["keras_history"]
-        yield _numbered(name, number)
+        yield _node_name(name, number)
     elif isinstance(value, list):
-        yield from itertools.chain(*map(tensors, value))
+        yield from itertools.chain(*map(input_names, value))
     elif isinstance(value, float) or type(value) is int:
         yield value
     elif value is not None and not isinstance(value, bool):
@@ -342,10 +344,10 @@ def _in_words(shape):
 def _check_convolution(node):
     config = node.config
     sizes = config["filters"], config["groups"], *config["kernel_size"], *config["dilation_rate"]
-    if not all(type(size) is int and 0 < size < MOST_SIZE for size in sizes):
+    if not all(type(size) is int and 0 < size < MAX_SIZE for size in sizes):
         raise InputError(
             f"layer {node.name!r} (Conv2D): filters, groups, kernel size and dilation are {sizes}: "
-            f"expected whole numbers from 1 to {MOST_SIZE - 1}"
+            f"expected whole numbers from 1 to {MAX_SIZE - 1}"
         )
     if set(config["strides"]) != {1}:
         raise Unknown(node, f"with strides {config['strides']}")

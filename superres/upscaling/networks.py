@@ -55,14 +55,14 @@ class KerasNetwork:
         needed = self.graph.bytes_per_pixel(precision) if is_known else self._measured_bytes
         return math.ceil(KERAS_OVERHEAD * needed)
 
-    def compiled(self, precision):
+    def compile(self, precision):
         """Compiles it for float32 or bfloat16.
 
         Returns:
             Function from float32 (N, H, W, 3), and the condition if it takes one, to float32
             (N, scale * H, scale * W, 3), all NumPy arrays.
         """
-        return backend.compiled(in_precision(self.model, self.graph, precision))
+        return backend.compile_model(in_precision(self.model, self.graph, precision))
 
     def __str__(self):
         return backend.describe()
@@ -101,12 +101,12 @@ class FileNetwork:
         pixels = ENLARGED_COPIES * 3 * 4 * self.graph.scale**2 if self._end else 0
         return math.ceil(ENGINE_OVERHEAD * (needed + pixels))
 
-    def compiled(self, precision):
-        """As `KerasNetwork.compiled`; a result is valid until the next call."""
-        run = self._compiled(precision, self._end)
+    def compile(self, precision):
+        """As `KerasNetwork.compile`; a result is valid until the next call."""
+        run = self._compile(precision, self._end)
         if not self._end:
             return run
-        as_it_is = functools.cache(lambda: self._compiled(precision, None))
+        as_it_is = functools.cache(lambda: self._compile(precision, None))
         least = smallest_side(self._end)
 
         def call(lr, *condition):
@@ -115,11 +115,11 @@ class FileNetwork:
 
         return call
 
-    def _compiled(self, precision, end):
+    def _compile(self, precision, end):
         name = self._digest() + ("" if end else "-plain")
         exact = self.graph.exact | {f"{node}/{PIXELS}" for node in self.graph.emitting}
         write = functools.partial(self._write, end)
-        return engines.compiled(write, exact, precision, self.cache, name)
+        return engines.compile_graph(write, exact, precision, self.cache, name)
 
     def _write(self, end):
         """The network as bytes of an ONNX file."""

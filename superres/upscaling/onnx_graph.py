@@ -12,7 +12,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
-from superres.upscaling.folding import PIXELS, folded
+from superres.upscaling.folding import PIXELS, fold
 from superres.upscaling.graph import CONDITION_INPUTS, reach
 
 OPSET = 17  # of 2022, which all current engines read
@@ -50,7 +50,7 @@ def onnx_graph(graph, arrays, end=None):
     return model
 
 
-def with_condition(model, condition):
+def fix_condition(model, condition):
     """A copy of `onnx_graph`'s model for pictures of one condition, which is no input any more.
 
     What follows from the condition alone is computed here, since OpenCV does not fold constants.
@@ -94,20 +94,20 @@ class _Writer:
             return
         inputs = [self._tensors.get(value, value) for value in node.inputs]
         if self.end and node is self.end.nodes[-1]:
-            made = self._folded(self._tensors[self.end.nodes[0].from_nodes[0]])
+            made = self._fold(self._tensors[self.end.nodes[0].from_nodes[0]])
         else:
-            made = self._made(node, *inputs)
+            made = self._translate(node, *inputs)
         if node.name == self.graph.output:
             self._put("Identity", node, made, output=OUTPUT)
         self._tensors[node.name] = made
 
-    def _made(self, node, *inputs):
+    def _translate(self, node, *inputs):
         return getattr(self, f"_{node.kind.lower()}", self._merge)(node, *inputs)
 
-    def _folded(self, x):
+    def _fold(self, x):
         """The end as one convolution, but along the border layer by layer."""
         *_, node = self.end.nodes
-        kernel, bias = folded(self.end, self.arrays)
+        kernel, bias = fold(self.end, self.arrays)
         size, border, radius = len(kernel), self.end.border, self.end.radius
         one = self._conv(node, x, kernel, [bias], kernel_shape=[size, size], pads=[radius] * 4)
         # A node behind a convolution that is marked as float32 is fused with it, so that it emits
@@ -126,7 +126,7 @@ class _Writer:
             """The border at one side."""
             strip = part(self._put, x, axis, *((-deep, far) if is_last else (0, deep)))
             for step in self.end.nodes:
-                strip = self._made(step, strip)
+                strip = self._translate(step, strip)
             strip = self._pixels("Clip", node, strip, -100.0, 100.0)
             return part(self._pixels, strip, axis, *((-width, far) if is_last else (0, width)))
 

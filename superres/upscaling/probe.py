@@ -8,19 +8,19 @@ from superres.runtime.backend import keras
 from superres.runtime.errors import InputError
 from superres.upscaling.graph import ITEM_BYTES, Traits
 
-MOST_STRIDE = 32  # sides of pictures are a multiple of the network's
+MAX_STRIDE = 32  # sides of pictures are a multiple of the network's
 SIDES = (
     5,
     7,
 )  # in strides: one of them does not fit, unless the stride is a multiple of the true one
-MOST_BYTES = 2**18  # for one LR pixel, as 256 channels for x8 take
+MAX_BYTES = 2**18  # for one LR pixel, as 256 channels for x8 take
 LARGEST = 4  # feature maps in memory at one time
 
 
 def traits(model):
     """`Traits` of a Keras model without a halo; InputError: it does not enlarge RGB pictures."""
     made = []
-    for stride in range(1, MOST_STRIDE + 1):
+    for stride in range(1, MAX_STRIDE + 1):
         try:
             made = [(stride * n, _output_shape(model, stride * n)) for n in SIDES]
         except Exception as error:  # each backend has its own kind for sizes that do not fit
@@ -57,8 +57,8 @@ def bytes_per_pixel(model):
         for one, spec in zip(operations, made, strict=True)
     ]
     needed = ITEM_BYTES["float32"] * sum(sorted(sizes)[-LARGEST:]) / side**2
-    if needed > MOST_BYTES:
-        raise InputError(f"it takes {needed:,.0f} bytes for each pixel: at most {MOST_BYTES:,}")
+    if needed > MAX_BYTES:
+        raise InputError(f"it takes {needed:,.0f} bytes for each pixel: at most {MAX_BYTES:,}")
     return needed
 
 

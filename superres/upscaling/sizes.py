@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from superres.runtime.errors import InputError
 
-LEAST_SIDE = 16  # pixels of a lone side: "2x" is meant for a factor
+MIN_SIDE = 16  # pixels of a lone side: "2x" is meant for a factor
 FORMS = '"2560x1440" (a box), "2560x" or "x1440" (a side), or a factor above 1 such as "1.5"'
 
 
@@ -37,10 +37,10 @@ class Size(NamedTuple):
         sides = re.fullmatch(r"([0-9]{1,9})?[xX×]([0-9]{1,9})?", text)
         if sides and any(sides.groups()):
             width, height = (int(side or 0) for side in sides.groups())
-            if bool(width) != bool(height) and max(width, height) < LEAST_SIDE:
+            if bool(width) != bool(height) and max(width, height) < MIN_SIDE:
                 raise InputError(
                     f"SIZE = {text!r}: {width or height} pixels; for a factor write "
-                    f'"{width or height}", for a side expected at least {LEAST_SIDE}'
+                    f'"{width or height}", for a side expected at least {MIN_SIDE}'
                 )
             if all(side is None or int(side) for side in sides.groups()):
                 return cls(width, height)

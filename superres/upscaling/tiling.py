@@ -2,7 +2,7 @@
 
 A tile is computed with a halo of its surroundings, to come out as from the whole picture. The graph
 bounds the halo: `Graph.radius`. Far pixels count so little that a trained network needs much less:
-`measured_halo`.
+`measure_halo`.
 """
 
 import itertools
@@ -26,7 +26,7 @@ def centre_with_halo(run, lr, halo, radius):
     return sr[margin : sr.shape[0] - margin, margin : sr.shape[1] - margin]
 
 
-def measured_halo(run, radius, pictures, multiple_of=1):
+def measure_halo(run, radius, pictures, multiple_of=1):
     """The smallest halo that changes none of `pictures` by more than `HALO_TOLERANCE`.
 
     It is at most `radius`, or where that is not known `FAR`; `None` where even `FAR` is too little.
@@ -42,7 +42,7 @@ def measured_halo(run, radius, pictures, multiple_of=1):
     reach = radius if is_known else rounded_up(2 * FAR, multiple_of)
     if not is_known:  # of few pictures, since it takes long, and with borders far away
         side = rounded_up(2 * reach + FAR_SIDE, multiple_of)
-        pictures = [_filled(lr, side) for lr in pictures[:FAR_PICTURES]]
+        pictures = [_fill(lr, side) for lr in pictures[:FAR_PICTURES]]
     pictures = [_middle(lr, 2 * reach + MEASURED_SIDE) for lr in pictures]
     pictures = [lr for lr in pictures if min(lr.shape[:2]) > 2 * reach]
     exact = [centre_with_halo(run, lr, reach, reach) for lr in pictures]
@@ -67,7 +67,7 @@ def measured_halo(run, radius, pictures, multiple_of=1):
     return enough * multiple_of
 
 
-def _filled(lr, side):
+def _fill(lr, side):
     """A picture mirrored at its borders until it has `side` pixels a side."""
     missing = [max(0, side - length) for length in lr.shape[:2]]
     return np.pad(lr, [(0, n) for n in missing] + [(0, 0)], mode="symmetric")[:side, :side]

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from superres.images.pixels import as_grey, assembled, to_network, to_pixels
+from superres.images.pixels import as_grey, join_bands, to_network, to_pixels
 from superres.images.quality import CLEAN, LOSSLESS, TRAINED, Condition
 from superres.images.resize import upscale_nearest
 from superres.runtime import memory
@@ -19,7 +19,7 @@ LESS_IN_BFLOAT16 = 3
 MEMORY_SHARE = 0.5  # of the free memory, for one tile's feature maps
 # LR pixels a side: below 256 the network is slower; above 1024 it is no faster, and some GPU
 # kernels count in 32 bits.
-SMALLEST_TILE, USUAL_TILE, LARGEST_TILE = 64, 256, 1024
+MIN_TILE, USUAL_TILE, MAX_TILE = 64, 256, 1024
 # Conditions to measure halos at: the first 1, 2 or 3, where a network takes 0, 1 or 3 numbers.
 HALO_CONDITIONS = (CLEAN, Condition(TRAINED[0] / 100), Condition(0.5, 8.0, 1.0))
 
@@ -29,7 +29,7 @@ class Upscaler:
 
     Args:
         network: `KerasNetwork` or `FileNetwork`.
-        halo: LR pixels around a tile that are computed with it, see `tiling.measured_halo`; `None`:
+        halo: LR pixels around a tile that are computed with it, see `tiling.measure_halo`; `None`:
             as far as the network looks, perhaps at the whole picture, which then is not cut into
             tiles unless memory is short.
         precision: "float32", "bfloat16", or "auto": bfloat16 where it is faster, but float32 for
@@ -55,12 +55,12 @@ class Upscaler:
         self._compiled = {}
         self._is_fixed = tile_size > 0
         # LR pixels a side; less once memory ran out.
-        self._largest_tile = tile_size or self._fitting_tile()
+        self._max_tile = tile_size or self._fitting_tile()
         self._run(self.precision)
 
     def _run(self, precision):
         if precision not in self._compiled:
-            self._compiled[precision] = self.network.compiled(precision)
+            self._compiled[precision] = self.network.compile(precision)
         return self._compiled[precision]
 
     def _halo_in(self, precision):
@@ -77,7 +77,7 @@ class Upscaler:
         pixels = free / self.network.bytes_per_pixel(self.precision)
         step = max(self._steps(self.precision))
         window = math.isqrt(int(pixels)) // step * step
-        return max(1, min(window - 2 * (self.halo or tiling.FAR), LARGEST_TILE))
+        return max(1, min(window - 2 * (self.halo or tiling.FAR), MAX_TILE))
 
     def _steps(self, precision):
         return tuple(math.lcm(step, self._multiple) for step in self.network.steps(precision))
@@ -102,20 +102,20 @@ class Upscaler:
             whole = replace(tiles_of(max(sides)), steps=(self._multiple, self._multiple))
             if whole.memory <= min(free, MEMORY_SHARE * self.network.free_memory()):
                 return whole
-        sizes = () if self._is_fixed else range(USUAL_TILE, self._largest_tile, 16)
+        sizes = () if self._is_fixed else range(USUAL_TILE, self._max_tile, 16)
         plans = map(tiles_of, sizes)
         cheap = (tiles for tiles in plans if tiles.extra_work <= self.network.extra_work)
-        tiles = next(cheap, None) or tiles_of(self._largest_tile)
-        while tiles.memory > free and tiles.tile_size > SMALLEST_TILE:
-            tiles = tiles.smaller(SMALLEST_TILE)
+        tiles = next(cheap, None) or tiles_of(self._max_tile)
+        while tiles.memory > free and tiles.tile_size > MIN_TILE:
+            tiles = tiles.smaller(MIN_TILE)
         return tiles
 
-    def measured_halo(self, pictures):
-        """`tiling.measured_halo` of this network, which must be in float32."""
+    def measure_halo(self, pictures):
+        """`tiling.measure_halo` of this network, which must be in float32."""
 
         def measured(condition):
             network = self._network(condition)
-            return tiling.measured_halo(
+            return tiling.measure_halo(
                 lambda lr: network(lr).copy(), self.radius, pictures, self._multiple
             )
 
@@ -182,7 +182,7 @@ class Upscaler:
                     raise
                 self._compiled.clear()  # some keep what they could get
                 tiles = tiles.smaller()
-                self._largest_tile = tiles.tile_size
+                self._max_tile = tiles.tile_size
                 remaining = tiles.rows(done=rows[0])
                 continue
             band = np.concatenate(band, axis=1)[: self.scale * (height - rows[0])]
@@ -206,4 +206,4 @@ class Upscaler:
         """As `bands`, but returns the enlarged picture whole: (scale * H, scale * W[, C])."""
         height, width, *colours = picture.shape
         shape = (self.scale * height, self.scale * width, *colours)
-        return assembled(self.bands(picture, tiles, on_tile, condition), shape, picture.dtype)
+        return join_bands(self.bands(picture, tiles, on_tile, condition), shape, picture.dtype)

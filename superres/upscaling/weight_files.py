@@ -20,14 +20,14 @@ import numpy as np
 from superres.runtime.backend import keras
 from superres.runtime.errors import InputError, RefusedWeights
 from superres.runtime.files import replacing
-from superres.upscaling.graph import Graph, tensors
+from superres.upscaling.graph import Graph, input_names
 
 # Members of a `.keras` file, with their most bytes. Weights may have `MORE` for each number of the
 # network, or packed byte if those are fewer: Adam's averages lie beside them, and pack to a half.
 MEMBERS = {"metadata.json": 2**16, "config.json": 2**21, "model.weights.h5": 2**25}
 MORE = 16
-MOST_ARRAYS = 10_000  # and groups: of 200 residual blocks with attention, and Adam's averages
-MOST_NESTED = 100  # a network in a network adds four
+MAX_ARRAYS = 10_000  # and groups: of 200 residual blocks with attention, and Adam's averages
+MAX_NESTED = 100  # a network in a network adds four
 UNPACKERS = {
     zipfile.ZIP_STORED: lambda packed, most: packed,
     zipfile.ZIP_DEFLATED: lambda packed, most: zlib.decompressobj(-15).decompress(packed, most),
@@ -123,8 +123,8 @@ def _dicts(config):
     behind = [(config, 0)]
     while behind:
         value, depth = behind.pop()
-        if depth > MOST_NESTED:
-            raise RefusedWeights(f"its config.json is nested more than {MOST_NESTED} deep")
+        if depth > MAX_NESTED:
+            raise RefusedWeights(f"its config.json is nested more than {MAX_NESTED} deep")
         if isinstance(value, dict):
             yield value
             behind += ((inner, depth + 1) for inner in value.values())
@@ -169,7 +169,7 @@ def check_config(config, register=lambda: None):
 def _takes_tensor(call):
     call = call if isinstance(call, dict) else {}
     values = [*call.get("args", ()), *call.get("kwargs", {}).values()]
-    return any(isinstance(name, str) for name in tensors(values))
+    return any(isinstance(name, str) for name in input_names(values))
 
 
 def _is_allowed(name, module, registered):
@@ -213,8 +213,8 @@ def _arrays_in(file):
                 raise RefusedWeights(f"its weights hold a link to another place, {link}")
             item = group[name]
             seen.add(address)
-            if len(seen) > MOST_ARRAYS:
-                raise RefusedWeights(f"its weights hold more than {MOST_ARRAYS:,} arrays")
+            if len(seen) > MAX_ARRAYS:
+                raise RefusedWeights(f"its weights hold more than {MAX_ARRAYS:,} arrays")
             if isinstance(item, h5py.Group):
                 groups.append(item)
             elif item.external or item.is_virtual:

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from superres.dataset.crops import ORIENTATIONS, CropSampler, Photograph, cut_batch
-from superres.images.degradation import Degradation, Saving, degrade
+from superres.images.degradation import Degradation, Encoding, degrade
 from superres.images.quality import CLEAN, condition_of
 from support import photograph
 
@@ -96,7 +96,7 @@ def test_degraded_crops_show_the_same_place_and_follow_from_seed_and_step():
 def test_condition_of_a_crop_is_that_of_the_degraded_picture():
     pool, random = CropSampler([photograph(80, 80)], 64), np.random.default_rng(0)
     lr, hr = np.empty((32, 32, 3), np.uint8), np.empty((64, 64, 3), np.uint8)
-    drawn = Degradation(noise=8.0, savings=(Saving(75),))
+    drawn = Degradation(noise=8.0, encodings=(Encoding(75),))
     condition = pool.cut(0, 0, lr, hr, drawn, random)
     whole = degrade(
         drawn, pool.photographs[0].lr, pool.photographs[0].hr, 2, np.random.default_rng(0)
@@ -134,11 +134,11 @@ def test_crop_is_what_the_whole_picture_would_have_there(top, left):
     crop, _ = pool._degraded(whole, top, left, blur, None)
     expected = degrade(blur, whole.lr, whole.hr, 2)[top : top + 32, left : left + 32]
     np.testing.assert_array_equal(crop, expected)
-    saving = Degradation(savings=(Saving(40, shift=(3, 7)),))
+    saving = Degradation(encodings=(Encoding(40, shift=(3, 7)),))
     crop, _ = pool._degraded(whole, top, left, saving, None)
     begins = max(0, top - 16), max(0, left - 16)
     shift = tuple((3, 7)[n] - begins[n] for n in (0, 1))
-    aligned = Degradation(savings=(Saving(40, shift=tuple(s % 16 for s in shift)),))
+    aligned = Degradation(encodings=(Encoding(40, shift=tuple(s % 16 for s in shift)),))
     expected = degrade(aligned, whole.lr, whole.hr, 2)[top : top + 32, left : left + 32]
     inner = (slice(9, -9), slice(9, -9))  # chroma is smoothed over the window's borders
     np.testing.assert_array_equal(crop[inner], expected[inner])

@@ -151,7 +151,7 @@ def cached(folder, skipped, tmp_path, monkeypatch):
 def test_many_are_kept_in_files_and_give_the_same_crops(
     folder, skipped, cached, tmp_path, monkeypatch, most_mapped
 ):
-    monkeypatch.setattr(photographs, "MOST_MAPPED", most_mapped)
+    monkeypatch.setattr(photographs, "MAX_MAPPED", most_mapped)
     expected = open_all(folder, skipped)
     for source in cached(), cached():
         assert source.where == f"in {tmp_path / 'cache'}"
@@ -288,7 +288,7 @@ def test_nothing_that_can_be_decoded_is_an_error(folder, skipped, cached, is_cac
 
 @pytest.fixture
 def rotating(folder, skipped, monkeypatch):
-    monkeypatch.setattr(photographs, "MOST_RESIDENT", 2)
+    monkeypatch.setattr(photographs, "MAX_RESIDENT", 2)
     monkeypatch.setattr(photographs, "STEPS_PER_PHOTOGRAPH", 4)
     opened = []
 
@@ -361,6 +361,6 @@ def test_a_picture_that_is_replaced_by_a_small_one_is_left_out(folder, rotating,
 
 
 def test_large_pictures_are_fewer(rotating, monkeypatch):
-    monkeypatch.setattr(photographs, "MOST_RESIDENT", 9)
+    monkeypatch.setattr(photographs, "MAX_RESIDENT", 9)
     monkeypatch.setattr(photographs, "RESIDENT_BYTES", 3 * pixel_bytes((64, 64), 2))
     assert rotating().resident == 3

@@ -6,7 +6,13 @@ import pytest
 from PIL import Image
 
 from superres.images import degradation
-from superres.images.degradation import Degradation, Saving, degrade, draw, named
+from superres.images.degradation import (
+    Degradation,
+    Encoding,
+    degrade,
+    parse_degradation,
+    random_degradation,
+)
 from superres.images.resize import downscale
 from support import smooth_picture
 
@@ -22,21 +28,21 @@ def test_jpeg_is_that_of_libjpeg(quality):
     """What Pillow writes, bit for bit, with libjpeg's tables: OpenCV has no way of its own."""
     picture = smooth_picture(40, 50)
     for is_subsampled, sampling in (True, "4:2:0"), (False, "4:4:4"):
-        saved = degradation.save(picture, Saving(quality, is_subsampled))
+        saved = degradation.recompress(picture, Encoding(quality, is_subsampled))
         expected = by_pillow(picture, quality=quality, subsampling=sampling)
         np.testing.assert_array_equal(saved, expected)
-        saved = degradation.save(picture[..., 0], Saving(quality, is_subsampled))
+        saved = degradation.recompress(picture[..., 0], Encoding(quality, is_subsampled))
         np.testing.assert_array_equal(saved, by_pillow(picture[..., 0], quality=quality))
 
 
 def test_shift_moves_the_blocks():
     picture = smooth_picture(64, 64)
-    shifted = degradation.save(picture, Saving(30, shift=(3, 5)))
+    shifted = degradation.recompress(picture, Encoding(30, shift=(3, 5)))
     assert shifted.shape == picture.shape
     # The same as if the picture began 3 rows and 5 columns further inside of another.
     larger = np.pad(picture, ((3, 0), (5, 0), (0, 0)), mode="reflect")
     np.testing.assert_array_equal(shifted, by_pillow(larger, quality=30)[3:, 5:])
-    assert (shifted != degradation.save(picture, Saving(30))).any()
+    assert (shifted != degradation.recompress(picture, Encoding(30))).any()
 
 
 def test_a_kernel_reduces_the_original_and_a_clean_picture_stays_as_it_is():
@@ -78,14 +84,14 @@ def test_blur_and_noise_are_as_strong_as_they_say():
 
 
 def test_named():
-    assert named("jpeg75") == Degradation(savings=(Saving(75),))
+    assert parse_degradation("jpeg75") == Degradation(encodings=(Encoding(75),))
     for name in ("jpeg", "jpeg0", "jpeg101", "png", "jpeg7.5", "75"):
         with pytest.raises(ValueError, match=f"DEGRADATION = '{name}': expected wild, or jp"):
-            named(name)
+            parse_degradation(name)
 
 
-TWICE = Degradation("area", 0.52, 1.0, (Saving(30, False), Saving(82)))
-WILD = Degradation("lanczos", 0.5, 3.0, (Saving(80, is_webp=True),), 1.5, Saving(70), True)
+TWICE = Degradation("area", 0.52, 1.0, (Encoding(30, False), Encoding(82)))
+WILD = Degradation("lanczos", 0.5, 3.0, (Encoding(80, is_webp=True),), 1.5, Encoding(70), True)
 WILD = dataclasses.replace(WILD, smoothing=0.4, amount=0.8, radius=0.7)
 WILD_WORDS = "1.5 times as large, JPEG 70 4:2:0, lanczos, blur 0.5, grey noise 3.0, smoothed, "
 
@@ -104,10 +110,10 @@ def test_words_and_quality(one, words, quality):
 
 
 def test_draws_are_as_often_as_they_should_be_and_those_of_the_generator():
-    draws = [draw(np.random.default_rng(seed)) for seed in range(3000)]
-    assert draws[:9] == [draw(np.random.default_rng(seed)) for seed in range(9)]
+    draws = [random_degradation(np.random.default_rng(seed)) for seed in range(3000)]
+    assert draws[:9] == [random_degradation(np.random.default_rng(seed)) for seed in range(9)]
     changed = 1 - degradation.CLEAN_SHARE
-    lone = degradation.LONE_SHARE * changed
+    lone = degradation.JPEG_ONLY_SHARE * changed
     for share, happened in (
         (degradation.EARLIER_SHARE, [one.earlier is not None for one in draws]),
         (degradation.OTHER_KERNEL_SHARE, [one.kernel != "bicubic" for one in draws]),
@@ -116,15 +122,15 @@ def test_draws_are_as_often_as_they_should_be_and_those_of_the_generator():
         (degradation.SHARPENED_SHARE, [one.amount > 0 for one in draws]),
     ):
         assert np.mean(happened) == pytest.approx(share * (changed - lone), abs=0.03)
-    savings = [one.savings for one in draws if one.savings]
+    encodings = [one.encodings for one in draws if one.encodings]
     expected = lone + degradation.JPEG_SHARE * (changed - lone)
-    assert len(savings) / 3000 == pytest.approx(expected, abs=0.03)
-    twice = [one for one in savings if len(one) == 2]
+    assert len(encodings) / 3000 == pytest.approx(expected, abs=0.03)
+    twice = [one for one in encodings if len(one) == 2]
     assert len(twice) / 3000 == pytest.approx(degradation.TWICE_SHARE * lone, abs=0.02)
-    qualities = [one.quality for several in savings for one in several]
+    qualities = [one.quality for several in encodings for one in several]
     assert (min(qualities), max(qualities)) == degradation.JPEG_QUALITY
-    assert {one.shift[0] for several in savings for one in several} == set(range(16))
-    webp = [several[0].is_webp for several in savings]
+    assert {one.shift[0] for several in encodings for one in several} == set(range(16))
+    webp = [several[0].is_webp for several in encodings]
     assert np.mean(webp) == pytest.approx(degradation.WEBP_SHARE, abs=0.02)
 
 
@@ -132,13 +138,14 @@ def test_earlier_life_loses_what_its_saving_lost():
     hr = smooth_picture(80, 96)
     lr = downscale(hr, 2)
     spared, lost = (
-        degrade(Degradation(factor=1.5, earlier=Saving(quality)), lr, hr, 2) for quality in (98, 10)
+        degrade(Degradation(factor=1.5, earlier=Encoding(quality)), lr, hr, 2)
+        for quality in (98, 10)
     )
     assert spared.shape == lost.shape == lr.shape
     errors = [np.abs(picture.astype(int) - lr).mean() for picture in (spared, lost)]
     assert 1.5 * errors[0] < errors[1]
     # Without an original there was no earlier life.
-    earlier = Degradation(factor=1.5, earlier=Saving(10))
+    earlier = Degradation(factor=1.5, earlier=Encoding(10))
     np.testing.assert_array_equal(degrade(earlier, lr, None, 2), lr)
 
 
@@ -152,9 +159,9 @@ def test_sharpening():
 
 def test_webp_is_another_coding():
     picture = smooth_picture(40, 50)
-    webp = degradation.save(picture, Saving(60, shift=(3, 5), is_webp=True))
+    webp = degradation.recompress(picture, Encoding(60, shift=(3, 5), is_webp=True))
     assert webp.shape == picture.shape
     assert 0 < np.abs(webp.astype(int) - picture).mean() < 8
-    assert (webp != degradation.save(picture, Saving(60, shift=(3, 5)))).any()
-    grey = degradation.save(picture[..., 0], Saving(60, is_webp=True))
+    assert (webp != degradation.recompress(picture, Encoding(60, shift=(3, 5)))).any()
+    grey = degradation.recompress(picture[..., 0], Encoding(60, is_webp=True))
     assert grey.shape == (40, 50)

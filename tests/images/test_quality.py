@@ -7,7 +7,7 @@ from PIL import Image, ImageDraw
 
 import corpus
 from superres.images import estimate
-from superres.images.estimate import MOST_BLUR, MOST_NOISE, noise_and_blur
+from superres.images.estimate import MAX_BLUR, MAX_NOISE, noise_and_blur
 from superres.images.jpeg_tables import quality_of, tables_in, tables_of
 from superres.images.jpeg_traces import former_quality
 from superres.images.quality import (
@@ -269,8 +269,8 @@ def test_any_picture_has_an_estimate_within_limits(shape):
     levels = np.random.default_rng(0).integers(256, size=shape, dtype=np.uint8)
     for picture in np.zeros_like(levels), levels, levels // 128 * 255:
         noise, blur, wild = noise_and_blur(picture, LOSSLESS)
-        assert 0 <= noise <= MOST_NOISE
-        assert 0 <= blur <= MOST_BLUR
+        assert 0 <= noise <= MAX_NOISE
+        assert 0 <= blur <= MAX_BLUR
         assert np.isfinite(wild)
 
 

@@ -7,7 +7,7 @@ from superres.images.resize import (
     crop_to_multiple,
     downscale,
     imresize,
-    resized_bands,
+    resize_bands,
     upscale_bicubic,
 )
 from support import smooth_picture
@@ -76,7 +76,7 @@ def test_picture_in_bands_is_resized_as_a_whole_one(dtype, height, width):
     picture = random.integers(0, np.iinfo(dtype).max + 1, (200, 160, 3), np.uint32).astype(dtype)
     for one in picture, picture[..., 0]:
         bands = np.split(one, [1, 70, 71, 150])
-        resized = list(resized_bands(bands, one.shape, height, width))
+        resized = list(resize_bands(bands, one.shape, height, width))
         np.testing.assert_array_equal(np.concatenate(resized), imresize(one, height, width))
         assert {band.dtype for band in resized} == {np.dtype(dtype)}
 
@@ -87,7 +87,7 @@ def test_hidden_colours_do_not_bleed_into_visible_ones(dtype, colours):
     top = np.iinfo(dtype).max
     picture = np.zeros((90, 90, colours + 1), dtype)  # black where it is transparent
     picture[20:70, 20:70, :-1], picture[20:70, 20:70, -1] = top // 2, top
-    resized = np.concatenate(list(resized_bands([picture], picture.shape, 61, 53)))
+    resized = np.concatenate(list(resize_bands([picture], picture.shape, 61, 53)))
     alpha = resized[..., -1]
     assert 0 in alpha
     assert top in alpha
@@ -98,10 +98,10 @@ def test_hidden_colours_do_not_bleed_into_visible_ones(dtype, colours):
 
 def test_alpha_is_resized_like_any_channel_and_opaque_colours_too():
     picture = smooth_picture(80, 70, 4)
-    (resized,) = resized_bands([picture[:60]], (60, 70, 4), 40, 50)
+    (resized,) = resize_bands([picture[:60]], (60, 70, 4), 40, 50)
     assert np.abs(resized[..., 3].astype(int) - imresize(picture[:60, :, 3], 40, 50)).max() <= 1
     picture[..., 3] = 255
-    (resized,) = resized_bands([picture[:60]], (60, 70, 4), 40, 50)
+    (resized,) = resize_bands([picture[:60]], (60, 70, 4), 40, 50)
     assert (resized[..., 3] == 255).all()
     plain = imresize(picture[:60, :, :3], 40, 50).astype(int)
     assert np.abs(resized[..., :3] - plain).max() <= 1  # which is rounded twice

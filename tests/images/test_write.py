@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image, PngImagePlugin
 
-from superres.images.formats import LONGEST_SIDE, check_storable
+from superres.images.formats import MAX_SIDE, check_storable
 from superres.images.read import read_picture
 from superres.images.write import write_bands, write_picture
 from support import smooth_picture
@@ -71,9 +71,9 @@ def test_bands_become_a_picture(tmp_path, suffix):
     np.testing.assert_array_equal(read_picture(tmp_path / f"x{suffix}")[0], pixels)
 
 
-@pytest.mark.parametrize("suffix", LONGEST_SIDE)
+@pytest.mark.parametrize("suffix", MAX_SIDE)
 def test_the_longest_side_can_be_written_and_read(tmp_path, suffix):
-    pixels = np.full((LONGEST_SIDE[suffix], 16, 3), 100, np.uint8)
+    pixels = np.full((MAX_SIDE[suffix], 16, 3), 100, np.uint8)
     write_picture(tmp_path / f"x{suffix}", pixels, {})
     assert read_picture(tmp_path / f"x{suffix}")[0].shape == pixels.shape
 

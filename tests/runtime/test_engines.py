@@ -71,7 +71,7 @@ LR = np.random.default_rng(0).random((1, 9, 7, 3), np.float32)
 
 
 def run(weights, cache, precision="float32"):
-    return FileNetwork(weights, cache).compiled(precision)(LR).copy()
+    return FileNetwork(weights, cache).compile(precision)(LR).copy()
 
 
 def test_graph_is_kept_for_each_precision_and_made_anew_for_other_weights(
@@ -128,7 +128,7 @@ def test_cache_keeps_what_is_used(tmp_path, weights):
 
 def test_signals_survive_networks_that_are_gone(weights):
     """Ctrl-C after them ended in a segmentation fault."""
-    FileNetwork(weights).compiled("float32")(LR[:, :1])  # by a second graph, for tiny pictures
+    FileNetwork(weights).compile("float32")(LR[:, :1])  # by a second graph, for tiny pictures
     handled = []
     before = signal.signal(signal.SIGINT, lambda *_: handled.append(1))
     signal.raise_signal(signal.SIGINT)

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from superres.images.drawing import side_by_side
+from superres.images.panels import side_by_side
 from superres.scoring import figures
 from support import smooth_picture
 

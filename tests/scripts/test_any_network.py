@@ -208,7 +208,7 @@ def test_a_stride_that_is_hidden_in_a_network_is_noticed():
     model = keras.Model(lr, ops.depth_to_space(conv(Hidden()(lr), 12), 2))
     upscaler = Upscaler(KerasNetwork(model), precision="float32")
     assert upscaler.network.traits.multiple_of == 1
-    assert upscaler.measured_halo([probe.picture()]) is None
+    assert upscaler.measure_halo([probe.picture()]) is None
 
 
 def test_picture_that_is_too_large_for_memory_is_cut_all_the_same(tmp_path, monkeypatch):

@@ -10,7 +10,7 @@ from PIL import Image
 
 import output
 from superres.images.read import picture_size, read_picture, read_rgb
-from superres.images.resize import imresize, resized_bands
+from superres.images.resize import imresize, resize_bands
 from superres.images.write import write_picture
 from superres.scoring.metrics import psnr
 from superres.upscaling import batch
@@ -84,7 +84,7 @@ def test_pixels_are_those_of_the_networks_reduced(tmp_path, folder, shipped, siz
             picture = networks[f"edsr_small_x{scale}"].enlarge(picture).copy()
         expected = imresize(picture, *shape)
         if found.shape[2:] in ((2,), (4,)):  # where colours count as much as they are visible
-            expected = np.concatenate(list(resized_bands([picture], picture.shape, *shape)))
+            expected = np.concatenate(list(resize_bands([picture], picture.shape, *shape)))
         assert found.shape == expected.shape
         assert np.abs(found.astype(int) - expected).max() <= (1 if found.dtype == np.uint8 else 16)
 

@@ -581,7 +581,7 @@ def test_training_starts_from_other_weights_where_they_fit(trained, capsys):
 
 
 def test_training_on_rotating_photographs_goes_on_as_undisturbed(photographs, monkeypatch, capsys):
-    for name, value in ("MEMORY_SHARE", 0), ("MOST_RESIDENT", 2), ("STEPS_PER_PHOTOGRAPH", 2):
+    for name, value in ("MEMORY_SHARE", 0), ("MAX_RESIDENT", 2), ("STEPS_PER_PHOTOGRAPH", 2):
         monkeypatch.setattr(photographs_module, name, value)
     run()
     assert "decoded, 2 at a time" in capsys.readouterr().out

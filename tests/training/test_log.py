@@ -9,7 +9,7 @@ from superres.dataset.crops import Photograph
 from superres.images.resize import downscale
 from superres.training.checkpoint import State
 from superres.training.log import TrainingLog
-from superres.training.trainer import Fitted
+from superres.training.trainer import FitResult
 from superres.upscaling.networks import KerasNetwork
 from support import bilinear_network, photograph, smooth_picture
 
@@ -34,8 +34,8 @@ def end_epochs(log, count):
     start = log.network.get_weights()
     for n in range(count):
         weights = [(w + n * random.normal(0, 1e-3, w.shape)).astype(np.float32) for w in start]
-        log.add(Fitted(30, 0.2, 20.0, 0.2))
-        log.add(Fitted(70, 0.4 / 7, 40.0, 0.4))
+        log.add(FitResult(30, 0.2, 20.0, 0.2))
+        log.add(FitResult(70, 0.4 / 7, 40.0, 0.4))
         log.end_epoch(
             SimpleNamespace(
                 step=100 * (n + 1), ema_weights=lambda w=weights: w, schedule=lambda step: 1e-3

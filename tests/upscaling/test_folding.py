@@ -61,7 +61,7 @@ def test_end_that_would_be_more_work_stays_as_it_is():
 def compare(model, folder, shapes):
     pytest.importorskip("openvino")
     model.save(folder / "x.keras")
-    run, expected = FileNetwork(folder / "x.keras").compiled("float32"), backend.compiled(model)
+    run, expected = FileNetwork(folder / "x.keras").compile("float32"), backend.compile_model(model)
     for shape in shapes:
         lr = np.random.default_rng(0).random((1, *shape, 3), np.float32)
         np.testing.assert_allclose(run(lr), expected(lr), atol=2e-5, rtol=1e-4)

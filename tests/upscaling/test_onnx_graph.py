@@ -16,7 +16,7 @@ from support import small_network
 pytest.importorskip("openvino")
 from onnx.reference import ReferenceEvaluator
 
-from superres.upscaling.onnx_graph import onnx_graph, with_condition
+from superres.upscaling.onnx_graph import fix_condition, onnx_graph
 
 layers, ops = keras.layers, keras.ops
 
@@ -91,7 +91,7 @@ def compare(model, folder, *condition):
     """Runs a network by Keras and from a file without it, at two sizes."""
     path = folder / "network.keras"
     model.save(path)
-    run, expected = FileNetwork(path).compiled("float32"), backend.compiled(model)
+    run, expected = FileNetwork(path).compile("float32"), backend.compile_model(model)
     for size in (13, 9), (6, 17):
         lr = np.random.default_rng(0).random((1, *size, 3), np.float32)
         sr = run(lr, *condition)
@@ -136,7 +136,7 @@ def test_onnx_itself_computes_what_keras_does(tmp_path, count, name):
         inputs = {"lr": first, name: values.reshape(1, -1, 1, 1)}
         (sr,) = ReferenceEvaluator(written).run(None, inputs)
         np.testing.assert_allclose(sr.transpose(0, 2, 3, 1), expected, atol=1e-4)
-        fixed = with_condition(written, values)
+        fixed = fix_condition(written, values)
         assert [one.name for one in fixed.graph.input] == ["lr"]
         (sr,) = ReferenceEvaluator(fixed).run(None, {"lr": first})
         np.testing.assert_allclose(sr.transpose(0, 2, 3, 1), expected, atol=1e-4)

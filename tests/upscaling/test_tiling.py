@@ -34,7 +34,7 @@ def test_condition_changes_neither_radius_nor_memory():
 def test_receptive_radius_is_where_changes_end(scale, skip):
     """A changed pixel changes the output as far as the radius says, and no further."""
     model = small_network(scale, global_skip=skip)
-    run, radius = backend.compiled(model), Graph.of_model(model).radius
+    run, radius = backend.compile_model(model), Graph.of_model(model).radius
     lr = np.full((1, 41, 41, 3), 0.5, np.float32)
     changed = lr.copy()
     changed[0, 20, 20] = 1
@@ -70,7 +70,7 @@ def test_bytes_per_pixel_is_the_widest_place():
 
 
 def run_of(model):
-    run = backend.compiled(model)
+    run = backend.compile_model(model)
     return lambda lr: run(np.ascontiguousarray(lr)[None])[0]
 
 
@@ -78,7 +78,7 @@ def test_measured_halo_keeps_the_promise_and_one_less_does_not():
     model = small_network(global_skip=True)
     run, radius = run_of(model), Graph.of_model(model).radius
     pictures = [rgb(50, 60, seed) for seed in range(3)]
-    halo = tiling.measured_halo(run, radius, pictures)
+    halo = tiling.measure_halo(run, radius, pictures)
 
     def change(distance):
         return 255 * max(
@@ -96,8 +96,8 @@ def test_measured_halo_keeps_the_promise_and_one_less_does_not():
 
 def test_measured_halo_without_a_picture_that_is_large_enough_is_the_radius():
     run = run_of(small_network())
-    assert tiling.measured_halo(run, 8, [rgb(16, 40)]) == 8
-    assert tiling.measured_halo(run, 8, []) == 8
+    assert tiling.measure_halo(run, 8, [rgb(16, 40)]) == 8
+    assert tiling.measure_halo(run, 8, []) == 8
 
 
 def test_shipped_weights_bring_the_halo_that_is_measured():
@@ -107,7 +107,7 @@ def test_shipped_weights_bring_the_halo_that_is_measured():
     assert upscaler.halo == weight_files.stored_halo(path) < upscaler.radius == 22
     for name in "astronaut.png", "grace_hopper.jpg":
         lr = to_network(read_rgb(ROOT / "inference" / "original" / name))
-        assert upscaler.measured_halo([lr]) <= upscaler.halo + 1
+        assert upscaler.measure_halo([lr]) <= upscaler.halo + 1
 
 
 # ---- tiles ----

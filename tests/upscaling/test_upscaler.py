@@ -120,8 +120,8 @@ def test_halo_is_the_largest_that_a_condition_needs(
         found.append(pytest.approx(values))
         return round(10 / values[0] + 200 * values[1:2].sum()) if len(values) else 7
 
-    monkeypatch.setattr(upscaler_module.tiling, "measured_halo", measured)
-    assert upscaler.measured_halo([]) == halo
+    monkeypatch.setattr(upscaler_module.tiling, "measure_halo", measured)
+    assert upscaler.measure_halo([]) == halo
     assert conditions == found
 
 
@@ -181,10 +181,10 @@ def with_run(monkeypatch, run):
     """Lets `run`, a function of the network's own and LR pixels, be what computes."""
     for kind in KerasNetwork, FileNetwork:
 
-        def compiled(network, precision, compiled=kind.compiled):
-            return functools.partial(run, compiled(network, precision))
+        def compile_anew(network, precision, inner=kind.compile):
+            return functools.partial(run, inner(network, precision))
 
-        monkeypatch.setattr(kind, "compiled", compiled)
+        monkeypatch.setattr(kind, "compile", compile_anew)
 
 
 @pytest.mark.parametrize(

@@ -383,7 +383,7 @@ def test_hostile_file_is_refused_before_keras_sees_it(tmp_path, monkeypatch, cap
     write_picture(tmp_path / "data" / "a.png", smooth_picture(20, 20), {})
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(train, "WEIGHTS_FOLDER", tmp_path / "weights")
-    monkeypatch.setattr(weight_files, "MOST_ARRAYS", 500)
+    monkeypatch.setattr(weight_files, "MAX_ARRAYS", 500)
     for engine in "auto", "keras":
         assert output.main(["data", "out", "--weights", str(path), "--engine", engine]) == 2
     assert train.main(["--start-from", str(path)]) == 2

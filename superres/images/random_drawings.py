@@ -14,12 +14,12 @@ DITHERED, SCREENTONE = 0, 2  # kinds of two tones; 1: by one threshold
 _font = cache(ImageFont.load_default)
 
 
-def draw_pattern(random, height, width):
+def random_drawing(random, height, width):
     """One drawing, by a NumPy generator: uint8 (height, width, 3)."""
-    return draw_pair(random, height, width, scale=1)[1]
+    return random_pair(random, height, width, scale=1)[1]
 
 
-def draw_pair(random, height, width, scale):
+def random_pair(random, height, width, scale):
     """A LR drawing, uint8 (height, width, 3), and the same at `scale` times the size."""
     is_two_toned = random.random() < TWO_TONES_SHARE
     hr = _draw(random, scale * height, scale * width)
