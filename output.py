@@ -66,7 +66,7 @@ def check(config):
 
 
 def prepare(plan, target):
-    """Makes the target's folder, and removes what killed runs have left there."""
+    """Makes the target folder, and removes what killed runs left there."""
     make_folder(target)
     check_writable(target)
     for folder in {job.target.parent for job in plan.jobs} | {Path(target)}:
@@ -74,9 +74,9 @@ def prepare(plan, target):
 
 
 class Run(NamedTuple):
-    """What all pictures share."""
+    """What the pictures of a run share."""
 
-    known: dict  # QUALITY, NOISE and BLUR as set
+    known: dict  # QUALITY, NOISE and BLUR where they are set
     size: Size
     networks: utils.NetworksByScale
     report: batch.Report
@@ -85,7 +85,7 @@ class Run(NamedTuple):
 
 
 def load(options, known, size):
-    """Loads the networks that every picture needs; prints each one when it is loaded."""
+    """Loads the networks that every picture needs; prints each when it is loaded."""
     if known and options.content == "clean":
         raise InputError(f"{', '.join(known).upper()}: not possible with CONTENT = 'clean'")
     units = {"quality": 100}
@@ -111,15 +111,14 @@ def load(options, known, size):
 
 
 def enlarge_picture(run, job, picture, metadata):
-    """Computes a picture in its new size, and has it written."""
+    """Enlarges a picture, and hands it to the writer."""
     way = run.size.way(*picture.shape[:2], run.networks.scales)
     shape = (*way.shape, *picture.shape[2:])
     check_storable(job.target, shape, picture.dtype)
     print_notes(run, job, picture, metadata, way)
     condition = CLEAN
-    # The network takes more than the settings give: the rest is estimated.
     if way.scales and len(run.known) < run.networks[way.scales[0]].conditions:
-        condition = condition_of_file(job.source, picture)
+        condition = condition_of_file(job.source, picture)  # estimates what is not set
     condition = condition._replace(**run.known)
     output_bytes = output_memory(job.target, shape, picture.dtype)
     bands, bands_shape = [picture], picture.shape
@@ -136,29 +135,30 @@ def enlarge_picture(run, job, picture, metadata):
 
 
 def print_notes(run, job, picture, metadata, way):
-    """Says what of a picture is left out, and what was perhaps not meant."""
-    notes = [f"{loss} left out" for loss in metadata.get("lost", [])]
+    """Prints what is left out of a picture, and what was perhaps not meant."""
+    lost = metadata.get("lost")
+    notes = [f"left out: {', '.join(lost)}"] if lost else []
     (height, width), (new_height, new_width) = picture.shape[:2], way.shape
     if not way.scales and way.shape == picture.shape[:2]:
-        notes.append(f"{width}x{height} pixels, as it was")
+        notes.append(f"{width}x{height} pixels, unchanged")
     elif not way.scales:
         notes.append(f"{width}x{height} pixels reduced to {new_width}x{new_height}")
-    if len(way.scales) > 1 and not run.size.factor:  # which is the same for all, and said before
+    if len(way.scales) > 1 and not run.size.factor:  # with a factor, `load` said so for all
         notes.append(f"enlarged in two passes, by {way.scales[0]} and by {way.scales[1]}")
     for note in notes:
         print_line(f"note {quoted(job.source)}: {note}", sys.stderr)
 
 
 def enlarge_bands(run, job, picture, scale, condition, needed):
-    """Yields the bands of a picture that is enlarged by one network."""
+    """Yields the bands of a picture, enlarged by one network."""
     network, condition = run.networks[scale].of(condition)
     upscaler = network.upscaler
     tiles = tiles_in_memory(upscaler, picture, needed, run.writer.wait)
     name = quoted(job.source)
     if upscaler.halo is None and len(tiles) > 1:
         print_line(
-            f"note {name}: cut into {len(tiles)} tiles with {tiles.halo} pixels around them; the "
-            "network looks further than that, so seams are possible",
+            f"note {name}: cut into {len(tiles)} tiles with a halo of {tiles.halo} pixels; the "
+            "network looks further, so seams are possible",
             sys.stderr,
         )
     if run.is_verbose:
@@ -204,7 +204,7 @@ def enlarge(config, stop):
                     if report.ended:
                         break
         finally:
-            bar.close()  # or its last line would stand behind the report
+            bar.close()  # before the report, or its last line would mix with it
             report.print_summary(config.target)
     return 1 if report.refused or report.failed else 0
 

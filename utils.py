@@ -1,4 +1,4 @@
-"""What the scripts share and no room is for: choosing and loading networks."""
+"""The networks of `weights/`: which one a picture gets, and loading it."""
 
 import importlib
 from pathlib import Path
@@ -15,8 +15,8 @@ from superres.upscaling.upscaler import PRECISIONS, Upscaler
 WEIGHTS_FOLDER = Path(__file__).parent / "weights"
 CACHE = WEIGHTS_FOLDER / ".cache"  # of what engines make of weights
 SCALES = (2, 3, 4)
-# In names of weights: edsr_small_x2_photo is the small network for x2 and for JPEGs. Your own
-# weights are for JPEGs if their names end in _photo, otherwise for clean pictures.
+# Parts of names: edsr_small_x2_photo is the small network for x2 and for JPEGs. Your own weights
+# are for JPEGs if their names end in _photo, otherwise for clean pictures.
 SIZES = {"large": "", "small": "_small"}
 CONTENTS = {"auto": "", "clean": "", "photo": "_photo"}
 KINDS = {"auto": ("clean", "photo"), "clean": ("clean",), "photo": ("photo",)}  # of networks
@@ -31,20 +31,11 @@ class Weights:
         self.files = {path.stem: path for path in paths}  # the newest first
 
     def pick(self, scale=0, size="auto", content="clean", engine="auto"):
-        """The weights to use when none are named.
+        """Path of the weights to use when none are named, and the reason; `None` without any.
 
-        Those that the project ships come first: for x2 before x3 before x4, of the size that is
-        asked for, or the other one if SIZE is auto or they are for JPEGs. Then the newest of your
-        own, if SIZE is auto.
-
-        Args:
-            scale: 2, 3 or 4: only files whose name ends in `_x` and the scale; 0: any.
-            size: large, small, or auto: large on a GPU.
-            content: clean or photo.
-            engine: one of `ENGINES`: whether that computes on a GPU.
-
-        Returns:
-            Path and reason, or `None` if there are none.
+        Shipped weights come first, x2 (or `scale`) before x3 before x4; of the wanted size, or of
+        the other one if `size` is auto (large on a GPU) or `content` is photo. Then, if `size` is
+        auto, the newest of your own.
         """
         has_gpu = size == "auto" and engines.resolve(engine) == "keras" and backend.has_gpu()
         wanted = ("large" if has_gpu else "small") if size == "auto" else size
@@ -80,19 +71,10 @@ def read_graph(path):
 
 
 def load(path, engine="auto", **options):
-    """Loads a trained network.
+    """The `Upscaler` of a `.keras` file, with the halo that is stored in it.
 
-    Args:
-        path: `.keras` file; code hidden in it is not run (`safe_mode`).
-        engine: what computes, one of `ENGINES`.
-        options: `precision`, `tile_size` and `self_ensemble` of `Upscaler`.
-
-    Returns:
-        `Upscaler`, with the halo that is stored in the file.
-
-    Raises:
-        InputError: no such file, not a Keras file, not a network that enlarges RGB, or of layers
-            that the engine does not know.
+    `engine` is one of `ENGINES`; `options` are `precision`, `tile_size` and `self_ensemble` of
+    `Upscaler`. InputError: not a network that enlarges RGB, or the engine does not know its layers.
     """
     graph = read_graph(path)
     if engine == "openvino" and graph.unknown:
@@ -113,16 +95,9 @@ def load(path, engine="auto", **options):
 
 
 def known_condition(values, unset):
-    """The fields of `Condition` that settings set.
+    """The fields of `Condition` in the settings `values` that differ from `unset`, both dicts.
 
-    Args:
-        values, unset: dicts of QUALITY, NOISE and BLUR, and of their values that leave it open.
-
-    Returns:
-        Dict of those that are set, the quality from 0 to 1.
-
-    Raises:
-        InputError: one is out of its range.
+    The quality is from 0 to 1. InputError: one is out of its range.
     """
     known = {name: values[name] for name in unset if values[name] != unset[name]}
     for name, value in known.items():
@@ -142,10 +117,10 @@ def check_takes(known, path, conditions):
 
 
 class Network(NamedTuple):
-    """A network in use: its file, the reason for it (perhaps empty), and its `Upscaler`."""
+    """A network in use."""
 
     path: Path
-    why: str
+    why: str  # the reason for it; perhaps empty
     upscaler: Upscaler
 
     def __str__(self):
@@ -164,7 +139,7 @@ class Network(NamedTuple):
 
     @property
     def note(self):
-        """Why Keras computes it where OpenVINO might, as a line of its own; perhaps empty."""
+        """Why OpenVINO does not compute it, as a line of its own; empty if it could."""
         unknown = self.upscaler.network.graph.unknown
         whole = "; it looks at the whole picture, so pictures are not cut into tiles"
         return unknown and (
@@ -174,17 +149,11 @@ class Network(NamedTuple):
 
 
 class Networks(NamedTuple):
-    """The networks of a run.
+    """The networks of one scale."""
 
-    Attributes:
-        clean: `Network` for lossless pictures.
-        photo: `Network` for the others; perhaps the same one.
-        is_clean: whether all pictures are taken for lossless.
-    """
-
-    clean: Network
-    photo: Network
-    is_clean: bool
+    clean: Network  # for lossless pictures
+    photo: Network  # for the others; perhaps the same one
+    is_clean: bool  # whether all pictures are taken for lossless
 
     @property
     def scale(self):
@@ -192,18 +161,18 @@ class Networks(NamedTuple):
 
     @property
     def conditions(self):
-        """How many numbers of a picture's condition make a difference."""
-        # The quality decides between two networks even where neither takes it.
+        """How many numbers of a picture's `Condition` are needed."""
+        # The quality decides between two networks even if neither takes it.
         count = max(self.photo.upscaler.conditions, int(self.photo is not self.clean))
         return 0 if self.is_clean else count
 
     def of(self, condition):
-        """The `Network` for a picture of this condition, and what of the condition it knows."""
+        """The `Network` for a picture of this condition, and as much of it as that takes."""
         known = Condition(*condition[: self.conditions])
         return (self.clean if known == CLEAN else self.photo), known
 
     def kind_of(self, condition):
-        """Which pictures are enlarged by the same network as one of this condition, in words."""
+        """The pictures that share a network with one of this condition, in words."""
         if self.photo is self.clean:
             return "all pictures"
         return f"{'lossless' if condition == CLEAN else 'lossy'} pictures"
@@ -239,42 +208,32 @@ class NetworkOptions(NamedTuple):
         settings.check_flag("self_ensemble", self.self_ensemble)
 
     def load(self, scale=0):
-        """The `Networks` of these options; `scale` is for where SCALE is 0.
+        """The `Networks` of these options; `scale` counts where SCALE is 0.
 
-        Raises:
-            InputError: there are none, or they are of another scale.
+        InputError: there are none, or they are of another scale.
         """
         scale = self.scale or scale
         if self.weights:
-            network = self._loaded(self.weights, "", scale)
+            network = self._load(self.weights, "", scale)
             return Networks(network, network, self.content == "clean")
         networks, weights = [], Weights(WEIGHTS_FOLDER)
         for kind in KINDS[self.content]:
             if pick := weights.pick(scale, self.network, kind, self.engine):
-                networks.append(self._loaded(*pick, scale))
+                networks.append(self._load(*pick, scale))
                 scale = networks[0].upscaler.scale
         if not networks:
             raise weights.missing(scale, self.network, KINDS[self.content][0])
         return Networks(networks[0], networks[-1], self.content == "clean")
 
-    def _loaded(self, path, why, scale):
-        upscaler = load(
-            path,
-            self.engine,
-            precision=self.precision,
-            tile_size=self.tile_size,
-            self_ensemble=self.self_ensemble,
-        )
+    def _load(self, path, why, scale):
+        names = "precision", "tile_size", "self_ensemble"
+        upscaler = load(path, self.engine, **{name: getattr(self, name) for name in names})
         if scale not in (0, upscaler.scale):
             raise InputError(f"SCALE = {scale}: {path} enlarges by {upscaler.scale}")
         return Network(Path(path), why, upscaler)
 
     def scales(self):
-        """The scales of the networks in the project's folder, for these options without WEIGHTS.
-
-        Raises:
-            InputError: there are none.
-        """
+        """The scales for which there are networks, where WEIGHTS is empty; InputError: none."""
         weights = Weights(WEIGHTS_FOLDER)
         for kind in KINDS[self.content]:  # those for JPEGs only where there are no others
             wanted = [self.scale] if self.scale else SCALES
@@ -285,18 +244,10 @@ class NetworkOptions(NamedTuple):
 
 
 class NetworksByScale:
-    """The networks of a run for pictures of any size, loaded when they are first needed.
+    """The `Networks` of `NetworkOptions` by scale, each loaded when it is first needed.
 
-    Args:
-        options: `NetworkOptions`.
-        on_load: called with each `Networks` when it is loaded.
-        is_one: only those of one scale, of SCALE or of the weights.
-
-    Attributes:
-        scales: of the networks.
-
-    Raises:
-        InputError: there are none.
+    `on_load` is called with each. With `is_one` there is one scale alone, that of SCALE or of the
+    weights. InputError: there are none.
     """
 
     def __init__(self, options, on_load, is_one=False):

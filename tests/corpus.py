@@ -220,7 +220,7 @@ def deep_cases():
     yield "deep/grey-alpha.png", Case(png(*la.shape[1::-1], 16, 4, rows), la)
     for name, pixels in ("deep", rgba), ("plain", picture(4)):
         content = tiff(pixels, EXTRASAMPLES=0)
-        case = Case(content, pixels[..., :3], note="its channels beyond colour and alpha")
+        case = Case(content, pixels[..., :3], note="channels beyond colour and alpha")
         yield f"{name}/no-alpha.tif", case
     rgba = np.full((4, 6, 4), (40_000, 20_000, 10_000, 32_768), np.uint16)
     beside, within = (struct.pack("<HHLH", 338, 3, 1, kind) for kind in (2, 1))  # ExtraSamples
@@ -249,7 +249,7 @@ def metadata_cases():
             metadata = {"exif": exif, "icc_profile": SRGB}
             content = written(np.ascontiguousarray(stored(pixels)), suffix, metadata)
             yield f"turned/deep{orientation}{suffix}", Case(content, pixels, metadata=kept)
-    note, rgb = "its EXIF, which is damaged or cannot be stored", picture()
+    note, rgb = "EXIF (damaged, or impossible to store)", picture()
     content = encoded(rgb, "JPEG", quality=95, exif=b"Exif\0\0II*\0\xff\xff\xff\xff")
     yield "turned/damaged.jpg", Case(content, rgb, 8, note=note)
     rows, exif = [row.tobytes() for row in rgb], (b"eXIf", b"XXXXXXXXXXXX")
@@ -345,11 +345,11 @@ def mended_cases():
     """What others read, too, though something is wrong with it or uncommon."""
     grey, rgb, deep = picture(1), picture(), picture(dtype=np.uint16)
     for kind in b"iCCP", b"pHYs", b"tEXt", b"gAMA":
-        note = f"its chunk {kind.decode()}, whose checksum is wrong,"
+        note = f"chunk {kind.decode()} (wrong checksum)"
         case = Case(with_bad_chunk(encoded(rgb, "PNG"), kind), rgb, note=note)
         yield f"mended/{kind.decode()}.png", case
     content = with_bad_chunk(written(deep, ".png"), b"iCCP")
-    yield "mended/deep.png", Case(content, deep, note="its chunk iCCP")
+    yield "mended/deep.png", Case(content, deep, note="chunk iCCP")
     yield "mended/lossless.jpg", Case(lossless_jpeg(grey), grey, 8)
     yield "mended/lossless-no-end.jpg", Case(lossless_jpeg(grey)[:-2], grey, 8)
     for progressive in False, True:
@@ -377,17 +377,21 @@ def unsupported_cases():
     subifd = encoded(picture(), "TIFF", tiffinfo={254: 1, 330: 8})
     yield "unsupported/subifd.tif", Case(subifd, reason="the picture is in a SubIFD")
     for name, content, reason in (
-        ("float", tiff(floats, SAMPLEFORMAT=3), "32 bits a channel, floating point, 3 channels"),
-        ("five", tiff(picture(5), EXTRASAMPLES=2), "5 channels, RGB with transparency"),
-        ("planes", tiff(picture(4), STRIPOFFSETS=planes, **alpha), "in separate planes, RGB m"),
-        ("packed", tiff(picture(), COMPRESSION=34712), "compression 34712"),
-        ("lab", tiff(deep, PHOTOMETRIC_INTERPRETATION=8), "Lab"),
-        ("deep-planes", tiff(deep, PLANAR_CONFIGURATION=2), "in separate planes"),
-        ("white-zero", tiff(deep_grey, PHOTOMETRIC_INTERPRETATION=0), "white as zero"),
-        ("signed", tiff(grey, SAMPLEFORMAT=2), "bits a channel, signed, 1 channels"),
-        ("deep-signed", tiff(deep_grey, SAMPLEFORMAT=2), "bits a channel, signed, 1 channels"),
-        ("12-bits", tiff(deep_grey, BITSPERSAMPLE=12), "12 bits a channel"),
-        ("mixed", tiff(picture(), BITSPERSAMPLE=(5, 6, 5)), "5/6 bits a channel"),
+        ("float", tiff(floats, SAMPLEFORMAT=3), "SamplesPerPixel 3, SampleFormat 3: not s"),
+        ("five", tiff(picture(5), EXTRASAMPLES=2), "SamplesPerPixel 5"),
+        ("planes", tiff(picture(4), STRIPOFFSETS=planes, **alpha), "PlanarConfiguration 2"),
+        ("packed", tiff(picture(), COMPRESSION=34712), "Compression 34712"),
+        ("lab", tiff(deep, PHOTOMETRIC_INTERPRETATION=8), "PhotometricInterpretation 8"),
+        ("deep-planes", tiff(deep, PLANAR_CONFIGURATION=2), "PlanarConfiguration 2"),
+        (
+            "white-zero",
+            tiff(deep_grey, PHOTOMETRIC_INTERPRETATION=0),
+            "PhotometricInterpretation 0",
+        ),
+        ("signed", tiff(grey, SAMPLEFORMAT=2), "SampleFormat 2"),
+        ("deep-signed", tiff(deep_grey, SAMPLEFORMAT=2), "SampleFormat 2"),
+        ("12-bits", tiff(deep_grey, BITSPERSAMPLE=12), "BitsPerSample 12"),
+        ("mixed", tiff(picture(), BITSPERSAMPLE=(5, 6, 5)), "BitsPerSample 5/6"),
         ("big", b"MM\0\x2b\0\x08\0\0" + bytes(7) + b"\x10" + bytes(90), "TIFF: damaged, or"),
     ):
         yield f"unsupported/{name}.tif", Case(content, reason=reason)
@@ -456,9 +460,9 @@ def refused_cases():
     yield "refused/bomb.png", Case(bytes(huge), reason="60000x60000 pixels: expected at most")
     for name, number in ("nan", np.float32("nan")), ("int32", np.int32(70_000)):
         content = encoded(np.full((9, 9), number), "TIFF")
-        yield f"refused/{name}.tif", Case(content, reason="32 bits a channel")
+        yield f"refused/{name}.tif", Case(content, reason="BitsPerSample 32")
     grey_alpha = picture(2, dtype=np.uint16)
-    yield "refused/grey-alpha-deep.tif", Case(written(grey_alpha, ".tif"), reason="grey with t")
+    yield "refused/grey-alpha-deep.tif", Case(written(grey_alpha, ".tif"), reason="ExtraSamples 2")
     alpha = encoded(picture(4), "PNG")
     yield "refused/alpha.jpg", Case(alpha, reason="transparency: a .jpg file holds none")
     yield "refused/deep.jpg", Case(written(deep, ".png"), reason="16 bits a channel")

@@ -177,8 +177,9 @@ def work(config, stop):
     scale, crop_size = config.scale, config.crop_size or 32 * config.scale
     if crop_size % scale:
         raise InputError(f"CROP_SIZE = {crop_size}: expected a multiple of SCALE = {scale}")
-    fast = backend.has_fast_bfloat16() or (engines.is_installed() and engines.has_fast_bfloat16())
-    precisions = ["float32"] + ["bfloat16"] * (fast or config.bfloat16)
+    has_fast = backend.has_fast_bfloat16, lambda: engines.openvino().has_fast_bfloat16()
+    is_fast = any(ask() for ask in has_fast[: 1 + engines.is_installed()])
+    precisions = ["float32"] + ["bfloat16"] * (is_fast or config.bfloat16)
     left_out = "" if len(precisions) > 1 else "; bfloat16 is left out, which this hardware lacks"
     print(f"Training by {backend.describe()}{left_out}\n\n{HEAD}", flush=True)
     table = Table(config.rounds)

@@ -107,7 +107,7 @@ def export(config, stop):
     elif suffix == ".onnx":
         contents = {file: as_onnx(weights, graph, condition)}
     else:
-        xml, arrays = engines.ir(as_onnx(weights, graph, condition), graph.exact)
+        xml, arrays = engines.openvino().ir(as_onnx(weights, graph, condition), graph.exact)
         contents = {file.with_suffix(".bin"): arrays, file: xml}
     for path, content in contents.items():
         with replacing(path) as part:

@@ -1,4 +1,4 @@
-"""Files that Pillow does not read: repaired where no pixel is missing, or the reason."""
+"""Files that Pillow cannot read: repaired if no pixel is missing; else, why not."""
 
 import contextlib
 import io
@@ -6,38 +6,37 @@ import struct
 import zlib
 from pathlib import Path
 
-from PIL import Image, ImageChops, TiffImagePlugin, UnidentifiedImageError
+import numpy as np
+from PIL import Image, ImageChops, TiffImagePlugin, TiffTags, UnidentifiedImageError
 
 from superres.images.formats import FORMATS, OTHER_KINDS
 
 FRAMES = {0xF7, *range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}  # markers of a JPEG's kind
-# What a TIFF's tags say: its colours, its numbers, its channels besides the colours.
-COLOURS = {0: "grey with white as zero", 1: "grey", 2: "RGB", 3: "palette", 5: "CMYK", 8: "Lab"}
-SAMPLES = {2: ", signed", 3: ", floating point", 5: ", complex", 6: ", complex"}
-EXTRA = {1: " multiplied by transparency", 2: " with transparency"}
+# Tags that tell the kind of a TIFF: bits, compression, colours, channels, planes, extra, numbers.
+TIFF_KIND = 258, 259, 262, 277, 284, 338, 339
 
 
 def drop_bad_chunks(chunks):
-    """A PNG, in memory, without unneeded chunks of a wrong checksum; and their names."""
+    """A PNG in memory, without optional chunks whose checksum is wrong; and their names."""
     content, bad = [b"\x89PNG\r\n\x1a\n"], []
     for kind, chunk in chunks:
         if kind[0] & 32 and zlib.crc32(chunk[4:-4]) != int.from_bytes(chunk[-4:], "big"):
-            bad.append(ascii(kind)[2:-1])  # a small letter: the pixels can do without it
+            bad.append(ascii(kind)[2:-1])  # lower case: optional
         else:
             content.append(chunk)
     return io.BytesIO(b"".join(content)), bad
 
 
 def decode_without_end(path):
-    """A JPEG that lacks only its end marker, decoded; `None` where pixels are missing."""
+    """Decodes a JPEG that lacks only its end marker; `None` if pixels are missing."""
     content = Path(path).read_bytes().rstrip(b"\xff")
-    ends = b"\xff\xd9", 8 * b"\xaa" + b"\xff\xd9"  # of which missing pixels would be made
+    ends = b"\xff\xd9", 8 * b"\xaa" + b"\xff\xd9"  # missing pixels would differ
     picture, other = (Image.open(io.BytesIO(content + end), formats=["JPEG"]) for end in ends)
     return None if ImageChops.difference(picture, other).getbbox() else picture
 
 
 def reason(path, error):
-    """Why a library fails at a file; its own words are about codes, buffers and modes."""
+    """Why a library cannot read a file, in words that say more to a user than its own."""
     if getattr(error, "errno", None):  # of the system
         return error.strerror
     with open(path, "rb") as file:
@@ -77,12 +76,9 @@ def _describe_tiff_file(file):
 
 
 def describe_tiff(tags):
-    """What the tags of a TIFF say of its pixels; in a damaged file that may be anything."""
-    bits = "/".join(sorted(set(map(str, tags.get(TiffImagePlugin.BITSPERSAMPLE, (1,))))))
-    channels, planes, colours, samples, extra, compression = (
-        value[0] if isinstance(value := tags.get(tag, default), tuple) else value
-        for tag, default in ((277, 1), (284, 1), (262, 0), (339, 1), (338, 0), (259, 1))
-    )
-    words = f"TIFF of {bits} bits a channel{SAMPLES.get(samples, '')}, {channels} channels"
-    words += " in separate planes" * (planes == 2) + f", {COLOURS.get(colours, 'other colours')}"
-    return words + EXTRA.get(extra, "") + f", compression {compression}" * (compression != 1)
+    """The kind of a TIFF by its tags, under their names in the standard, but for values of 1."""
+    values = (np.atleast_1d(tags.get(tag, 1)).tolist() for tag in TIFF_KIND)
+    kinds = ("/".join(map(str, dict.fromkeys(value))) for value in values)
+    names = (TiffTags.lookup(tag).name for tag in TIFF_KIND)
+    pairs = zip(names, kinds, strict=True)
+    return f"TIFF with {', '.join(f'{name} {kind}' for name, kind in pairs if kind != '1')}"

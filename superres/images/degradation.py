@@ -1,9 +1,9 @@
-"""What people's pictures have been through: made smaller, blurred, sharpened, noisy, saved twice.
+"""Degradation as people's pictures have it: reduced, blurred, sharpened, noisy, saved twice.
 
 The ranges are those of everyday photographs, not of ruined ones. For comparison: Real-ESRGAN and
-BSRGAN degrade twice, with blur to 3 pixels, noise to 30 levels and JPEG from 30 to 95; waifu2x
-saves at 37 to 98, some again after a shift of 0 to 7 pixels; FBCNN gains 1.3 dB on pictures that
-were saved twice by training on such.
+BSRGAN degrade twice, with blur up to 3 pixels, noise up to 30 levels and JPEG from 30 to 95;
+waifu2x saves at 37 to 98, sometimes again after a shift of 0 to 7 pixels; FBCNN, trained on
+pictures that were saved twice, gains 1.3 dB on them.
 """
 
 from dataclasses import dataclass
@@ -16,12 +16,12 @@ from superres.images.estimate import MAX_BLUR, MAX_NOISE
 from superres.images.quality import LOSSLESS, network_quality
 from superres.runtime.errors import InputError
 
-WILD = "wild"  # the name, in settings, of a random one
+WILD = "wild"  # in settings: a random degradation
 # Share left as it is: photo networks also get PNGs, and clean pictures must stay sharp.
 CLEAN_SHARE = 0.15
-# Share with JPEG only, some of it twice: without it networks get worse on plain JPEGs.
+# Share with JPEG only, some twice: without it networks get worse on plain JPEGs.
 JPEG_ONLY_SHARE, TWICE_SHARE = 0.3, 0.4
-# Share that was larger and saved before: sites and messengers reduce JPEGs of others.
+# Share that was larger and already saved: sites and messengers reduce JPEGs.
 EARLIER_SHARE, EARLIER_FACTOR, EARLIER_QUALITY = 0.4, (1.1, 2.0), (50, 95)
 # A camera, a browser or an editor reduces by other kernels than MATLAB's bicubic.
 OTHER_KERNEL_SHARE = 0.5
@@ -42,17 +42,17 @@ SHARPENED_SHARE, SHARPENED_AMOUNT, SHARPENED_RADIUS = 0.25, (0.3, 1.5), (0.5, 1.
 JPEG_SHARE, JPEG_QUALITY = 0.85, (30, 98)
 SUBSAMPLED_SHARE = 0.75  # 4:2:0, which most programs write; the rest 4:4:4
 SAMPLING = {True: cv2.IMWRITE_JPEG_SAMPLING_FACTOR_420, False: cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444}
-WEBP_SHARE = 0.05  # of the encodings
-BLOCK = 16  # pixels a side that JPEG codes together, with 4:2:0
+WEBP_SHARE = 0.05
+BLOCK = 16  # side of JPEG's coding blocks in pixels, with 4:2:0
 
 
 @dataclass(frozen=True)
 class Encoding:
-    """One saving as JPEG, or as WebP."""
+    """JPEG or WebP, as a picture is saved once."""
 
     quality: int  # 1 to 100, libjpeg's or libwebp's
     is_subsampled: bool = True  # 4:2:0, or 4:4:4; WebP always is
-    shift: tuple = (0, 0)  # rows and columns by which its blocks are shifted
+    shift: tuple = (0, 0)  # of its blocks, in rows and columns
     is_webp: bool = False
 
     def __str__(self):
@@ -63,22 +63,22 @@ class Encoding:
 
 @dataclass(frozen=True)
 class Degradation:
-    """What a LR picture goes through; 0: nothing of the kind."""
+    """What happens to a LR picture, in this order but for the encodings, which come last."""
 
     kernel: str = "bicubic"  # of the reduction: bicubic or one of `KERNELS`
     blur: float = 0.0  # standard deviation in LR pixels
     noise: float = 0.0  # standard deviation in levels
-    encodings: tuple = ()  # of `Encoding`, at the end
-    factor: float = 1.0  # how many times as large it was before the reduction, and how it was saved
+    encodings: tuple = ()  # of `Encoding`
+    factor: float = 1.0  # size of an earlier encoding, as a multiple of the HR size
     earlier: Encoding | None = None
     is_grey: bool = False  # whether the noise is the same in all channels
-    smoothing: float = 0.0  # standard deviation of a blur behind the noise, in LR pixels
-    amount: float = 0.0  # of an unsharp mask, behind that
+    smoothing: float = 0.0  # blur after the noise: standard deviation in LR pixels
+    amount: float = 0.0  # of an unsharp mask
     radius: float = 0.0
 
     @property
     def quality(self):
-        """That of the last saving, which a file shows, as `Condition` has it."""
+        """`Condition.quality` after the last encoding, which is the one that a file shows."""
         return network_quality(self.encodings[-1].quality) if self.encodings else LOSSLESS
 
     def __str__(self):
@@ -92,7 +92,7 @@ class Degradation:
 
 
 def random_degradation(random):
-    """A random `Degradation`, by a NumPy generator."""
+    """A `Degradation` by a NumPy generator."""
 
     def happens(share):
         return random.random() < share
@@ -128,7 +128,7 @@ def random_degradation(random):
 
 
 def parse_degradation(name):
-    """A `Degradation` by its name, `jpeg75` for quality 75 in 4:2:0; InputError for others."""
+    """The `Degradation` of a name: `jpeg75` for quality 75 in 4:2:0; InputError for others."""
     quality = name.removeprefix("jpeg")
     if not name.startswith("jpeg") or not quality.isdecimal() or not 1 <= int(quality) <= 100:
         expected = "expected wild, or jpeg and a quality from 1 to 100, such as jpeg75"
@@ -139,16 +139,16 @@ def parse_degradation(name):
 def degradation_of(name, number):
     """The `Degradation` of a test set's picture by its number, and the generator of its noise.
 
-    `WILD` names a random one, the same in every run; other names are those of `named`.
+    `WILD` names a random one, the same in every run.
     """
     random = np.random.default_rng(number)
     return (random_degradation(random) if name == WILD else parse_degradation(name)), random
 
 
 def recompress(picture, encoding):
-    """A picture, coded and decoded again: uint8 (H, W) or (H, W, 3), as it was."""
+    """A picture, uint8 (H, W) or (H, W, 3), encoded and decoded again."""
     top, left = encoding.shift
-    # The blocks begin in rows and columns in front of the picture.
+    # The first blocks begin above and left of the picture.
     padded = cv2.copyMakeBorder(picture, top, 0, left, 0, cv2.BORDER_REFLECT_101)
     sampling = SAMPLING[encoding.is_subsampled]
     options = [

@@ -1,8 +1,8 @@
-"""How noisy and how blurred a picture is, estimated from statistics of its pixels.
+"""Estimates noise and blur of a picture from statistics of its pixels.
 
-In a sharp photograph without noise, neighbours hardly differ in some places, and much in others.
-How much, from the flattest to the richest places, tells noise from detail: 34 numbers and one
-hidden layer, which `tools/fit_estimate.py` fits.
+In a sharp photograph without noise, neighbours differ little in flat places and much in others. How
+much, from the flattest to the richest places, tells noise from detail: 34 numbers and one hidden
+layer, which `tools/fit_estimate.py` fits.
 """
 
 from pathlib import Path
@@ -13,8 +13,8 @@ import numpy as np
 from superres.images.pixels import to_8bit
 
 FILE = Path(__file__).with_name("estimate.npz")
-MAX_NOISE, MAX_BLUR = 11.0, 1.2  # in the pictures that it was fitted to
-LARGEST, SMALLEST = 1024, 16  # pixels a side: the centre is looked at; too small to say anything
+MAX_NOISE, MAX_BLUR = 11.0, 1.2  # levels and pixels, in the pictures that it was fitted to
+MAX_SIDE, MIN_SIDE = 1024, 16  # pixels: of large pictures the centre counts, of tiny ones nothing
 MIXED = np.float32([[1, -1], [-1, 1]])  # second difference: noise and corners, but no edges
 BLOCK_PERCENTILES, COLOUR_PERCENTILES = (5, 10, 25, 50, 75, 90), (10, 50, 90)
 QUANTILES = 0.25, 0.5, 0.75, 0.9, 0.98
@@ -57,15 +57,13 @@ def statistics(picture, quality):
 
 
 def noise_and_blur(picture, quality):
-    """Standard deviations of noise, in levels of 255, and blur, in pixels; how wild a picture is.
-
-    The picture is as `read_picture` returns it. Wild: about 0 for clean photographs and drawings,
-    about 1 for all others.
+    """Standard deviations of a picture's noise, in levels, and blur, in pixels; and a third number:
+    about 0 for clean photographs and drawings, about 1 for all other pictures.
     """
-    if min(picture.shape[:2]) < SMALLEST:
+    if min(picture.shape[:2]) < MIN_SIDE:
         return 0.0, 0.0, 0.0
-    start = [(length - min(length, LARGEST)) // 2 for length in picture.shape[:2]]
-    pixels = to_8bit(picture[*(slice(first, first + LARGEST) for first in start)])
+    start = [(length - min(length, MAX_SIDE)) // 2 for length in picture.shape[:2]]
+    pixels = to_8bit(picture[*(slice(first, first + MAX_SIDE) for first in start)])
     pixels = np.stack([pixels] * 3, 2) if pixels.ndim == 2 else np.ascontiguousarray(pixels)
     kernel1, bias1, kernel2, bias2 = LAYERS
     hidden = np.maximum(statistics(pixels, quality) @ kernel1 + bias1, 0)

@@ -35,10 +35,8 @@ STANDARD = np.stack([tables_of(quality) for quality in range(1, 101)])  # (100, 
 
 
 def quality_of(tables):
-    """The quality, 1 to 100, whose tables are nearest to a list of some, luma first; the distance.
-
-    That is the root mean square of the logarithms of their quotients. 0: they are the same; below
-    0.1, about ten per cent: the quality says how much was lost.
+    """The quality, 1 to 100, whose tables are nearest to `tables`, luma first; and the distance:
+    root mean square of the logarithms of their quotients, so 0.1 is about ten per cent.
     """
     tables = np.maximum(tables[:2], 1)  # a damaged file may have zeros
     distances = (np.log(tables) - np.log(STANDARD[:, : len(tables)])) ** 2
@@ -48,5 +46,5 @@ def quality_of(tables):
 
 
 def tables_in(file):
-    """The tables of a JPEG that Pillow has opened, by their numbers, each of 64 row by row."""
+    """The tables of an open JPEG, in the order of their numbers, (64,) each."""
     return [file.quantization[key] for key in sorted(file.quantization)]

@@ -1,8 +1,8 @@
-"""The JPEG that a lossless file was saved from, by what its coding left in the pixels.
+"""Finds in a lossless file that its pixels come from a JPEG, and of which quality.
 
 JPEG stores the cosine transform of blocks of 8x8 pixels in multiples of its quantisation tables.
-Decoded pixels are still near to such multiples; others are not. After Fan and de Queiroz,
-"Identification of bitmap compression history", 2003.
+Decoded pixels are still near to such multiples. After Fan and de Queiroz, "Identification of bitmap
+compression history", 2003.
 """
 
 import numpy as np
@@ -10,12 +10,12 @@ import numpy as np
 from superres.images.jpeg_tables import tables_of
 from superres.images.pixels import to_8bit
 
-CENTRE, BLOCKS = 1024, 512  # pixels a side, and of their blocks the richest, that count
+CENTRE, BLOCKS = 1024, 512  # side of the centre that counts; in it, the richest blocks
 MIN_WHOLE = 100  # blocks without a clipped channel; with fewer, those without clipped luma count
 # Fewer coefficients say nothing, nor do many of few frequencies: gradients and waves have such.
 MIN_OF_FREQUENCY, MIN_FREQUENCIES = 16, 8
 MIN_MATCH = 0.5  # how near coefficients are to multiples: 1 on them, 0 at random
-# Tables for luma, and for pictures turned by 90°. At better qualities too many steps are 1.
+# Tables for luma, upright and rotated by 90°. At better qualities too many steps are 1.
 TABLES = {q: [tables_of(q)[0].reshape(8, 8).ravel(order) for order in "CF"] for q in range(20, 97)}
 LUMA = np.float32([0.299, 0.587, 0.114])
 FREQUENCIES = np.arange(8)[:, None]
@@ -24,7 +24,7 @@ DCT = (np.where(FREQUENCIES == 0, 1, 2) / 8) ** 0.5 * COSINES
 
 
 def former_quality(picture):
-    """The quality of the JPEG that a picture was; `None` without traces of one."""
+    """The quality of the JPEG that a picture came from; `None` without traces of one."""
     if picture.dtype != np.uint8:
         return None
     start = [(length - min(length, CENTRE)) // 16 * 8 for length in picture.shape[:2]]

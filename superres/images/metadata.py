@@ -1,6 +1,6 @@
-"""EXIF, XMP and IPTC: kept byte for byte, but for orientation, sizes and thumbnails.
+"""EXIF, XMP and IPTC: kept byte for byte, except orientation, sizes and thumbnails.
 
-Encoding EXIF anew would break texts that are not ASCII, and the offsets in maker notes.
+Writing EXIF anew would break text that is not ASCII, and the offsets in maker notes.
 """
 
 import io
@@ -13,11 +13,11 @@ import numpy as np
 ORIENTATION, EXIF_IFD, GPS_IFD, INTEROP_IFD = 0x0112, 0x8769, 0x8825, 0xA005
 LINKS = {EXIF_IFD, GPS_IFD, INTEROP_IFD}  # to other directories
 WIDTHS, HEIGHTS = (256, 0xA002, 0x1001), (257, 0xA003, 0x1002)  # of a picture, in any directory
-# TIFF tags of how the file's own pixels lie in it; XMP and colour profile, which are read apart.
+# TIFF tags of the layout of pixels in the file, and of XMP and colour profile, which Pillow reads.
 LAYOUT_TAGS = {254, 255, 258, 259, 262, 266, 273, *range(277, 282), 284, *range(290, 294), 297, 317}
 LAYOUT_TAGS |= {320, *range(322, 326), 330, *range(332, 342), 347, 400, *range(512, 533), 700}
 LAYOUT_TAGS |= {34675, 50838}
-# TIFF tags that are left out with a note; a description only where it counts pages and pixels.
+# TIFF tags that are left out with a note; of descriptions those that count pages and pixels.
 UNFIT_TAGS = {37724: "layers", 34412: "LSM tags", 50839: "ImageJ tags", 50844: "RPC model"}
 UNFIT_TAGS |= {0x927C: "maker note", 270: "description by ImageJ, OME or tifffile"}
 STACK = re.compile(rb'ImageJ=|\{"shape":|.*<OME\b', re.DOTALL)
@@ -26,12 +26,12 @@ ORDERS = {b"II*\0": "<", b"MM\0*": ">"}  # struct's, by the first bytes of an EX
 
 
 def number_at(block, start, size=4):
-    """An unsigned number in an EXIF block; 0 behind its end."""
+    """An unsigned number in an EXIF block; 0 beyond its end."""
     return int.from_bytes(block[start : start + size], "little" if block[:1] == b"I" else "big")
 
 
 def entries(block, directory):
-    """Tag, type, place and slice of the value of each sound entry: in the block, no overlap."""
+    """Tag, type, place and value's slice of each sound entry: in the block, without overlap."""
     end = directory + 2 + 12 * number_at(block, directory, 2)
     left = len(block)
     for place in range(directory + 2, min(end, len(block) - 11), 12):
@@ -44,7 +44,7 @@ def entries(block, directory):
 
 
 def write_directory(file, order, values, directory):
-    """Writes values (tag, type, bytes), then `directory`, {tag: entry}, to which they are added."""
+    """Adds values (tag, type, bytes) to `directory`, {tag: entry}, and writes both."""
     for tag, kind, value in values:
         count, place = len(value) // TYPE_BYTES[kind], file.tell()
         if len(value) > 4:
@@ -73,16 +73,16 @@ def upright_exif(block):
 
 
 def exif_of_tiff(path, directory, lost):
-    """An EXIF block of those tags of a TIFF that fit other pictures; notes the others in `lost`."""
+    """An EXIF block of the tags of a TIFF that still fit; adds the names of others to `lost`."""
     with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as tiff:
         if not (order := ORDERS.get(tiff[:4])):
-            lost.append("its tags, such as EXIF, which are in a BigTIFF's form,")
+            lost.append("tags such as EXIF (in a BigTIFF's form)")
             return b""
 
         def values(directory, links):
             for tag, kind, _, value in entries(tiff, directory):
                 if tag in UNFIT_TAGS and (tag != 270 or STACK.match(tiff[value])):
-                    lost.append(f"its {UNFIT_TAGS[tag]}")
+                    lost.append(UNFIT_TAGS[tag])
                 elif tag in links:
                     linked = values(number_at(tiff, value.start), links - {tag})
                     place = write_directory(block, order, linked, {})
@@ -97,7 +97,7 @@ def exif_of_tiff(path, directory, lost):
 
 
 def exif_of_size(block, width, height):
-    """An EXIF block for a picture of another size; GeoTIFF's tags are scaled with it."""
+    """An EXIF block with another size; GeoTIFF's tags are scaled with it."""
     block = bytearray(block.removeprefix(b"Exif\0\0"))
     order, directories = ORDERS[bytes(block[:4])], [number_at(block, 4)]
     old, new = {}, dict.fromkeys(WIDTHS, width) | dict.fromkeys(HEIGHTS, height)
@@ -119,7 +119,7 @@ def exif_of_size(block, width, height):
 
 
 def set_number(xmp, names, number):
-    """XMP in which properties, by their names with | between them, have another number."""
+    """XMP with another number in the properties `names`, with | between them."""
     return re.sub(rf"""(\b({names})\s*(=\s*["']|>)\s*)\d+""".encode(), rb"\g<1>%d" % number, xmp)
 
 

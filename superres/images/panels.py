@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 GAP = 6  # pixels between panels
-# Of diagrams: colours, sizes in inches, and the label of an addition.
+# For diagrams: colours, sizes in inches, the label of an addition.
 BLUE, ORANGE, GREEN, GREY, WHITE = "#cfe2f3", "#fce5cd", "#d9ead3", "#eeeeee", "white"
 WIDTH, HEIGHT, SPACE, ADD = 1.6, 1.1, 0.4, "+"
 

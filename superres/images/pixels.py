@@ -1,8 +1,8 @@
-"""Pixels of files to the network's numbers, and back: clipped, rounded, then cast."""
+"""Pixels to the network's numbers, and back."""
 
 import numpy as np
 
-GREY_SPREAD = 2  # levels of 255 by which lossy formats colour scans, comics and old photographs
+GREY_SPREAD = 2  # levels of 255 by which lossy formats tint grey pictures
 GREY_ROWS = 64
 
 
@@ -15,7 +15,7 @@ def to_8bit(pixels):
 
 
 def as_grey(picture):
-    """The grey of a picture in colours that are all grey: (H, W[, 2]); `None` for all others."""
+    """The grey channel, (H, W[, 2]), of RGB[A] without colours; `None` for other pictures."""
     if picture.ndim == 2 or picture.shape[2] < 3:
         return None
     blocks = (picture[first : first + GREY_ROWS] for first in range(0, len(picture), GREY_ROWS))
@@ -36,14 +36,14 @@ def to_network(picture):
 
 def to_pixels(values, dtype=np.uint8):
     """The network's numbers to pixels: clips to [0, 1], rounds, then casts to `dtype`."""
-    values = np.clip(values, 0, 1)  # a new array: what follows is done in it
+    values = np.clip(values, 0, 1)  # a new array, which the rest changes
     values *= np.iinfo(dtype).max
     values += 0.5
-    return values.astype(dtype)  # which leaves out the fraction
+    return values.astype(dtype)  # truncates
 
 
 def join_bands(bands, shape, dtype):
-    """The picture of this shape and dtype that bands, from top to bottom, make up."""
+    """Puts bands, from top to bottom, together: a picture of this shape and dtype."""
     picture = np.empty(shape, dtype)
     done = 0
     for band in bands:

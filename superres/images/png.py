@@ -7,7 +7,7 @@ import zlib
 import cv2
 import numpy as np
 
-# Chunks in front of the pixels, by the keys of the metadata, and how they are made.
+# Chunks before the pixels, by key of the metadata, and their encoders.
 CHUNKS = {
     "cicp": (b"cICP", bytes),
     "srgb": (b"sRGB", lambda intent: bytes([intent])),
@@ -21,9 +21,9 @@ CHUNKS = {
 
 
 def encode_png(file, strips, shape, dtype, metadata):
-    """Writes a PNG file of any depth from its strips.
+    """Writes a PNG file of 8 or 16 bits from strips of rows.
 
-    Pillow writes 8 bits only, and both it and OpenCV need the whole picture in memory. For enlarged
+    Pillow writes 8 bits only, and Pillow and OpenCV need the whole picture in memory. For enlarged
     photographs Paeth's filter (4) alone is as good as the best of PNG's five for each row.
     """
 
@@ -60,10 +60,10 @@ def encode_png(file, strips, shape, dtype, metadata):
 
 
 def _paeth(left, up, corner):
-    """PNG's guess of a byte from three neighbours: the one nearest to left + up - corner.
+    """PNG's prediction of a byte: the neighbour nearest to left + up - corner.
 
     In bytes alone: left is as far from that sum as up from corner, up as far as left from corner.
-    Corner can be nearest only where it lies between the two.
+    Corner can be nearest only if it lies between the two.
     """
     far_left, far_up = cv2.absdiff(up, corner), cv2.absdiff(left, corner)
     far_corner = cv2.absdiff(far_left, far_up)  # where it lies between

@@ -17,9 +17,9 @@ LOSSLESS = 1.0
 TRAINED = (25, 98)  # qualities that networks are trained on; others are clipped
 RANGES = {"quality": TRAINED, "noise": (0, MAX_NOISE), "blur": (0, MAX_BLUR)}
 MIN_WILD = 0.65  # 2 of 100 clean photographs seem wilder, half of the noisy or blurred ones
-# WebP and AVIF: bytes of the file by those of a JPEG of quality 75, and the quality best for
-# networks then. Over 20 pictures, 9 settings and both formats this costs at most 0.05 dB beside the
-# best for each; the best number for all costs up to 0.33 dB.
+# WebP and AVIF: the file's size relative to a JPEG of quality 75, and the best quality to give the
+# network. Over 20 pictures, 9 settings and both formats this is at most 0.05 dB below the best for
+# each; one number for all is up to 0.33 dB below.
 UNKNOWN_LOSSY = 0.9
 AVIF_HEADER = 300  # bytes of the smallest file
 BYTES = (0.25, 0.35, 0.45, 0.6, 0.8, 1.1, 1.4)
@@ -27,14 +27,14 @@ QUALITIES = (0.6, 0.72, 0.8, 0.86, 0.91, 0.95, 0.98)
 
 
 class Condition(NamedTuple):
-    """What a network may know of a picture: how good its JPEG was, and what is wrong besides."""
+    """What a network may get to know about a picture."""
 
     quality: float = LOSSLESS  # 0 to 1: that of the JPEG / 100
     noise: float = 0.0  # standard deviation in levels of 255
     blur: float = 0.0  # standard deviation in pixels
 
     def values(self, count):
-        """What a network of 1 or 3 numbers takes, float32 (count,), about equally large."""
+        """The input of a network that takes the first `count`, of similar ranges: float32."""
         return np.array([self.quality, self.noise / 10, self.blur][:count], np.float32)
 
 
@@ -59,7 +59,7 @@ def condition_of_file(path, picture):
 
 
 def condition_of(picture, quality):
-    """The `Condition` of a picture of known quality; `CLEAN` where nothing seems wrong."""
+    """The `Condition` of a picture of known quality; `CLEAN` if it seems so."""
     noise, blur, wild = noise_and_blur(picture, quality)
     return Condition(quality, noise, blur) if quality < LOSSLESS or wild > MIN_WILD else CLEAN
 
@@ -70,7 +70,7 @@ def _quality_of_file(path, picture):
         if file.format in ("JPEG", "MPO") and (tables := tables_in(file)):
             return network_quality(quality_of(tables)[0])
         if file.format == "AVIF":
-            if file.n_frames > 1:  # nobody knows how many bytes are the first one's
+            if file.n_frames > 1:  # how many bytes are the first one's is unknown
                 return UNKNOWN_LOSSY
             beside = sum(len(file.info.get(kind) or b"") for kind in ("exif", "icc_profile", "xmp"))
             return _quality_of_size(Path(path).stat().st_size - beside - AVIF_HEADER, picture)
@@ -83,7 +83,7 @@ def _quality_of_file(path, picture):
 
 
 def _quality_of_size(size, picture):
-    """The `Condition.quality` of a picture that takes so many bytes as WebP or AVIF."""
+    """`Condition.quality` by the size of a WebP or AVIF in bytes."""
 
     def as_jpeg(pixels):
         coded = io.BytesIO()

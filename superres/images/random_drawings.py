@@ -1,4 +1,4 @@
-"""Random drawings, like screenshots, comics, faxes: shapes, lines, text; some in two tones."""
+"""Random drawings, like screenshots, comics or faxes: shapes, lines, text; half in two tones."""
 
 from functools import cache
 
@@ -7,10 +7,10 @@ from PIL import Image, ImageDraw, ImageFont
 
 from superres.images.resize import downscale, upscale_nearest
 
-TWO_TONES_SHARE = 0.5  # of the drawings
+TWO_TONES_SHARE = 0.5
 KINDS = "text", "line", "ellipse", "rectangle", "ramp"
 LETTERS = list("abcdefghijklmnopqrstuvwxyz ABCDEFGHIJKLMNOPQRSTUVWXYZ 0123456789 .,;:!?()-+*/%&")
-DITHERED, SCREENTONE = 0, 2  # kinds of two tones; 1: by one threshold
+DITHERED, SCREENTONE = 0, 2  # kinds of two tones; 1: one threshold
 _font = cache(ImageFont.load_default)
 
 
@@ -33,13 +33,13 @@ def random_pair(random, height, width, scale):
     else:
         period = int(random.integers(3, 9)) if kind == SCREENTONE else 0
         hr, lr = _threshold(grey, period * scale), _threshold(lr, period)
-        if scale > 1 and random.random() < 0.5:  # else two tones, as in faxes and screentone
+        if scale > 1 and random.random() < 0.5:  # antialiased; else two tones, as faxes have
             lr = downscale(hr, scale)
     return tuple(np.stack([tones] * 3, axis=-1) for tones in (lr, hr))
 
 
 def _threshold(grey, period):
-    """Black and white, by one threshold, or by one that makes dots, `period` pixels apart."""
+    """Black and white by one threshold, or by one that makes dots `period` pixels apart."""
     rows, columns = np.indices(grey.shape) + 0.5
     waves = (np.cos(2 * np.pi * line / period) for line in (rows + columns, rows - columns))
     return np.uint8(255) * (grey > 127.5 + 63 * (sum(waves) if period else 0))

@@ -1,4 +1,4 @@
-"""Picture files to arrays, upright, with what must go back into the output."""
+"""Picture files to upright arrays, with the metadata that goes back into the output."""
 
 import contextlib
 import io
@@ -21,20 +21,20 @@ from superres.images.metadata import ORIENTATION, exif_of_tiff, set_number, upri
 from superres.images.pixels import to_8bit
 from superres.runtime.errors import UnreadablePicture
 
-# The libraries' own words about files, of which `read_picture` says itself what matters.
+# `read_picture` says what matters; the libraries' own words confuse.
 warnings.filterwarnings("ignore", module=r"PIL\.")
 logging.getLogger("PIL").setLevel(logging.CRITICAL)
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
-# Bytes a pixel while a picture is decoded: the decoder's copy, ours, and one in between.
+# Bytes a pixel while decoding: the decoder's copy, ours, and one in between.
 DECODING_BYTES, DEEP_DECODING_BYTES = 12, 24
 SUBFILE, NO_PICTURE, SUBDIRECTORIES = 254, (1, 3, 4, 5), 330  # in TIFF: thumbnails and masks
 PNG_COLOURS = ("srgb", "gamma", "chromaticity")  # Pillow's names for chunks of a PNG
-# A PNG's texts, but for XMP and what ImageMagick writes, EXIF among it.
+# A PNG's text chunks, but for XMP, and for EXIF and more by ImageMagick.
 TEXTS = (b"tEXt", b"zTXt", b"iTXt")
 OTHER_TEXTS = (b"XML:com.adobe.xmp", *(b"Raw profile type " + k for k in (b"e", b"x", b"A", b"ic")))
-# A JPEG's segments with XMP beyond 64 kB, and IPTC: how they begin, and their markers.
+# A JPEG's segments with XMP beyond 64 kB, and IPTC: first bytes and markers.
 SEGMENTS = {b"http://ns.adobe.com/xmp/extension/\0": b"\xff\xe1", b"Photoshop 3.0\0": b"\xff\xed"}
-# In XMP: a gain map or video behind the picture; faces, by their places before it is turned.
+# In XMP: a gain map or video after the picture; faces, by their places before rotation.
 TRAILERS = rb'\s(hdrgm:|GCamera:M[io])\w+="[^"]*"|<(hdrgm:\w+|GCamera:M[io]\w+)>[^<]*</\2>'
 TRAILERS += rb"|<(Container:Directory)>(?s:.*?)</\3>"
 REGIONS = rb"<(mwg-rs:Regions)\b(?s:.*?)</\1>"
@@ -44,20 +44,19 @@ TURNS |= {6: (1, 1, -1), 7: (1, -1, -1), 8: (1, -1, 1)}
 
 
 def read_picture(path, max_pixels=MAX_PIXELS, max_bytes=math.inf):
-    """Reads a picture file, upright; of an animation or of several pages the first one.
+    """Reads a picture file, upright; the first picture of an animation or of several pages.
 
     Args:
-        path: file in one of the formats of `SUFFIXES`.
-        max_pixels: refuse larger pictures, before they are decoded.
-        max_bytes: refuse pictures that take more memory while they are decoded.
+        path: file in one of `FORMATS`.
+        max_pixels, max_bytes: limits of its size, and of the memory that decoding takes.
 
     Returns:
         The pixels: uint8 (or uint16 from a 16-bit PNG or TIFF), (H, W) grey, (H, W, 2)
         grey and alpha, (H, W, 3) RGB or (H, W, 4) RGB and alpha.
-        What must go back into the output, a dict for `write_picture`: `icc_profile`, `exif` and
-        `xmp` (bytes), `segments` (bytes of a JPEG, with IPTC), `dpi` (two numbers), of a PNG
-        `srgb`, `gamma`, `chromaticity` (as Pillow decodes them), `cicp` (bytes) and `texts` (pairs
-        of bytes), `lossless` (of a WebP); and `lost` (texts: what of the file is not in these two).
+        The metadata, a dict for `write_picture`: `icc_profile`, `exif` and `xmp` (bytes),
+        `segments` (bytes of a JPEG, with IPTC), `dpi` (two numbers), of a PNG `srgb`, `gamma`,
+        `chromaticity` (as Pillow decodes them), `cicp` (bytes) and `texts` (pairs of bytes),
+        `lossless` (of a WebP), and `lost` (names of what is left out).
 
     Raises:
         UnreadablePicture: with the reason.
@@ -67,27 +66,27 @@ def read_picture(path, max_pixels=MAX_PIXELS, max_bytes=math.inf):
 
 
 def picture_size(path, max_pixels=MAX_PIXELS):
-    """Height and width as the header of a file has them, undecoded; raises as `read_picture`."""
+    """Height and width in the header of a file; raises UnreadablePicture."""
     with open_picture(path) as file:
         _check_pixel_count(file, max_pixels)
         return file.height, file.width
 
 
 def read_rgb(path):
-    """The picture in a file as uint8 RGB, (H, W, 3), without alpha; raises as `read_picture`."""
+    """The picture in a file as uint8 RGB (H, W, 3), without alpha; raises UnreadablePicture."""
     pixels = to_8bit(read_picture(path)[0])
     return pixels if pixels.ndim == 3 else np.repeat(pixels[..., None], 3, axis=2)
 
 
 def open_picture(path):
-    """A picture file opened by Pillow, which closes it as a context."""
+    """A picture file, open in Pillow, as a context manager; raises UnreadablePicture."""
     with decoding(path), contextlib.suppress(UnidentifiedImageError):
         if not Path(path).is_file():
             raise UnreadablePicture("not a regular file")
         if not Path(path).stat().st_size:
             raise UnreadablePicture("empty file")
         Image.init()  # or Pillow would not know all of FORMATS
-        Image.MAX_IMAGE_PIXELS = None  # our own limit stands in its place
+        Image.MAX_IMAGE_PIXELS = None  # there is a limit of our own
         PngImagePlugin.MAX_TEXT_CHUNK = PngImagePlugin.MAX_TEXT_MEMORY  # profiles of 3 MB exist
         file = Image.open(path, formats=FORMATS)
         if file.format == "TIFF" and file.tag_v2.get(SUBFILE) in NO_PICTURE:
@@ -96,7 +95,7 @@ def open_picture(path):
             kinds = [page.tag_v2.get(SUBFILE) for page in ImageSequence.Iterator(file)]
             file.seek(next((n for n, kind in enumerate(kinds) if kind not in NO_PICTURE), 0))
         return file
-    # Pillow could not identify it: once more without a PNG's chunks of a wrong checksum.
+    # Pillow could not identify it: try without a PNG's optional chunks of a wrong checksum.
     content, bad = drop_bad_chunks(_png_chunks(path))
     with decoding(path):
         file = Image.open(content if bad else path, formats=FORMATS)
@@ -106,7 +105,7 @@ def open_picture(path):
 
 @contextlib.contextmanager
 def decoding(path):
-    """Around calls of the libraries alone: their errors become `UnreadablePicture`."""
+    """Turns errors of the libraries within into `UnreadablePicture`."""
     try:
         yield
     except (UnreadablePicture, MemoryError):
@@ -117,16 +116,14 @@ def decoding(path):
 
 def _check_pixel_count(file, max_pixels):
     if file.width * file.height > max_pixels:
-        raise UnreadablePicture(
-            f"{file.width}x{file.height} pixels: expected at most {max_pixels:,} in all"
-        )
+        size = f"{file.width}x{file.height} pixels"
+        raise UnreadablePicture(f"{size}: expected at most {max_pixels:,} in all")
 
 
 def _read_open(file, path, max_pixels, max_bytes):
-    """`read_picture` for a file that Pillow has opened but not decoded."""
     _check_pixel_count(file, max_pixels)
-    raw_modes = " ".join(str(tile.args) for tile in file.tile)  # gone once it is decoded
-    is_deep = _is_deep(file, raw_modes)
+    raw_modes = " ".join(str(tile.args) for tile in file.tile)  # decoding removes them
+    is_deep = _has_16_bits(file, raw_modes)
     needed = file.width * file.height * (DEEP_DECODING_BYTES if is_deep else DECODING_BYTES)
     if needed > max_bytes:
         raise UnreadablePicture(
@@ -134,20 +131,20 @@ def _read_open(file, path, max_pixels, max_bytes):
             f"memory, {max_bytes / 2**30:.1f} are free"
         )
     metadata = {"icc_profile": file.info.get("icc_profile"), "lost": []}
-    # TIFF has it among its tags, and so has a JPEG without its own.
+    # TIFF has it in its tags, a JPEG without JFIF in EXIF.
     if file.format in ("PNG", "BMP") or file.info.get("jfif_unit"):
         metadata["dpi"] = file.info.get("dpi")
-    _take_first_picture(file, path, metadata, is_deep)
+    _seek_first_picture(file, path, metadata, is_deep)
     if file.format == "PNG":
-        _take_png_chunks(file, path, metadata)
+        _add_png_chunks(file, path, metadata)
     if file.format == "WEBP":
         metadata["lossless"] = webp_coding(path)[0] == "VP8L"
     if file.format == "AVIF":
         _refuse_wide_colours(path)
     if file.format == "TIFF" and "X" in raw_modes:
-        metadata["lost"].append("its channels beyond colour and alpha, such as near-infrared,")
+        metadata["lost"].append("channels beyond colour and alpha, such as near-infrared")
     if file.mode == "CMYK" and ";16" in raw_modes:
-        metadata["lost"].append("8 of its 16 bits a channel, in the conversion from CMYK")
+        metadata["lost"].append("8 of 16 bits a channel (CMYK is converted)")
     key = file.info.get("transparency")
     has_key = file.format == "PNG" and file.mode in ("L", "I", "I;16") and isinstance(key, int)
     if has_key:
@@ -159,16 +156,16 @@ def _read_open(file, path, max_pixels, max_bytes):
         pixels = np.dstack([pixels, alpha.astype(pixels.dtype)])
     # Hide XMP: Pillow would take the orientation from it, which does not apply to AVIF.
     xmp = file.info.pop("xmp", None) if file.format == "AVIF" else file.info.get("xmp")
-    orientation = _take_exif(file, path, metadata)
-    _take_xmp(file, path, metadata, xmp, orientation)
+    orientation = _add_exif(file, path, metadata)
+    _add_xmp(file, path, metadata, xmp, orientation)
     swap, down, right = TURNS.get(orientation, (0, 1, 1))  # 1 in a TIFF, which libraries turn
     pixels = np.ascontiguousarray((pixels.swapaxes(0, 1) if swap else pixels)[::down, ::right])
     # sRGB's rendering intent may be 0.
     return pixels, {key: v for key, v in metadata.items() if v or key == "srgb"}
 
 
-def _is_deep(file, raw_modes):
-    """Whether a file has 16 bits a channel; refuses what no decoder here gets right."""
+def _has_16_bits(file, raw_modes):
+    """Whether a file has 16 bits a channel; refuses TIFFs that no decoder here gets right."""
     if file.format != "TIFF":
         return file.format == "PNG" and ";16" in raw_modes
     tags = file.tag_v2
@@ -181,24 +178,24 @@ def _is_deep(file, raw_modes):
     return bits == {16} and file.mode != "CMYK"
 
 
-def _take_first_picture(file, path, metadata, is_deep):
-    """Seeks the first picture of an animation, and notes the others."""
+def _seek_first_picture(file, path, metadata, is_deep):
+    """Seeks the first picture of an animation."""
     with decoding(path):
         is_animated = getattr(file, "is_animated", False)
         if is_animated and getattr(file, "default_image", False) and not is_deep:
-            file.load()  # the picture that stands in for a PNG's animation
-            file.paste(0, (0, 0, *file.size))  # or it would shine through the first of that
+            file.load()  # a PNG's picture for programs that do not know animations
+            file.paste(0, (0, 0, *file.size))  # or it would shine through
             file.seek(1)
     if is_animated and file.format != "MPO":
         which = f"number {file.tell() + 1}" if file.tell() else "the first"
         metadata["lost"].append(f"all pictures but {which}")
 
 
-def _take_png_chunks(file, path, metadata):
-    """Adds what a PNG's colours are, where it has no profile, and its texts."""
+def _add_png_chunks(file, path, metadata):
+    """Adds the colour space of a PNG without a profile, and its text."""
     metadata |= {key: file.info[key] for key in PNG_COLOURS if key in file.info}
     bad = getattr(file, "bad_chunks", ())
-    metadata["lost"] += [f"its chunk {name}, whose checksum is wrong," for name in bad]
+    metadata["lost"] += [f"chunk {name} (wrong checksum)" for name in bad]
     for kind, chunk in _png_chunks(path):
         content = chunk[8:-4]
         if kind == b"cICP" and "cICP" not in bad:
@@ -208,7 +205,7 @@ def _take_png_chunks(file, path, metadata):
 
 
 def _png_chunks(path):
-    """Kinds of a PNG's chunks, and the chunks as bytes; nothing of other files."""
+    """Yields kind and bytes of a PNG's chunks; nothing of other files."""
     with open(path, "rb") as file:
         is_png = file.read(8).startswith(b"\x89PNG")
         while is_png and len(head := file.read(8)) == 8:
@@ -217,10 +214,10 @@ def _png_chunks(path):
 
 
 def _refuse_wide_colours(path):
-    """Refuses an AVIF of other colours than sRGB's, whose meaning Pillow does not keep."""
+    """Refuses an AVIF of other colours than sRGB, since Pillow drops which."""
     with open(path, "rb") as file:
         match = re.search(b"(?s)colrnclx(.{4})", file.read(2**16))
-    # 2: not said; else those of BT.709 and BT.601, which differ little from sRGB.
+    # 2: unspecified; the others are BT.709 and BT.601, which differ little from sRGB.
     primaries, transfer = struct.unpack(">2H", match[1]) if match else (2, 2)
     if primaries not in (1, 2, 5, 6) or transfer not in (1, 2, 4, 5, 6, 13, 14, 15):
         raise UnreadablePicture(
@@ -229,7 +226,7 @@ def _refuse_wide_colours(path):
 
 
 def webp_coding(path):
-    """VP8L if the first picture of a WebP is lossless, else VP8; its bytes, without alpha's."""
+    """VP8L if the first picture of a WebP is lossless, else VP8; its size without alpha."""
     with open(path, "rb") as file:
         file.seek(12)  # past RIFF, the size and WEBP
         while len(head := file.read(8)) == 8:
@@ -241,50 +238,50 @@ def webp_coding(path):
     return "VP8", 0
 
 
-def _take_exif(file, path, metadata):
-    """The orientation; adds EXIF to the metadata, or notes that it is damaged."""
+def _add_exif(file, path, metadata):
+    """Adds EXIF to the metadata; returns the orientation."""
     orientation, block = 1, None
-    # Pillow raises errors of any kind where it is damaged; the picture itself is sound.
+    # Pillow raises errors of any kind if it is damaged; the picture itself is sound.
     with contextlib.suppress(Exception):
         orientation = int(file.getexif().get(ORIENTATION, 1))
         block = file.info.get("exif", b"")
         if "Raw profile type exif" in file.info:  # of a PNG, by ImageMagick
             block = bytes.fromhex("".join(file.info["Raw profile type exif"].split("\n")[3:]))
-        if file.format == "AVIF":  # where it is turned, Pillow has encoded EXIF anew
+        if file.format == "AVIF":  # Pillow rewrites EXIF with an orientation
             block = file._decoder.get_info()[4] or b""
     if file.format == "TIFF":
         block = exif_of_tiff(path, file.tag_v2.offset, metadata["lost"])
     block = block and block.removeprefix(b"Exif\0\0")
     metadata["exif"] = block and upright_exif(block)
     if metadata["exif"] is None:
-        metadata["lost"].append("its EXIF, which is damaged or cannot be stored,")
+        metadata["lost"].append("EXIF (damaged, or impossible to store)")
     return orientation
 
 
-def _take_xmp(file, path, metadata, xmp, orientation):
-    """Adds XMP and IPTC to the metadata; notes what a JPEG holds after its picture."""
+def _add_xmp(file, path, metadata, xmp, orientation):
+    """Adds XMP and IPTC to the metadata, and to `lost` what a JPEG holds after its picture."""
     segments = [content for _, content in getattr(file, "applist", [])]
     own = [(m, s) for start, m in SEGMENTS.items() for s in segments if s.startswith(start)]
     metadata["segments"] = b"".join(m + struct.pack(">H", len(s) + 2) + s for m, s in own)
     if isinstance(xmp, bytes):
         if segments and re.search(rb'GCamera:M(otionPhoto|icroVideo)(="|>)1', xmp):
-            metadata["lost"].append("its video")
+            metadata["lost"].append("video")
         xmp = re.sub(TRAILERS, b"", xmp) if segments else xmp
         if orientation != 1 and re.search(REGIONS, xmp):
-            metadata["lost"].append("its face regions, because it was turned,")
+            metadata["lost"].append("face regions (the picture is rotated)")
             xmp = re.sub(REGIONS, b"", xmp)
         metadata["xmp"] = set_number(xmp, "tiff:Orientation", 1)
     if "mp" in file.info:
         others = getattr(file, "mpinfo", {}).get(0xB002, [])[1:]
         # By Google and Adobe, Apple, and ISO.
         if re.search(rb"hdrgm:|HDRGainMap|21496:-1", Path(path).read_bytes()):
-            metadata["lost"].append("its gain map")
+            metadata["lost"].append("gain map")
         elif any("Thumbnail" not in other["Attribute"]["MPType"] for other in others):
             metadata["lost"].append("all pictures but the first")
 
 
 def _read_shallow(file, path, metadata):
-    """Pixels of an open 8-bit file, as those of `read_picture`; may change its colour profile."""
+    """Pixels of an open 8-bit file; drops a colour profile that no longer fits."""
     with decoding(path):
         try:
             file.load()
@@ -292,7 +289,7 @@ def _read_shallow(file, path, metadata):
             if file.format != "JPEG" or not (file := decode_without_end(path)):
                 raise
     if file.mode == "CMYK" and metadata["icc_profile"]:
-        # A profile that is damaged or not of CMYK leaves the conversion without one, below.
+        # With a profile that is damaged or not of CMYK, it is converted below.
         with decoding(path), contextlib.suppress(ImageCms.PyCMSError, OSError):
             profile, srgb = io.BytesIO(metadata["icc_profile"]), ImageCms.createProfile("sRGB")
             file = ImageCms.profileToProfile(file, profile, srgb, outputMode="RGB")
@@ -302,16 +299,16 @@ def _read_shallow(file, path, metadata):
         colours = file.getpalette()
         is_grey = colours and colours[::3] == colours[1::3] == colours[2::3]
     elif not is_grey and file.mode not in ("P", "PA", "RGB", "RGBA", "RGBa", "RGBX"):
-        metadata["icc_profile"] = None  # it describes channels that are converted here
+        metadata["icc_profile"] = None  # of channels that are converted here
     mode = ("L" if is_grey else "RGB") + "A" * file.has_transparency_data
     with decoding(path):
         return np.array(file if file.mode == mode else file.convert(mode))
 
 
 def _read_deep(file, path, raw_modes):
-    """Pixels of a 16-bit PNG or TIFF file as those of `read_picture`, turned only if a TIFF."""
+    """Pixels of an open 16-bit file; OpenCV rotates those of a TIFF."""
     with decoding(path):
-        file.load()  # OpenCV takes a damaged file for a whole one; Pillow cuts it to 8 bits
+        file.load()  # OpenCV accepts damaged files; Pillow decodes to 8 bits
         content, page = np.fromfile(path, np.uint8), file.tell()
         pages = cv2.imdecodemulti(content, cv2.IMREAD_UNCHANGED, range=(page, page + 1))[1]
     if not pages or pages[0].dtype != np.uint16:
@@ -320,9 +317,9 @@ def _read_deep(file, path, raw_modes):
         return pixels
     if pixels.shape[2] >= 3:
         pixels[..., :3] = pixels[..., 2::-1].copy()  # OpenCV's BGR
-    if "LA;16" in raw_modes:  # which OpenCV makes BGRA of
+    if "LA;16" in raw_modes:  # OpenCV decodes it to BGRA
         return pixels[..., [0, 3]]
-    if "RGBX" in raw_modes:  # a fourth channel that is no alpha
+    if "RGBX" in raw_modes:  # the fourth is no alpha
         return pixels[..., :3]
     if "RGBa" in raw_modes:  # a TIFF whose colours are multiplied by alpha
         alpha = np.maximum(pixels[..., 3:], 1).astype(np.uint32)

@@ -39,7 +39,7 @@ def _contributions(length, new_length):
 
 
 def _resize_rows(picture, indices, weights):
-    """New rows of (H, ...), as `_contributions` says; of whole numbers, rounded half up."""
+    """New rows of (H, ...) by `_contributions`; integers are rounded half up."""
     is_whole = np.issubdtype(picture.dtype, np.integer)
     lines = picture.reshape(len(picture), -1)
     resized = np.empty((indices.shape[1], lines.shape[1]), picture.dtype)
@@ -53,7 +53,7 @@ def _resize_rows(picture, indices, weights):
             total += np.multiply(lines[index], weight[:, None], out=part)
         if is_whole:
             np.clip(total, 0, np.iinfo(picture.dtype).max, out=total)
-            total += 0.5  # the fraction is left out
+            total += 0.5  # and truncate
         resized[rows] = total
     return resized.reshape(-1, *picture.shape[1:])
 
@@ -64,32 +64,26 @@ def _resize_columns(picture, indices, weights):
 
 
 def imresize(picture, height, width):
-    """Bicubic resizing, bit for bit that of MATLAB's `imresize`.
+    """Bicubic resizing of uint8 or uint16 (H, W[, C]), bit for bit as MATLAB's `imresize`.
 
-    Bicubic kernel with a = -0.5, widened when it reduces (antialiasing), mirrored borders, rows
-    before columns and rounded to whole pixels after each: the field's benchmarks were made so.
-    Pillow's and OpenCV's bicubic differ. The picture is uint8 or uint16, (H, W) or (H, W, C).
+    Kernel with a = -0.5, widened when it reduces (antialiasing), mirrored borders, rows before
+    columns, integers after each: the field's benchmarks were made so. Pillow and OpenCV differ.
     """
     rows = _resize_rows(picture, *_contributions(picture.shape[0], height))
     return _resize_columns(rows, *_contributions(picture.shape[1], width))
 
 
 def resize_bands(bands, shape, height, width):
-    """As `imresize`, but yields bands of the new picture from bands of the old one.
+    """As `imresize`, but from bands of a picture of `shape` to bands of `height` x `width`.
 
-    Where it has alpha, colours count as much as they are visible, and are rounded once, at the
-    end: what lies hidden under transparent pixels does not bleed out of them.
-
-    Args:
-        bands: iterable of uint8 or uint16 (rows, W[, C]), from top to bottom.
-        shape: of the picture that they make up.
-        height, width: new size, at least 1.
+    Colours count by their alpha, if any, so that those of transparent pixels do not bleed out; then
+    they are rounded once, at the end.
     """
     has_alpha = shape[2:] in ((2,), (4,))
     strips = (band[first : first + STRIP] for band in bands for first in range(0, len(band), STRIP))
     indices, weights = _contributions(shape[0], height)
     across = _contributions(shape[1], width)
-    # Which old rows must have come for each new one, and which of them are needed no more.
+    # For each new row, the last old row that it needs, and the first that later ones need.
     last = np.maximum.accumulate(indices.max(axis=0))
     first = np.minimum.accumulate(indices.min(axis=0)[::-1])[::-1]
     buffer, start, done = None, 0, 0
@@ -109,13 +103,13 @@ def resize_bands(bands, shape, height, width):
 
 
 def _premultiply(picture):
-    """Of colours and alpha: the colours, the colours times alpha, and alpha, as float64."""
+    """Colours, colours times alpha, and alpha, as float64."""
     colours, alpha = picture[..., :-1].astype(np.float64), picture[..., -1:].astype(np.float64)
     return np.concatenate([colours, colours * alpha, alpha], axis=2)
 
 
 def _unpremultiply(values, dtype):
-    """Back from `_premultiply`; what is not visible gets the colours that do not know alpha."""
+    """Colours and alpha of `_premultiply`; invisible pixels keep the plain colours."""
     count = values.shape[2] // 2
     colours, times_alpha, alpha = np.split(values, [count, 2 * count], axis=2)
     is_visible = alpha >= 0.5

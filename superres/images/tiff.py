@@ -13,11 +13,11 @@ LETTERS = {SHORT: "H", LONG: "L"}  # struct's
 
 
 def encode_tiff(file, strips, rows, shape, dtype, metadata):
-    """Writes a TIFF file of any depth from its strips of `rows` rows.
+    """Writes a TIFF file of 8 or 16 bits from strips of `rows` rows.
 
     Pillow cannot write 16 bits in colour, OpenCV no metadata, and libtiff, in Pillow, no EXIF. The
-    file begins with the EXIF block, in which nothing moves. Behind it come the strips, deflated
-    differences between neighbours, and a directory of the block's tags and those of the picture.
+    file begins with the EXIF block, in which nothing moves. Then come the strips, deflated
+    differences between neighbours, and a directory of the block's and the picture's tags.
     """
     height, width, channels = (*shape, 1)[:3]
     block = metadata.get("exif", b"Exif\0\0II*\0\0\0\0\0").removeprefix(b"Exif\0\0")
@@ -29,7 +29,7 @@ def encode_tiff(file, strips, rows, shape, dtype, metadata):
         differences[:, 1:] -= strip[:, :-1]
         offsets.append(file.tell())
         sizes.append(file.write(zlib.compress(differences)))
-        if file.tell() >= 2**32 - 2**26:  # with room for what follows
+        if file.tell() >= 2**32 - 2**26:  # with room for the directory
             raise CannotStore("more than 4 GB: a TIFF file holds less")
     file.write(bytes(file.tell() % 2))
 

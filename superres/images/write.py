@@ -18,26 +18,18 @@ MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}  # Pillow's, by the number of cha
 
 
 def write_picture(path, picture, metadata):
-    """Writes a picture, in the format that the name's ending says.
+    """Writes a picture in the format of the name's ending, one of `WRITE_OPTIONS`.
 
-    The file appears under its name when it is whole, and replaces an older one then.
-
-    Args:
-        path: file with one of the endings of `WRITE_OPTIONS`, in an existing folder.
-        picture, metadata: as `read_picture` returns them.
-
-    Raises:
-        CannotStore: the format cannot hold such a picture.
-        OSError, InputError: the file cannot be written, as `replacing`.
+    `picture` and `metadata` are as `read_picture` returns them. The file appears under its name
+    when it is whole. CannotStore: the format cannot hold such a picture; else as `replacing`.
     """
     write_bands(path, [picture], picture.shape, picture.dtype, metadata)
 
 
 def write_bands(path, bands, shape, dtype, metadata):
-    """As `write_picture`, of a picture of this shape and dtype in bands from top to bottom.
+    """As `write_picture`, for a picture of this shape and dtype in bands from top to bottom.
 
-    PNG and TIFF are written band by band, so that the picture is never in memory as a whole; for
-    the other formats Pillow holds it once.
+    PNG and TIFF are written band by band; for the other formats Pillow holds the whole picture.
     """
     check_storable(path, shape, dtype)
     suffix = Path(path).suffix.lower()
@@ -56,7 +48,7 @@ def write_bands(path, bands, shape, dtype, metadata):
 
 
 def _save(part, bands, shape, metadata):
-    """`write_bands` by Pillow, for the formats that are not streamed."""
+    """Writes the formats that are not streamed, by Pillow."""
     suffix = part.suffix.lower()
     image, done = Image.new(MODES[(*shape, 1)[2]], (shape[1], shape[0])), 0
     for band in bands:
@@ -81,7 +73,7 @@ def _save(part, bands, shape, metadata):
 
 
 def _strips(bands, rows):
-    """The bands of a picture, cut anew: all of `rows` rows but the last."""
+    """Bands cut into strips of `rows` rows; only the last may have fewer."""
     rest = None
     for band in bands:
         band = band if rest is None else np.concatenate([rest, band])

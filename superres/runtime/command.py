@@ -21,10 +21,8 @@ SIGNALS += [signal.SIGHUP] if hasattr(signal, "SIGHUP") else []  # not on Window
 
 
 class Stop(threading.Event):
-    """Set by the first signal, which also interrupts what is done, as does every other one.
-
-    But within `gently` the first one only sets it, and what is done asks for it where it can end
-    well: an interrupt inside of a library may be swallowed there, or leave things half done.
+    """An event that the first signal sets. Signals also interrupt, but within `gently` only later
+    ones: a library may swallow an interrupt, so the work asks for the event where it can end well.
     """
 
     def __init__(self):
@@ -33,10 +31,7 @@ class Stop(threading.Event):
         self._before = {number: signal.getsignal(number) for number in SIGNALS}
 
     def listen(self):
-        """Handles the signals from here on.
-
-        What is ignored, as background jobs ignore Ctrl-C and nohup a closed terminal, stays so.
-        """
+        """Handles the signals, except those that are ignored, by background jobs and nohup."""
         for number, before in self._before.items():
             if before != signal.SIG_IGN:
                 signal.signal(number, self.handle)
@@ -74,14 +69,15 @@ def run(work, scripts, arguments=None, hint="", **options):
 
     Args:
         work: function of the settings and a `Stop`; returns the exit code.
-        scripts: names of the modules with its settings, the last one that of the command.
+        scripts: names of the modules with a settings block; the last one is the command's, and its
+            docstring describes it.
         arguments: words of the command line; `None` for the process's own.
-        hint: how to go on after a signal, where `Stopped` says nothing else.
-        options: as `settings.parse` takes them.
+        hint: how to resume after a signal, where `Stopped` says nothing else.
+        options: `positional`, `several` and `presets` of `settings.parse`.
 
     Returns:
         The exit code: that of the work; 1 after `Failed`; 2 after `InputError` or an error of the
-        machine, where nothing could start; 130 after a signal.
+        machine; 130 after a signal.
     """
     name = Path(sys.modules[scripts[-1]].__file__).name
     sys.stdout = sys.stdout or io.StringIO()  # where it is closed

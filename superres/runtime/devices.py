@@ -9,10 +9,7 @@ from superres.runtime.errors import InputError
 
 def join():
     """Joins the processes that Keras's KERAS_DISTRIBUTION_JOB_ADDRESSES, _NUM_PROCESSES and
-    _PROCESS_ID name. Must come before anything is computed.
-
-    Raises:
-        InputError: the backend cannot, or the others were not found.
+    _PROCESS_ID name, before anything is computed. InputError: the others were not found.
     """
     if "KERAS_DISTRIBUTION_JOB_ADDRESSES" not in os.environ:
         return
@@ -63,13 +60,9 @@ def all_gather(value):
 
 
 def use_all(batch_size):
-    """Lets models that are built from here on be trained on all devices.
+    """Has models that are built from here on trained on all devices, with JAX.
 
-    With JAX and more than one device, each has a copy of the weights and a part of every batch.
-    Other backends use one; where there are more, a line says so.
-
-    Raises:
-        InputError: the batch cannot be divided among the devices.
+    Each has a copy of the weights and a part of every batch. Other backends use one device.
     """
     if keras.backend.backend() != "jax":
         count = backend.count_gpus()

@@ -33,25 +33,11 @@ def resolve(engine):
     return "keras" if may_be_keras and backend.has_gpu() else "openvino"
 
 
-def compile_graph(write, exact, precision, cache, name):
-    """`openvino_engine.compile_graph`."""
-    from superres.runtime import openvino_engine  # here, since it loads OpenVINO
-
-    return openvino_engine.compile_graph(write, exact, precision, cache, name)
-
-
-def ir(graph, exact):
-    """`openvino_engine.ir`."""
+def openvino():
+    """The module `openvino_engine`, loaded when it is needed."""
     from superres.runtime import openvino_engine
 
-    return openvino_engine.ir(graph, exact)
-
-
-def has_fast_bfloat16():
-    """`openvino_engine.has_fast_bfloat16`."""
-    from superres.runtime import openvino_engine
-
-    return openvino_engine.has_fast_bfloat16()
+    return openvino_engine
 
 
 def window_steps(precision):

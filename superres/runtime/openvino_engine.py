@@ -43,12 +43,10 @@ def compile_graph(write, exact, precision, cache, name):
     """Compiles a graph for pictures of all sizes.
 
     Args:
-        write: function that returns the graph as bytes of an ONNX file, channels first; called
-            where the cache lacks it.
+        write: returns the bytes of an ONNX file, channels first, where the cache lacks the graph.
         exact: names of nodes, or their parts before the last /, that always compute in float32.
         precision: float32 or bfloat16.
-        cache: folder for the compiled graph; `None`, or one that cannot be written: not cached.
-        name: of the graph in the cache, unique.
+        cache, name: folder for the compiled graph, or `None`, and its unique name there.
 
     Returns:
         Function from float32 (N, H, W, C), and the graph's other inputs, to float32 of the same

@@ -35,11 +35,7 @@ class Setting(NamedTuple):
 
 
 def block_of(module):
-    """The `Setting`s of a script, an imported module, in the order of the block.
-
-    Raises:
-        InputError: there is no block, or a setting in it has no comment.
-    """
+    """The `Setting`s of a script, an imported module; InputError: a setting has no comment."""
     path = Path(module.__file__)
     lines = path.read_text(encoding="utf-8").splitlines()
     rules = [n for n, line in enumerate(lines) if line.startswith(RULE)]
@@ -82,21 +78,10 @@ def number(text):
 
 
 def parse(scripts, arguments=None, positional=(), several=(), presets=None):
-    """Reads the command line that the settings blocks of scripts define.
+    """The settings of scripts, given their names and a command line, as an `argparse.Namespace`.
 
-    Args:
-        scripts: names of modules with a settings block; the last one is the script that runs,
-            and its docstring describes the command.
-        arguments: list of words of the command line; `None` for the process's own.
-        positional: names of settings that may also be given without an option.
-        several: names of settings that take one or more words, as a list.
-        presets: function of the settings on the command line, a dict, that returns values for
-            others, in place of those in the files.
-
-    Returns:
-        `argparse.Namespace` with one attribute for each setting, in lower case.
-        A word that is no setting, or a value of the wrong type, ends the program with
-        exit code 2 and one line that says what was expected.
+    `positional` names settings that need no option, `several` those that take several words.
+    `presets` gets the dict of the settings on the command line, and returns defaults for others.
     """
     modules = [sys.modules[name] for name in scripts]
     parser = _Parser(
@@ -156,32 +141,34 @@ def _add(parser, setting, is_several):
 
 
 def check_installed(package, what, hint=""):
-    """Raises InputError where a package is missing that only enlarging does not need."""
+    """Raises InputError where `package`, which enlarging can do without, is missing."""
     if not importlib.util.find_spec(package):
         raise InputError(f"{what}: needs {package}: pip install -r requirements.txt{hint}")
 
 
 def check_whole(name, value, minimum, at_most=math.inf):
     """Raises InputError unless `value` of `name` is a whole number in [minimum, at_most]."""
-    is_whole = isinstance(value, int) and not isinstance(value, bool)
-    if not is_whole or not minimum <= value <= at_most:
+    if not _is_number(value) or isinstance(value, float) or not minimum <= value <= at_most:
         limit = f"of at least {minimum}" if math.isinf(at_most) else f"from {minimum} to {at_most}"
         raise InputError(f"{name.upper()} = {value!r}: expected a whole number {limit}")
 
 
+def _is_number(value):
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
 def check_number(name, value, above, at_most=math.inf):
     """Raises InputError unless `value` of `name` is a number in (above, at_most]."""
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not is_number or not above < value <= at_most or math.isinf(value):
+    if not _is_number(value) or not above < value <= at_most or math.isinf(value):
         limit = "" if math.isinf(at_most) else f" and at most {at_most}"
         raise InputError(f"{name.upper()} = {value!r}: expected a number above {above}{limit}")
 
 
-def check_within(name, value, least, most):
-    """Raises InputError unless `value` of `name` is a number in [least, most]."""
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not is_number or not least <= value <= most:
-        raise InputError(f"{name.upper()} = {value!r}: expected a number from {least} to {most}")
+def check_within(name, value, minimum, maximum):
+    """Raises InputError unless `value` of `name` is a number in [minimum, maximum]."""
+    if not _is_number(value) or not minimum <= value <= maximum:
+        expected = f"expected a number from {minimum} to {maximum}"
+        raise InputError(f"{name.upper()} = {value!r}: {expected}")
 
 
 def check_text(name, value, may_be_empty=False):
@@ -191,11 +178,7 @@ def check_text(name, value, may_be_empty=False):
 
 
 def check_texts(name, value, may_be_empty=False):
-    """A setting that may be one text or several: as a list.
-
-    Raises:
-        InputError: it is neither text nor a list or tuple of texts.
-    """
+    """One text or several as a list; raises InputError at anything else."""
     values = [value] if isinstance(value, str) else value
     values = [text for text in values if text] if may_be_empty else values
     is_texts = isinstance(values, list | tuple) and all(isinstance(v, str) and v for v in values)

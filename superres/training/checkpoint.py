@@ -1,8 +1,7 @@
-"""The state of a training on disk, from which it resumes as if it had not been interrupted.
+"""The state of a run on disk, from which it resumes as if it had not been interrupted.
 
-A state is a file of its own, `<name>.state-<step>.npz`: NumPy arrays, a JSON text, and the
-SHA-256 of all that at its end. It is written to a temporary file and renamed; the last two are
-kept.
+`<name>.state-<step>.npz` holds NumPy arrays and JSON, and ends with the SHA-256 of both. It is
+written to a temporary file and renamed. The last two are kept.
 """
 
 import contextlib
@@ -30,37 +29,25 @@ DIGEST = hashlib.sha256
 
 @dataclass(frozen=True)
 class State:
-    """A training as it was saved.
-
-    Attributes:
-        step: steps done.
-        settings: dict of all settings, by name in lower case.
-        arrays: what `Trainer.arrays` returns.
-        log: the `TrainingLog`'s `rows` and `epoch`.
-        details: the `TrainingLog`'s pictures, by epoch.
-        dataset: `Dataset.record`.
-    """
-
-    step: int
-    settings: dict
-    arrays: dict
-    log: dict
-    details: dict
-    dataset: dict
+    step: int  # steps done
+    settings: dict  # all, by name in lower case
+    arrays: dict  # of `Trainer`
+    log: dict  # `rows` and `epoch` of `TrainingLog`
+    details: dict  # pictures of `TrainingLog`, by epoch
+    dataset: dict  # `record` of `Dataset`
 
     def check_settings(self, now, may_change, with_note):
-        """Notes on the settings that differ `now`, but for those that `may_change`.
+        """Notes on the settings `with_note` that differ `now`.
 
-        Raises:
-            InputError: settings other than those `with_note` differ; all are named.
+        InputError: others differ that are not in `may_change`; it names all.
         """
         before, names = self.settings, now.keys() - set(may_change)
         changed = [n for n in now if n in names and (n not in before or before[n] != now[n])]
         refused = [name for name in changed if name not in with_note]
         if unknown := [name.upper() for name in refused if name not in before]:
             raise InputError(
-                f"{', '.join(unknown)}: the state was saved before there was such a setting; take "
-                "another NAME, or start over with --restart"
+                f"{', '.join(unknown)}: unknown when the state was saved; take another NAME, or "
+                "start over with --restart"
             )
         if refused:
             raise InputError(
@@ -75,7 +62,7 @@ class State:
 
 
 class States:
-    """The states of one training; `last` is the path of that read or written last, or `None`."""
+    """The states of one NAME; `last` is the path of the one read or written last, or `None`."""
 
     def __init__(self, folder, name):
         self.folder, self.name, self.last = Path(folder), name, None
@@ -88,13 +75,12 @@ class States:
         return [found[step] for step in sorted(found, reverse=True)]
 
     def newest(self):
-        """The newest `State` that is whole; `None` where there is none at all.
+        """The newest sound `State`; `None` without files.
 
-        Raises:
-            InputError: all are damaged; or several processes do not have the same.
+        InputError: all are damaged, or several processes do not have the same.
         """
         state = self._newest()
-        # Before anything is assigned to a model, which all processes have to do together.
+        # All processes have to assign it to their models together.
         steps = devices.all_gather(state.step if state else 0)
         if len(set(steps)) > 1:
             raise InputError(
@@ -133,19 +119,19 @@ class States:
             file.seek(0)
             digest = hashlib.file_digest(file, DIGEST).digest()
             file.write(digest)
-        # The others are damaged, or of an earlier training of this name.
+        # The others are damaged, or of an earlier run of this name.
         for other in set(self.paths()) - {path, self.last}:
             other.unlink(missing_ok=True)
         self.last = path
 
     def hint(self):
-        """How to resume after a training was stopped."""
+        """How to resume after a stop."""
         if paths := self.paths():
             return f"the same command, without --restart, resumes from {paths[0]}"
         return "nothing was saved to resume from"
 
     def prepare_folder(self, may_overwrite):
-        """Makes the folder; raises InputError where weights of no state would be replaced."""
+        """Makes the folder; raises InputError where it would replace weights without a state."""
         make_folder(self.folder)
         remove_stale_files(self.folder)
         check_writable(self.folder)
@@ -159,28 +145,26 @@ class States:
 
     @contextlib.contextmanager
     def lock(self):
-        """Holds the lock on the name; raises InputError if another process trains it."""
+        """Holds the lock of the name; raises InputError if another run has it."""
         path = self.folder / f".{self.name}.lock"
         if not devices.is_first():  # the first has it for all
             yield
             return
         with try_lock(path) as is_ours:
             if not is_ours:
-                raise InputError(
-                    f"NAME = {self.name!r}: is already being trained by another process ({path})"
-                )
+                raise InputError(f"NAME = {self.name!r}: another process is training it ({path})")
             yield
 
 
 def read(path):
-    """Reads a `State`; raises InputError where it is damaged, or none."""
+    """The `State` in a file; InputError: it is damaged, or something else."""
     try:
         content = Path(path).read_bytes()
     except OSError as error:
         raise InputError(error) from error
     size = DIGEST().digest_size
     if DIGEST(content[:-size]).digest() != content[-size:]:
-        raise InputError(f"{path}: damaged: its content does not have the checksum at its end")
+        raise InputError(f"{path}: damaged: the checksum at its end is wrong")
     try:
         with np.load(io.BytesIO(content[:-size]), allow_pickle=False) as file:
             # `save` compresses nothing, so nothing is larger than the file.
@@ -192,4 +176,4 @@ def read(path):
         details = {n: arrays.pop(f"detail_{n}") for n in about.pop("details")}
         return State(arrays=arrays, details=details, **about)
     except Exception as error:  # NumPy raises many kinds
-        raise InputError(f"{path}: no state of a training: {error}") from error
+        raise InputError(f"{path}: not a saved state: {error}") from error

@@ -1,9 +1,9 @@
-"""Trained weights as the beginning of another network: of another scale, a larger one, or any.
+"""Starts a network from trained weights: of another scale, of a smaller EDSR, or of any network.
 
-An EDSR that grows computes at first what the small one does (after Chen et al., "Net2Net", 2015):
-its first channels are those of the small one. Weights from new channels into old ones begin at 0,
-into new channels at random; added blocks begin with a second convolution of 0. Any other network
-takes the weights of layers of the same name and shape.
+A larger EDSR computes at first what the smaller one does (after Chen et al., "Net2Net", 2015),
+which its first channels are. Weights from new channels into old ones begin at 0, into new channels
+at random; added blocks begin with a second convolution of 0. Any other network takes the weights of
+layers with the same name and shape.
 """
 
 import math
@@ -20,7 +20,7 @@ from superres.runtime.errors import InputError
 from superres.upscaling import weight_files
 from superres.upscaling.graph import CONDITION_INPUTS
 
-# What `network.edsr` is made of, by names and classes, and what it must have.
+# Names and classes of the layers and operations of `network.edsr`, and some it always has.
 NAMES = re.compile(
     r"lr|head|block\d+_(conv[12]|scale|add)|body|long_skip|upscale\d+|tail|bilinear|global_skip"
     r"|quality(_head)?|condition|told_quality|(depth_to_space|pad)(_\d+)?"
@@ -31,7 +31,7 @@ NEEDED = {"block1_conv1", "block1_conv2", "block1_scale", "block1_add", "long_sk
 
 
 class Shape(NamedTuple):
-    """Settings of `network.edsr`; `shuffles`, instead of the scale, are factors of upscaling."""
+    """The arguments of `network.edsr`, but `shuffles`, its upscaling factors, for the scale."""
 
     num_filters: int
     residual_blocks: int
@@ -42,7 +42,7 @@ class Shape(NamedTuple):
 
 
 def is_edsr(model):
-    """Whether a network is one of `network.edsr`, by its layers and operations."""
+    """Whether `network.edsr` could have built a model, by its layers and operations."""
 
     def is_known(one):
         activation = "relu" if one.name.endswith("_conv1") else "linear"
@@ -58,7 +58,7 @@ def is_edsr(model):
 
 
 def shape_of(configs):
-    """The `Shape` of a network of `network.edsr`, from a dict of its layers' configurations."""
+    """The `Shape` of an EDSR, from a dict of its layers' configurations."""
     filters = configs["head"]["filters"]
     upscaling = sorted(filter(UPSCALE.fullmatch, configs))
     return Shape(
@@ -72,7 +72,7 @@ def shape_of(configs):
 
 
 def settings_of(path):
-    """Settings of `network.edsr` that build the network in a weights file; none of another."""
+    """The arguments of `network.edsr` that build the network in a file; {} if it is another one."""
     layers = weight_files.check(Path(path))["config"]["layers"]
     configs = {layer["name"]: layer["config"] for layer in layers}
     if not configs.keys() >= NEEDED or "scale" not in configs["block1_scale"]:
@@ -82,12 +82,10 @@ def settings_of(path):
 
 
 def start_from(model, path):
-    """Puts the weights of a file into a network that is about to be trained.
+    """Puts the weights of a file into a network.
 
-    A larger EDSR computes the same then; of another scale, upscaling by another factor begins anew.
-
-    Raises:
-        InputError: it cannot be loaded, is a larger EDSR, or has no layer like those of `model`.
+    In an EDSR of another scale, upscaling by another factor begins at random.
+    InputError: it cannot be loaded, is a larger EDSR, or has no layer like those of `model`.
     """
     other = weight_files.read(path)
     ours = {layer.name: layer for layer in model.layers}
@@ -99,7 +97,7 @@ def start_from(model, path):
 
 
 def _in_order(model):
-    """Layers by their names; those that Keras numbers, anew in each build, by their order."""
+    """Layers by name, without the numbers that Keras gives anew in each build, and order."""
     counts, layers = Counter(), {}
     for layer in model.layers:
         name = re.sub(r"_\d+$", "", layer.name)
@@ -109,19 +107,19 @@ def _in_order(model):
 
 
 def _copy(ours, theirs, path):
-    copied = anew = 0
+    copied = random = 0
     for name, layer in ours.items():
         weights = theirs[name].get_weights() if name in theirs else []
         if weights and [w.shape for w in weights] == [w.shape for w in layer.get_weights()]:
             layer.set_weights(weights)
             copied += 1
         else:
-            anew += bool(layer.get_weights())
+            random += bool(layer.get_weights())
     if not copied:
         raise InputError(
             f"START_FROM = {str(path)!r}: none of its layers has the name and shape of a new one"
         )
-    print(f"starting from {path}: {copied} layers have its weights, {anew} begin at random")
+    print(f"starting from {path}: {copied} layers have its weights, {random} begin at random")
 
 
 def _grow(ours, theirs, path):
@@ -151,17 +149,14 @@ def _grow(ours, theirs, path):
 
 
 def _check(large, small, path):
-    """Raises InputError where an EDSR of one shape cannot grow into one of another."""
+    """Raises InputError where an EDSR of one `Shape` cannot grow into another."""
     start = f"START_FROM = {str(path)!r}"
-    for setting, value, least in (
-        ("NUM_FILTERS", large.num_filters, small.num_filters),
-        ("RESIDUAL_BLOCKS", large.residual_blocks, small.residual_blocks),
-        ("CONDITIONS", large.conditions, small.conditions),
-    ):
-        if value < least:
+    for name in ("num_filters", "residual_blocks", "conditions"):
+        value, minimum = getattr(large, name), getattr(small, name)
+        if value < minimum:
             raise InputError(
-                f"{start}: {setting} = {value}: expected at least the {least} that it has; a "
-                "network cannot shrink"
+                f"{start}: {name.upper()} = {value}: expected at least the {minimum} that it has; "
+                "a network cannot shrink"
             )
     skip, expected = large.global_skip, small.global_skip
     if skip != expected:
@@ -169,10 +164,9 @@ def _check(large, small, path):
 
 
 def _widen(large, small, factor):
-    """Weights `small` of a layer within those of a wider one, both lists of arrays.
+    """Puts weights `small` of a layer into those of a wider one, both lists of arrays.
 
-    Their last axis is the channels. Before a pixel shuffle by `factor`, channel c of phase p is
-    number p * channels + c.
+    Before a pixel shuffle by `factor`, output channel c of phase p is number p * channels + c.
     """
     phases = factor**2
     for wide, narrow in zip(large, small, strict=True):

@@ -1,4 +1,4 @@
-"""What a training reports of its epochs: scores, weights, table, plot and picture."""
+"""Scores each epoch and writes the files of a run: weights, settings, table, plot, picture."""
 
 import contextlib
 import csv
@@ -25,18 +25,18 @@ from superres.upscaling.upscaler import Upscaler
 
 HALO_PICTURES = 6  # validation pictures on which the halo of new weights is measured
 EMPTY_SUMS = {"loss": 0.0, "seconds": 0.0, "waited": 0.0}  # sums over the steps of an epoch
-TIMED_STEPS, DAY = 20, 24 * 60 * 60  # steps by which a training is forecast; seconds
-DETAIL_SIZE, DETAIL_ZOOM = 96, 3  # side of the crop in the picture of the progress; enlargement
+TIMED_STEPS, DAY = 20, 24 * 60 * 60  # steps that a forecast is based on; seconds
+DETAIL_SIZE, DETAIL_ZOOM = 96, 3  # side of the detail in the progress picture; its enlargement
 
 
 def validation_psnr(photographs, pictures, scale):
-    """Mean PSNR on Y of enlarged pictures against the `hr` of photographs, in dB."""
+    """Mean PSNR on Y of enlarged pictures against the originals of photographs, in dB."""
     pairs = zip(photographs, pictures, strict=True)
     return float(np.mean([metrics.psnr(p.hr, picture, scale) for p, picture in pairs]))
 
 
 def hardest_detail(photographs, bicubic, scale):
-    """Where bicubic fails most: number of the photograph, rows and columns of its LR picture."""
+    """The detail with bicubic's largest error: number of its photograph, LR rows and columns."""
     side, places = DETAIL_SIZE // scale, []
     for number, (photograph, picture) in enumerate(zip(photographs, bicubic, strict=True)):
         error = (photograph.hr.astype(np.float32) - picture) ** 2
@@ -57,14 +57,14 @@ def _duration(seconds):
 
 
 class TrainingLog:
-    """Scores of the epochs, and the files that report them.
+    """The scores of all epochs, and the files that report them.
 
     Args:
         path: of the weights; the other files lie beside them.
-        settings: dict of all settings of the training.
+        settings: dict of all settings.
         network: `KerasNetwork` in float32, to which averaged weights are copied.
         dataset: `Dataset`, whose validation pictures are scored.
-        state: the `State` of a training that is resumed.
+        state: `State` to resume from.
     """
 
     def __init__(self, path, settings, network, dataset, state=None):
@@ -88,7 +88,7 @@ class TrainingLog:
 
     @contextlib.contextmanager
     def progress_bar(self, step):
-        """Shows a bar from `step` on, which `on_steps` moves."""
+        """Shows a bar from `step` on."""
         batch = self.settings["batch_size"]
         with tqdm(
             desc="training",
@@ -104,7 +104,7 @@ class TrainingLog:
             yield
 
     def on_steps(self, steps, loss):
-        """Moves the bar; soon after the beginning, forecasts how long a training takes."""
+        """Moves the bar; once, after a few steps, prints how long all will take."""
         psnr = {"psnr": f"{self.rows[-1]['psnr']:.2f}"} if self.rows else {}
         self._bar.set_postfix(psnr | {"loss": f"{loss:.4f}"}, refresh=False)
         self._bar.update(steps * self.settings["batch_size"])
@@ -120,11 +120,10 @@ class TrainingLog:
             self._is_forecast = True
 
     def best(self):
-        """The row of the best epoch."""
         return max(self.rows, key=lambda row: row["psnr"])
 
     def add(self, fitted):
-        """Adds the steps of a `FitResult` to the epoch."""
+        """Adds a `FitResult` to the epoch."""
         self.epoch["loss"] += fitted.loss * fitted.steps
         self.epoch["seconds"] += fitted.seconds
         self.epoch["waited"] += fitted.waited
@@ -134,7 +133,7 @@ class TrainingLog:
         if not devices.is_first():
             return
         number = len(self.rows) + 1
-        # Rounded before they are scored, so that the score is the saved file's own.
+        # Rounded before they are scored, so that the score is that of the saved file.
         weights = [
             weight_files.round_to_half(array) if variable.trainable else array
             for variable, array in zip(self.network.weights, trainer.ema_weights(), strict=True)
@@ -147,7 +146,7 @@ class TrainingLog:
         row = self._row(trainer, psnr)
         self.rows.append(row)
         self.epoch, self._is_written = dict(EMPTY_SUMS), False
-        # Of earlier epochs those that are powers of two: few, and early ones among them.
+        # Keep the details of epochs 1, 2, 4, 8, ...
         self.details = {n: crop for n, crop in self.details.items() if n.bit_count() == 1}
         self.details[number] = pictures[self._number][*self._in_hr()].copy()
         tqdm.write(
@@ -186,14 +185,14 @@ class TrainingLog:
             if is_fault(error):
                 raise
             tqdm.write(
-                f"could not save at step {trainer.step:,}: {error}; what was saved before is still "
-                "there, and the next save will try again"
+                f"could not save at step {trainer.step:,}: {error}; the last save is kept, and the "
+                "next one tries again"
             )
             return error
         return None
 
     def conclude(self):
-        """Prints what has become of the training."""
+        """Prints the result of a finished run."""
         if devices.is_first():
             best, path = self.best(), self.path
             print(
@@ -203,7 +202,7 @@ class TrainingLog:
             )
 
     def write_weights(self):
-        """Writes the best weights, where they are not on the disk yet."""
+        """Writes the best weights, unless they are on the disk."""
         if self.best_weights is None:
             return
         self.network.set_weights(self.best_weights)
@@ -212,7 +211,7 @@ class TrainingLog:
         self.best_weights = None
 
     def write(self):
-        """Brings the other files up to date."""
+        """Writes the other files, unless they are up to date."""
         if self._is_written:
             return
         about = {
@@ -236,7 +235,7 @@ class TrainingLog:
         self._is_written = True
 
     def _draw_progress(self, path):
-        """A detail of a validation picture: LR, bicubic, prediction, original; earlier ones."""
+        """Draws the detail: nearest, bicubic, prediction, original; below, earlier predictions."""
         scale, photograph = self.scale, self.validation[self._number]
         hr, lr = photograph.hr[*self._in_hr()], photograph.lr[*self._place]
         bicubic = upscale_bicubic(photograph.lr, scale)[*self._in_hr()]

@@ -1,4 +1,4 @@
-"""Losses: mean absolute error, and structural similarity that can be differentiated."""
+"""Losses of HR pixels, uint8 (N, H, W, 3), and the network's output, float32 about in [0, 1]."""
 
 import numpy as np
 
@@ -6,7 +6,7 @@ from superres.runtime.backend import keras
 
 SSIM_WINDOW = 11  # pixels a side of the Gaussian window
 SSIM_SHARE = 0.84  # of 1 - SSIM in the mixed loss; the rest is L1
-# Columns: what R, G and B add to Y, Cb and Cr, as JPEG has them; and how much each of these counts.
+# From RGB to JPEG's Y, Cb and Cr, one a column; and the weights of these three.
 YCBCR = np.float32(
     [[0.299, -0.168736, 0.5], [0.587, -0.331264, -0.418688], [0.114, 0.5, -0.081312]]
 )
@@ -14,26 +14,25 @@ YCBCR_SHARES = np.float32([2, 0.5, 0.5])
 
 
 def mean_absolute_error(hr, sr):
-    """L1 of `hr`, from 0 to 255, against `sr`, about from 0 to 1, both (N, H, W, 3); (N,)."""
+    """L1."""
     hr = keras.ops.cast(hr, "float32") / 255
     return keras.ops.mean(keras.ops.abs(hr - sr), axis=(1, 2, 3))
 
 
 def luma_and_chroma_error(hr, sr):
-    """As `mean_absolute_error`, but in YCbCr, where Y counts four times as much as Cb and Cr.
+    """L1 in YCbCr; Y counts four times as much as Cb or Cr.
 
-    For JPEGs, which have lost most of their chroma: in RGB it is most of what the network tries in
-    vain to restore.
+    JPEGs have lost most of their chroma, so in RGB most of the error cannot be restored.
     """
     error = keras.ops.matmul(keras.ops.cast(hr, "float32") / 255 - sr, YCBCR)
     return keras.ops.mean(keras.ops.abs(error) * YCBCR_SHARES, axis=(1, 2, 3))
 
 
 def ssim(x, y):
-    """Structural similarity, (N,), of float32 (N, H, W, C) in [0, 1]: mean of the channels.
+    """Structural similarity of two float32 batches in [0, 1], mean of the channels.
 
-    Wang et al., 2004, as `metrics.ssim` has it: Gaussian window of 11x11 with sigma 1.5,
-    K1 = 0.01, K2 = 0.03, over the pixels around which the window fits.
+    Wang et al., 2004, as in `metrics.ssim`: Gaussian window of 11x11 with sigma 1.5, K1 = 0.01,
+    K2 = 0.03, over the pixels around which the window fits.
     """
     channels = x.shape[-1]
     offsets = np.arange(SSIM_WINDOW) - SSIM_WINDOW // 2
@@ -58,10 +57,8 @@ def ssim(x, y):
 
 
 def ssim_and_absolute_error(hr, sr):
-    """0.84 (1 - SSIM) + 0.16 L1 of `hr` and `sr` as `mean_absolute_error` takes them; (N,).
-
-    Zhao et al., "Loss Functions for Image Restoration with Neural Networks", 2017, with SSIM
-    of one scale.
+    """0.84 (1 - SSIM) + 0.16 L1, after Zhao et al., "Loss Functions for Image Restoration with
+    Neural Networks", 2017, with SSIM of one scale.
     """
     similarity = ssim(keras.ops.cast(hr, "float32") / 255, sr)
     return SSIM_SHARE * (1 - similarity) + (1 - SSIM_SHARE) * mean_absolute_error(hr, sr)

@@ -10,11 +10,9 @@ ops = keras.ops
 
 
 class WarmedUpAverages:
-    """Averages of the weights that forget where a training began.
+    """Moving averages of the weights with the decay min(ema_momentum, (1 + t) / (10 + t)).
 
-    The average after step t = 0, 1, 2, ... is d * average + (1 - d) * weights with
-    d = min(ema_momentum, (1 + t) / (10 + t)), and the weights themselves after the first one.
-    With a fixed decay of 0.999 a run of 1,000 steps averages over its random beginning.
+    With 0.999 from the first step on, the average of 1,000 steps would hold the random beginning.
     """
 
     def _update_model_variables_moving_average(self, trainable_variables):
@@ -34,15 +32,12 @@ class Adam(WarmedUpAverages, keras.optimizers.Adam):
 
 
 class Muon(WarmedUpAverages, keras.optimizers.Muon):
-    """Muon whose orthogonalised updates reach the kernels of convolutions.
+    """Muon (Jordan et al., 2024, https://kellerjordan.github.io/posts/muon/) for convolutions.
 
     Keras's own gives every kernel that is not 2-D to Adam. Here a kernel (kh, kw, in, out) is
-    the matrix (kh * kw * in, out) to which a convolution multiplies its unfolded input. All
-    singular values of its update are near 1, times 0.2 sqrt(the longer side), which gives the
-    update Adam's usual size (Liu et al., 2025, https://arxiv.org/abs/2502.16982). All variables
-    but `kernels`, a set of paths, are Adam's.
-
-    Source: Jordan et al., 2024, https://kellerjordan.github.io/posts/muon/
+    the matrix (kh * kw * in, out) that multiplies a convolution's unfolded input. Its update has
+    singular values near 0.2 sqrt(the longer side), which is Adam's usual size (Liu et al., 2025,
+    https://arxiv.org/abs/2502.16982). `kernels` is the set of their paths; the rest is Adam's.
     """
 
     def __init__(self, *arguments, kernels, **options):
@@ -101,7 +96,7 @@ class Muon(WarmedUpAverages, keras.optimizers.Muon):
 
 
 class HoldAndDecay(keras.optimizers.schedules.LearningRateSchedule):
-    """A learning rate that rises to its peak, is held, and falls to 0 in a straight line."""
+    """A learning rate that rises to its peak, holds, and falls to 0, both linearly."""
 
     def __init__(self, peak, *, warmup_steps, decay_steps, total_steps):
         self.peak, self.warmup_steps = peak, warmup_steps
@@ -129,11 +124,10 @@ def muon(learning_rate, kernels=(), **options):
 
 
 def inner_kernels(network):
-    """Paths of the kernels that are Muon's: those of `Conv2D` layers.
+    """Paths of Muon's kernels: of all `Conv2D` layers but those that take or make pixels.
 
-    Not of those that take pixels or make them, as the authors of Muon advise. Kernels of
-    transposed convolutions have input and output the other way round, and those of depthwise
-    ones are no matrices.
+    So its authors advise. Transposed convolutions have input and output the other way round, and
+    kernels of depthwise ones are no matrices.
     """
 
     def kernels(layer):

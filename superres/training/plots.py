@@ -1,4 +1,4 @@
-"""The plot of a training."""
+"""The plot of a run."""
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -7,7 +7,7 @@ from superres.runtime.files import replacing
 
 
 def plot(rows, path):
-    """Draws loss, PSNR and learning rate of a run over its steps, and its minutes, at `path`."""
+    """Draws loss, PSNR and learning rate over steps and minutes into the file `path`."""
     steps = [row["step"] for row in rows]
     minutes = [row["seconds"] / 60 for row in rows]
     figure = Figure(figsize=(8, 8), layout="constrained")

@@ -1,18 +1,14 @@
-"""The learning rate over the steps of a training."""
+"""The learning rate of each step."""
 
 from superres.runtime.backend import keras
 
-WARMUP_SHARE = 10  # the learning rate rises over at most a tenth of all steps
+WARMUP_SHARE = 10  # the warm-up takes at most a tenth of all steps
 
 
 def learning_rates(peak, *, total_steps, warmup_steps, decay_steps):
-    """The learning rate of every step, as a Keras schedule.
+    """A Keras schedule: linear warm-up from 0 to `peak`, in at most a tenth of all steps.
 
-    Args:
-        peak: the largest.
-        total_steps: of the training, at whose end it is 0.
-        warmup_steps: of linear rise from 0; at most a tenth of all.
-        decay_steps: of linear fall at the end; 0: a cosine from the warm-up on.
+    Then either a linear decay to 0 in the last `decay_steps`, or, if these are 0, a cosine.
     """
     longest = total_steps // WARMUP_SHARE
     if warmup_steps > longest:
@@ -21,7 +17,7 @@ def learning_rates(peak, *, total_steps, warmup_steps, decay_steps):
         )
         warmup_steps = longest
     if decay_steps > total_steps:
-        print(f"decay shortened from {decay_steps:,} to {total_steps:,} steps, the whole training")
+        print(f"decay shortened from {decay_steps:,} to {total_steps:,} steps, the whole run")
         decay_steps = total_steps
     if decay_steps:
         from superres.training.optimizers import HoldAndDecay  # here, since it loads Keras

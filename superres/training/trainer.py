@@ -1,9 +1,9 @@
-"""A network in training: its compiled step, its optimizer, the averages of its weights."""
+"""Training a network: the compiled step, the optimizer, the averaged weights."""
 
 import math
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -19,31 +19,25 @@ AGREEMENT_STEPS = 20  # after so many, several processes ask each other whether 
 CONTINUE, TIME_IS_UP, STOPPED = range(3)  # why `fit` ends: all steps done; time is up; a signal
 
 
-@dataclass(frozen=True)
-class FitResult:
-    """Steps of one `Trainer.fit`, their mean loss, their seconds, and those without a batch."""
-
+class FitResult(NamedTuple):
     steps: int
-    loss: float
+    loss: float  # mean over the steps
     seconds: float
-    waited: float
+    waited: float  # seconds of these without a batch
 
 
 class Trainer:
-    """Trains a network, in stretches of steps.
+    """Trains a network, as `network.build` makes it, in place.
 
     Args:
-        network: from float32 in [0, 1], as `network.edsr` builds it; it is trained in place.
-        loss: one of `LOSSES`.
-        optimizer: one of `OPTIMIZERS`.
+        loss, optimizer: names in `LOSSES` and `OPTIMIZERS`.
         learning_rate: Keras schedule.
-        clip_norm: largest norm of the whole gradient.
+        clip_norm: limit of the global gradient norm.
         ema_decay: decay of the averaged weights; smaller at first.
 
     Attributes:
         step: steps done.
         is_stopped: whether a signal ended the last `fit`, in one of the processes.
-        model: `network` with uint8 pixels in, and the condition if it takes one, compiled.
     """
 
     def __init__(self, network, *, loss, optimizer, learning_rate, clip_norm, ema_decay):
@@ -72,20 +66,11 @@ class Trainer:
         self.step, self.is_stopped = 0, False
 
     def fit(self, make_batch, steps, stop, seconds=math.inf, on_steps=lambda steps, loss: None):
-        """Trains on some batches.
+        """Trains for `steps`, or fewer, if `stop` is set or `seconds` are over: a `FitResult`.
 
-        Args:
-            make_batch: function from the number of a step to what `cut_batch` returns.
-            steps: how many to do.
-            stop: `threading.Event`: where it is set, it ends after the step.
-            seconds: after which it ends earlier.
-            on_steps: called about once a second with the steps since the last call, and the loss.
-
-        Returns:
-            `FitResult`.
-
-        Raises:
-            FloatingPointError: the loss is not finite.
+        `make_batch` returns what `cut_batch` does, given a step's number. `on_steps` is called
+        about once a second with the steps since the last call, and the loss.
+        FloatingPointError: the loss is not finite.
         """
         hook = _Hook(self, stop, seconds, on_steps)
         batches = _Batches(make_batch, range(self.step, self.step + steps), self._conditions)
@@ -106,25 +91,21 @@ class Trainer:
         return self._finite(weights)
 
     def arrays(self):
-        """Weights, seeds of dropout and optimizer, as a dict of NumPy arrays."""
+        """The whole state as a dict of NumPy arrays: weights, seeds of dropout, optimizer."""
         variables = self._variables()
         return dict(zip(variables, self._finite(variables.values()), strict=True))
 
     def _variables(self):
-        """The variables of a training by the names of their arrays."""
+        """All variables, by the names of their arrays."""
         kinds = {"model": self.model.variables, "optimizer": self.model.optimizer.variables}
         return {f"{kind}_{n}": v for kind, group in kinds.items() for n, v in enumerate(group)}
 
     def restore(self, arrays, step):
-        """Resumes a training from its `arrays` after a step.
-
-        Raises:
-            InputError: they are of another network.
-        """
+        """Resumes from `arrays` after a step; InputError: they are of another network."""
         for name, variable in self._variables().items():
             if name not in arrays or arrays[name].shape != tuple(variable.shape):
                 raise InputError(
-                    f"the network is another one than in the earlier run ({variable.path}); change "
+                    f"the network differs from the earlier run's ({variable.path}); change "
                     "network.py back, take another NAME, or start over with --restart"
                 )
             variable.assign(arrays[name])
@@ -140,15 +121,15 @@ class Trainer:
     def not_finite(self, what, step):
         return FloatingPointError(
             f"{what} at step {step:,}, at a learning rate of {float(self.schedule(step - 1)):.3g}; "
-            "what was saved before is kept. Lower LEARNING_RATE, or look for the cause in the "
-            "pictures, and run the same command again: it goes on from there"
+            "earlier saves are kept. Lower LEARNING_RATE, or look for the cause in the pictures, "
+            "and run the same command to resume"
         )
 
 
 class _Batches(keras.utils.PyDataset):
     """The batches of one `fit`, which a thread makes ahead.
 
-    TensorFlow never lets go of what a `fit` was given, so `close` drops all batches.
+    TensorFlow keeps what a `fit` was given for ever, so `close` drops all batches.
     """
 
     def __init__(self, make, steps, conditions):
@@ -165,7 +146,7 @@ class _Batches(keras.utils.PyDataset):
         for ahead in self._steps[index : index + BATCHES_AHEAD]:
             if ahead not in self._futures:
                 self._futures[ahead] = self._worker.submit(self._make, ahead)
-        self._futures.pop(step - 2, None)  # not the last one: Keras takes the first two twice
+        self._futures.pop(step - 2, None)  # not step - 1: Keras asks for the first two twice
         began = time.perf_counter()
         (lr, condition), hr = self._futures[step].result()
         self.waited += time.perf_counter() - began
@@ -187,7 +168,7 @@ class _Hook(keras.callbacks.CallbackList):
         super().__init__(model=trainer.model, add_history=True)
         self.trainer, self.stop, self.most_seconds, self.on_steps = trainer, stop, seconds, on_steps
         self.steps, self.seconds, self.reason = 0, 0.0, CONTINUE
-        self._unread = []  # mean losses since the beginning, which wait on the device
+        self._unread = []  # mean losses since the beginning, still on the device
         self._loss = math.nan
 
     def on_train_begin(self, logs=None):
@@ -208,7 +189,7 @@ class _Hook(keras.callbacks.CallbackList):
             self.model.stop_training = True
 
     def _reason_to_end(self):
-        """The strongest of all processes, which so end after the same step."""
+        """The strongest of all processes, so that they end after the same step."""
         late = TIME_IS_UP if self.seconds > self.most_seconds else CONTINUE
         own = STOPPED if self.stop.is_set() else late
         if devices.index_and_count()[1] == 1:
@@ -220,10 +201,9 @@ class _Hook(keras.callbacks.CallbackList):
     def read(self):
         """Reads the losses that are still on the device; returns the mean since the beginning."""
         unread, self._unread = self._unread, []
-        for behind, loss in zip(range(len(unread) - 1, -1, -1), unread, strict=True):
+        for step, loss in enumerate(unread, self.trainer.step - len(unread) + 1):
             self._loss = float(keras.ops.convert_to_numpy(loss))
             if not math.isfinite(self._loss):
-                step = self.trainer.step - behind
                 raise self.trainer.not_finite(f"the loss is {self._loss}", step)
         self.on_steps(len(unread), self._loss)
         return self._loss

@@ -90,7 +90,7 @@ class FileNetwork:
         return engines.window_steps(precision)
 
     def has_fast_bfloat16(self):
-        return engines.has_fast_bfloat16()
+        return engines.openvino().has_fast_bfloat16()
 
     def free_memory(self):
         return memory.free_memory()
@@ -119,7 +119,7 @@ class FileNetwork:
         name = self._digest() + ("" if end else "-plain")
         exact = self.graph.exact | {f"{node}/{PIXELS}" for node in self.graph.emitting}
         write = functools.partial(self._write, end)
-        return engines.compile_graph(write, exact, precision, self.cache, name)
+        return engines.openvino().compile_graph(write, exact, precision, self.cache, name)
 
     def _write(self, end):
         """The network as bytes of an ONNX file."""

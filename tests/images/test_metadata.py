@@ -140,7 +140,7 @@ def test_tags_of_a_tiff_keep_their_bytes(tmp_path, order, dtype):
     content += tags.tobytes(place).replace(b"x" * len(TEXT), TEXT) + pixels.tobytes()
     (tmp_path / "x.tif").write_bytes(content)
     _, lost = enlarged(tmp_path / "x.tif")
-    assert sorted(lost) == ["its layers", "its maker note"]
+    assert sorted(lost) == ["layers", "maker note"]
     (before, _), (after, _) = (raw_tags(tmp_path / name) for name in ("x.tif", "y-x.tif"))
     for tag in 0x010E, 282, 33723:
         assert after[tag] == before[tag]
@@ -154,7 +154,7 @@ def test_tags_of_a_tiff_keep_their_bytes(tmp_path, order, dtype):
 )
 def test_descriptions_that_count_pages_are_left_out(tmp_path, text):
     file, lost = enlarged(saved(tmp_path, ".tif", tiffinfo={270: text, 305: "a program"}))
-    assert lost == ["its description by ImageJ, OME or tifffile"]
+    assert lost == ["description by ImageJ, OME or tifffile"]
     assert 270 not in file.tag_v2
     assert file.tag_v2[305] == "a program"
 
@@ -182,13 +182,13 @@ def test_gain_map_and_video_are_noted_and_xmp_no_longer_speaks_of_them(tmp_path,
     second = Image.fromarray(PICTURE[::2, ::2])
     path = saved(tmp_path, ".jpg", format="MPO", save_all=True, append_images=[second], xmp=xmp)
     file, lost = enlarged(path)
-    assert sorted(lost) == ["its gain map", "its video"]
+    assert sorted(lost) == ["gain map", "video"]
     assert file.info["xmp"] == plain
 
 
 def test_face_regions_go_where_the_picture_is_turned(tmp_path):
     xmp = b"<rdf:Description><mwg-rs:Regions>\n<rdf:li/></mwg-rs:Regions></rdf:Description>"
-    for turn, kept, note in (1, xmp, []), (6, b"<rdf:Description></rdf:Description>", ["its f"]):
+    for turn, kept, note in (1, xmp, []), (6, b"<rdf:Description></rdf:Description>", ["face "]):
         exif = Image.Exif()
         exif[ORIENTATION] = turn
         file, lost = enlarged(saved(tmp_path, ".jpg", xmp=xmp, exif=exif))
@@ -198,4 +198,4 @@ def test_face_regions_go_where_the_picture_is_turned(tmp_path):
 
 def test_tags_of_a_big_tiff_are_noted(tmp_path):
     _, lost = enlarged(saved(tmp_path, ".tif", big_tiff=True))
-    assert lost == ["its tags, such as EXIF, which are in a BigTIFF's form,"]
+    assert lost == ["tags such as EXIF (in a BigTIFF's form)"]

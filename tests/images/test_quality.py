@@ -275,7 +275,7 @@ def test_any_picture_has_an_estimate_within_limits(shape):
 
 
 def test_the_centre_of_a_large_picture_counts(large_photograph, monkeypatch):
-    monkeypatch.setattr(estimate, "LARGEST", 128)
+    monkeypatch.setattr(estimate, "MAX_SIDE", 128)
     height, width = large_photograph.shape[:2]
     centre = large_photograph[(height - 128) // 2 :, (width - 128) // 2 :][:128, :128]
     assert noise_and_blur(large_photograph, LOSSLESS) == noise_and_blur(centre, LOSSLESS)

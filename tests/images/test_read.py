@@ -53,7 +53,7 @@ def test_error_of_any_kind_in_a_decoder_is_a_refusal(tmp_path, monkeypatch):
 
 def test_fault_of_ours_in_reading_is_no_refusal(tmp_path, monkeypatch):
     path = save(tmp_path, "RGB")
-    for function in "_check_pixel_count", "_png_chunks", "_read_shallow", "_take_exif":
+    for function in "_check_pixel_count", "_png_chunks", "_read_shallow", "_add_exif":
         with monkeypatch.context() as patch:
             patch.setattr(read, function, lambda: None)  # which takes no arguments
             with pytest.raises(TypeError):

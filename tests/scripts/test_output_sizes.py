@@ -35,7 +35,7 @@ def run(*words):
     [
         ("1.5", 13, 17, (20, 26), ""),
         ("x45", 24, 18, (45, 34), ""),
-        ("60x40", 40, 60, (40, 60), "60x40 pixels, as it was"),
+        ("60x40", 40, 60, (40, 60), "60x40 pixels, unchanged"),
         ("60x40", 61, 45, (40, 30), "45x61 pixels reduced to 30x40"),
         ("61x", 7, 7, (61, 61), "enlarged in two passes, by 4 and by 3"),
         ("x45", 1, 9, None, "45 times as large: expected 16 at most"),

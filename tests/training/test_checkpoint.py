@@ -113,7 +113,7 @@ def test_all_damaged_is_an_error_that_names_them(tmp_path):
 def assert_no_state(folder, content, why=""):
     path = folder / "run.state-00000001.npz"
     path.write_bytes(content + hashlib.sha256(content).digest())
-    with pytest.raises(ValueError, match=f"no state of a training{why}"):
+    with pytest.raises(ValueError, match=f"not a saved state{why}"):
         checkpoint.read(path)
 
 

@@ -18,7 +18,7 @@ def test_state_of_another_network_is_wrong_input():
     state = trainer_of(network.edsr(2, 4, 1)).arrays()
     trainer_of(network.edsr(2, 4, 1)).restore(state, 1)
     for shape, name in ((5, 1), r"head/kernel\)"), ((4, 2), "block2_"):
-        with pytest.raises(InputError, match=r"another one than in the earlier run \(" + name):
+        with pytest.raises(InputError, match=r"differs from the earlier run's \(" + name):
             trainer_of(network.edsr(2, *shape)).restore(state, 1)
 
 
