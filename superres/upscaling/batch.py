@@ -1,4 +1,4 @@
-"""A batch of files: its plan and report; the next is read and the last written meanwhile."""
+"""A batch of files: its plan, its report, and threads that read and write meanwhile."""
 
 import contextlib
 import errno
@@ -20,9 +20,9 @@ from superres.runtime.files import find_files, ignores_case, make_folder
 from superres.runtime.parts import WHOLE
 from superres.runtime.terminal import quoted, reason_of
 
-# Pixels up to which pictures are read and written beside another; larger ones need the memory.
+# Larger pictures are read or written alone, since they need the memory.
 READ_AHEAD_PIXELS, WRITE_BEHIND_PIXELS = 25_000_000, 100_000_000
-NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}  # every later picture would meet them
+NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}  # errors that end a batch
 
 
 class Job(NamedTuple):
@@ -37,9 +37,9 @@ class Plan(NamedTuple):
 
 
 def plan(source, target, part=WHOLE):
-    """The `Plan` of a folder's `Part`, or of one picture; raises InputError where it has no work.
+    """The `Plan` of a folder's `Part`, or of one picture; InputError: there are no pictures.
 
-    Pictures keep their places below `target`; where that lies in `source`, it holds no inputs.
+    Outputs lie in `target` as pictures in `source`. If `target` is in `source`, it holds no inputs.
     """
     source, target = Path(source), Path(target)
     _check_places(source, target)
@@ -65,7 +65,7 @@ def plan(source, target, part=WHOLE):
 
 
 def _check_places(source, target):
-    """Raises InputError unless SOURCE is there, and TARGET is another folder or can be made."""
+    """Raises InputError unless SOURCE exists and TARGET is, or can be, another folder."""
     if not source.exists():
         raise InputError(f"SOURCE = {str(source)!r}: no such file or folder")
     name = f"TARGET = {str(target)!r}"
@@ -94,7 +94,7 @@ def _inputs(source, target, refused):
 
 
 def _without_twins(jobs, target, refused):
-    """The jobs, but the later of those with one target, as "a.gif" and "a.gif.png" have."""
+    """Keeps the first of all jobs with one target, as "a.gif" and "a.gif.png" have."""
     names = [str(job.target) for job in jobs]
     folded = [name.casefold() for name in names]
     is_caseless = len(set(folded)) < len(folded) and ignores_case(target)
@@ -109,25 +109,25 @@ def _without_twins(jobs, target, refused):
 
 
 class Report:
-    """What became of a `Plan`'s pictures; `stop` is a `Stop`, `bar` counts pictures."""
+    """The outcome of a `Plan`; `stop` is a `Stop`, `bar` counts pictures."""
 
     def __init__(self, plan, stop, bar):
         self.plan, self.stop, self.bar = plan, stop, bar
         self._done = self._kept = 0
-        self.refused, self.failed = dict(plan.refused), {}  # path -> reason; failed: by our faults
-        self.ended, self._seen = "", set()  # why the batch ended early; where faults are
+        self.refused, self.failed = dict(plan.refused), {}  # path -> reason; failed: our faults
+        self.ended, self._seen = "", set()  # why the batch ended early; places of faults
 
     def add(self):
-        """Counts a picture that was made."""
+        """Counts a finished picture."""
         self._done += 1
         self.bar.update()
 
     @contextlib.contextmanager
     def refusing(self, job):
-        """Turns an error within into the reason why this picture is refused; the others go on."""
+        """Turns an error within into the reason why this picture is refused."""
         try:
             yield
-        except BrokenPipeError:  # nobody reads what is printed
+        except BrokenPipeError:  # nobody reads the output
             raise
         except Exception as error:
             if self.stop.is_set():  # a library may make an error of its own of an interrupt
@@ -139,9 +139,9 @@ class Report:
                 self.ended = f"stopped ({error.strerror})"
 
     def to_do(self, overwrite):
-        """Yields the jobs of the plan; unless `overwrite`, not those whose output exists."""
+        """Yields the jobs; unless `overwrite`, only those without an output."""
         for job in self.plan.jobs:
-            with self.refusing(job):  # also where a name is too long to ask for
+            with self.refusing(job):  # its name may be too long to ask for
                 if overwrite or not _output_exists(job.target):
                     yield job
                 else:
@@ -149,7 +149,7 @@ class Report:
                     self.bar.update()
 
     def print_summary(self, target):
-        """Prints what was refused, with the reasons, and how many pictures there are of each."""
+        """Prints the reasons of refusals and faults, and the counts."""
         tried = self._done + self._kept + len(self.refused | self.failed) - len(self.plan.refused)
         words = f"{self._done} done, {self._kept} already there, {len(self.refused)} refused"
         words += f", {len(self.failed)} failed" if self.failed else ""
@@ -165,23 +165,20 @@ class Report:
 
 
 def _output_exists(path):
-    """Whether an output is a file already; unlike `Path.exists`, raises where none can be."""
+    """Whether an output is a file already; raises an error where none can be."""
     try:
         mode = path.stat().st_mode
     except OSError as error:
         if is_machine_error(error):
             raise
-        return False  # a link to nowhere, or to itself, is replaced
+        return False  # also a broken link, which is replaced
     if not stat.S_ISREG(mode):
         raise InputError(f"{quoted(path)} is there, but is no file")
     return True
 
 
 def read_ahead(jobs, max_pixels):
-    """Yields each job with a function that reads its picture; the next is decoded meanwhile.
-
-    Large ones are decoded when that function is called.
-    """
+    """Yields each job and a function that reads its picture; a thread decodes the next one."""
 
     def read(job):
         return read_picture(job.source, max_pixels, memory.free_memory())
@@ -201,7 +198,7 @@ def read_ahead(jobs, max_pixels):
 
 
 class BackgroundWriter(contextlib.AbstractContextManager):
-    """Writes each enlarged picture while the next is computed, and adds it to a `Report`."""
+    """Writes each picture while the next is computed, and counts it in a `Report`."""
 
     def __init__(self, report):
         self._report = report
@@ -209,7 +206,7 @@ class BackgroundWriter(contextlib.AbstractContextManager):
         self._last = None
 
     def __exit__(self, *error):
-        self._worker.shutdown()  # also when stopped: the last picture is computed
+        self._worker.shutdown()  # when stopped, too: the last picture is finished
         self.wait()
 
     def wait(self):
@@ -219,7 +216,7 @@ class BackgroundWriter(contextlib.AbstractContextManager):
             last.result()
 
     def write(self, job, bands, shape, dtype, metadata):
-        """Computes a picture, and writes it or has it written; arguments as of `write_bands`."""
+        """Computes a picture, and writes it, a large one at once; arguments of `write_bands`."""
         make_folder(job.target.parent)
         if math.prod(shape[:2]) <= WRITE_BEHIND_PIXELS:
             picture = join_bands(bands, shape, dtype)
@@ -237,17 +234,16 @@ class BackgroundWriter(contextlib.AbstractContextManager):
 
 
 def output_memory(target, shape, dtype):
-    """Bytes that an enlarged picture takes until it is written to the file `target`."""
+    """Bytes that an enlarged picture takes until it is written."""
     pixels = math.prod(shape[:2])
     needed = math.prod(shape) * dtype.itemsize if pixels <= WRITE_BEHIND_PIXELS else 0
     return needed + (4 * pixels if target.suffix.lower() not in STREAMED else 0)  # Pillow's copy
 
 
 def tiles_in_memory(upscaler, picture, needed, wait):
-    """Plans tiles that fit into the free memory, beside an output of `needed` bytes.
+    """The `TilePlan` for the free memory, less `needed` bytes for the output.
 
-    Where memory is short, `wait` is called, which frees some. A MemoryError where even small tiles
-    do not fit: the system might kill us.
+    If memory is short, it calls `wait`, which frees some. MemoryError: even small tiles do not fit.
     """
     tiles = upscaler.plan(picture.shape, picture.dtype)
     if needed + tiles.memory > memory.free_memory():

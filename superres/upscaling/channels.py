@@ -1,11 +1,11 @@
-"""A network of RGB for grey and transparent pictures, and for the eight turns of each."""
+"""An RGB network on grey and transparent pictures, and on the eight flips and rotations."""
 
 import cv2
 import numpy as np
 
 
 def self_ensemble(network):
-    """A function like `network` that averages its results over the eight flips and turns."""
+    """A function like `network`, averaged over the eight flips and rotations of its input."""
 
     def averaged(lr):
         total = 0.0
@@ -19,22 +19,13 @@ def self_ensemble(network):
 
 
 def enlarge(network, lr, scale, most_alpha=1.0):
-    """Runs a network of RGB on a small picture of any channels.
+    """Runs an RGB network on float32 (H, W, C) in [0, 1], grey or RGB, perhaps with alpha.
 
     Colours are multiplied by alpha before and divided by it after, so that colours hidden under
     transparent pixels do not bleed out as a fringe. Alpha stays in the range of the LR pixels
     around it, so that opaque and empty pixels remain so. Colours do too where alpha changes: the
-    two overshoot differently there, and their quotient would have a line.
-
-    Args:
-        network: float32 RGB (H, W, 3) to (scale * H, scale * W, 3).
-        lr: float32 (H, W, C) in [0, 1]: grey, grey and alpha, RGB, or RGB and alpha.
-        scale: of the network.
-        most_alpha: largest alpha of the whole picture; the network sees alpha relative to it, or
-            a faint picture would be a dark one.
-
-    Returns:
-        float32 (scale * H, scale * W, C), not clipped.
+    two overshoot differently there, and their quotient would have a line. The network gets alpha
+    relative to `most_alpha`, the largest of the whole picture, so that a faint one is not dark.
     """
 
     def of_grey(grey):

@@ -1,10 +1,9 @@
 """The linear end of a network as one convolution.
 
 From the first upscaling convolution on, EDSR is linear: convolution, pixel shuffle, convolution.
-So each output pixel is one weighted sum of the feature maps around it, and the whole is one
-convolution at low resolution and one pixel shuffle of pixels. That is a fraction of the work: a
-network for x4 gets twice as fast. Only along the picture's border, where each of the convolutions
-pads with zeros, it differs.
+So each output pixel is a weighted sum of the feature maps around it, and the whole end is one
+convolution at low resolution and one pixel shuffle. That is a fraction of the work: a network for
+x4 gets twice as fast. It differs only along the picture's border, where convolutions pad.
 """
 
 import math
@@ -21,11 +20,11 @@ class End(NamedTuple):
     nodes: list  # of `Node`: a convolution, then pairs of a pixel shuffle and a convolution
     factor: int  # of enlargement
     radius: int  # LR pixels that it looks at around one
-    border: int  # LR pixels along the border whose output depends on padding within
+    border: int  # LR pixels along the picture's border whose output depends on padding
 
     @property
     def within(self):
-        """Names of the nodes whose results nothing else needs."""
+        """Names of the nodes whose results only the end needs."""
         return {node.name for node in self.nodes[:-1]}
 
 
@@ -52,7 +51,7 @@ def linear_end(graph):
 
 
 def smallest_side(end):
-    """Smallest height and width that a graph with the end as one convolution is right for."""
+    """Smallest height and width for which the end may be one convolution."""
     return 2 * end.border + 1
 
 
@@ -101,7 +100,7 @@ def _work_as_one(graph, end):
 
 
 def fold(end, arrays):
-    """Kernel (n, n, in, out), n = 2 * radius + 1, and bias (out,), as a pixel shuffle reads out."""
+    """Kernel (n, n, in, out), n = 2 * radius + 1, and bias (out,) of the convolution."""
     channels = arrays[end.nodes[0].layer][0].shape[2]
     # Weight of the input at (y, x) for each pixel (p, q) that a LR pixel has become so far.
     kernel = np.eye(channels)[None, None, :, None, None]  # y, x, in, p, q, out

@@ -1,7 +1,8 @@
-"""A network as a graph of plain values, from its configuration: how far it looks, what it costs.
+"""A network as a graph of plain values: how far it looks, what it costs.
 
-Needs `config.json` of a weights file, and not Keras, which takes seconds to load. OpenVINO can
-compute every network whose layers are all known here; others `probe` measures, and Keras computes.
+Made from `config.json` of a weights file without Keras, which takes seconds to load. OpenVINO can
+compute a network whose layers are all known here. Others are measured by `probe`, and computed by
+Keras.
 """
 
 import graphlib
@@ -42,7 +43,7 @@ EXPECTED = (
 
 
 class Unknown(Exception):
-    """A node that the graph cannot follow; the text names it."""
+    """A node that the graph cannot follow."""
 
     def __init__(self, node, why=""):
         super().__init__(f"layer {node.name!r} ({node.kind}{why and f' {why}'})")
@@ -54,8 +55,8 @@ class Traits(NamedTuple):
     scale: int
     conditions: int  # channels of the second input, see `images.quality.Condition`; 0: has none
     parameters: int  # number of all weights
-    halo: int | None  # LR pixels beyond which no input counts; None: whole picture, or not known
-    multiple_of: int = 1  # sides of pictures are multiples of it
+    halo: int | None  # LR pixels beyond which no input counts; None: unknown
+    multiple_of: int = 1  # of the sides of pictures
 
 
 class Node(NamedTuple):
@@ -87,20 +88,17 @@ class Shape(NamedTuple):
 
 
 class Graph:
-    """A network, from its configuration as in a file's `config.json`.
-
-    An InputError where it does not enlarge RGB pictures by a whole number.
+    """A network, from its configuration; InputError: it does not enlarge RGB pictures.
 
     Attributes:
         nodes: dict of name -> `Node`, in an order in which they can be computed.
         layers: dict of layer -> its kind, in their order in files.
         inputs, output: names of the nodes that are the picture, perhaps the condition; the result.
-        pixels_in: names of the nodes that take nothing but pixels of the input.
-        emitting: names of the last convolutions and the nodes behind them, which make pixels;
-            results in bfloat16 would cost 0.03 dB there.
+        pixels_in: names of the nodes that take only pixels of the input.
+        emitting: names of the nodes that make pixels: the last convolutions and all after them.
         exact: names of the nodes of these two groups that both take and make pixels.
         unknown: the first node that the graph cannot follow, in words; then `traits` is `None`,
-            and there are no
+            and the attributes below are missing.
         shapes: dict of name -> `Shape`.
         weights: dict of layer -> list of the shapes of its weights, in their order in files.
         scale, conditions, radius, parameters: as in `Traits`, where the radius is called halo.
@@ -156,7 +154,7 @@ class Graph:
         )
 
     def _radius(self):
-        """Goes back from one LR pixel's outputs, by the first and last pixel that they need."""
+        """Follows the first and last pixel that one LR pixel's outputs need, back to the input."""
         spans = {self.output: (0, self.scale - 1)}
         for node in reversed(self.nodes.values()):
             first, last = spans[node.name]
@@ -188,12 +186,12 @@ class Graph:
         self.exact = self.pixels_in & self.emitting | transparent & (self.pixels_in | self.emitting)
 
     def pixels(self, name):
-        """Pixels of a feature map for one LR pixel."""
+        """Pixels of a feature map per LR pixel."""
         return self.shapes[name].height[0] * self.shapes[name].width[0]
 
     @property
     def flop_per_pixel(self):
-        """Floating-point operations per LR pixel: two for each weight of each convolution."""
+        """Floating-point operations per LR pixel: two for each weight of a convolution."""
         return sum(
             2 * self.pixels(node.name) * math.prod(self.weights[node.layer][0])
             for node in self.nodes.values()
@@ -201,7 +199,7 @@ class Graph:
         )
 
     def bytes_per_pixel(self, precision, left_out=()):
-        """Peak memory per LR pixel; the results of nodes `left_out` are never made."""
+        """Peak memory per LR pixel, without the results of the nodes `left_out`."""
         last_use, item, held, most = {}, {}, {}, 0
         for node in self.nodes.values():
             last_use |= dict.fromkeys(node.from_nodes, node.name)
@@ -262,7 +260,7 @@ def _node_name(name, number):
 
 
 def input_names(value):
-    """Names of nodes, and numbers, in a layer's arguments; other values in a tuple."""
+    """Yields names of nodes, and numbers, in a layer's arguments; other values in a tuple."""
     if isinstance(value, dict) and value.get("class_name") == "__keras_tensor__":
         name, number, _ = value["config"]["keras_history"]
         yield _node_name(name, number)
@@ -275,7 +273,7 @@ def input_names(value):
 
 
 def _in_order(nodes, output):
-    """The nodes that the output needs, each behind its inputs."""
+    """The nodes that the output needs, each after its inputs."""
     needs, behind = {}, [output]
     while behind:
         name = behind.pop()
@@ -320,7 +318,7 @@ def _shape(node, inputs):
     else:
         _check_pointwise(node)
         height, width = max(one.height for one in inputs), max(one.width for one in inputs)
-        # All of one size, or some of one pixel, as the condition has: those are added everywhere.
+        # All of one size; some may be one pixel, as the condition is, which is added everywhere.
         sizes = {(height, width)} | (set() if node.kind == "Concatenate" else {((0, 1), (0, 1))})
         if any(shape[:2] not in sizes for shape in inputs):
             found = " and ".join(dict.fromkeys(map(_in_words, inputs)))

@@ -11,24 +11,20 @@ from superres.upscaling import probe, weight_files
 from superres.upscaling.folding import PIXELS, linear_end, smallest_side
 from superres.upscaling.graph import Graph
 
-# Memory with that of kernels, such as copies in another layout, as a factor of the feature maps'.
+# Memory, with that of kernels such as copies in another layout, as a multiple of the feature maps.
 KERAS_OVERHEAD, ENGINE_OVERHEAD = 1.8, 1.2
 ENLARGED_COPIES = 5
-SOURCES = ("graph", "folding", "onnx_graph")  # modules that turn a file into a graph
+SOURCES = ("graph", "folding", "onnx_graph")  # modules whose changes make cached graphs stale
 WINDOW_STEP = 64  # under JAX, which compiles each size anew, windows are multiples of it
 
 
 class KerasNetwork:
-    """A Keras model, see `network.edsr`; InputError: it does not enlarge RGB pictures.
+    """A Keras model, with its `Graph` and `Traits`; InputError: it does not enlarge RGB pictures.
 
-    What is compiled in float32 follows when its weights change.
-
-    Attributes:
-        graph: its `Graph`, which need not know all layers.
-        traits: its `Traits`.
+    What is compiled in float32 follows changes of its weights.
     """
 
-    extra_work = 0.15  # share of pixels that halos may add: larger windows add less, but are slower
+    extra_work = 0.15  # share of pixels that halos may add; larger windows add less, but are slower
     most_split = math.inf  # see `TilePlan`
 
     def __init__(self, model):
@@ -38,29 +34,27 @@ class KerasNetwork:
         self.traits = self.graph.traits or probe.traits(model)
 
     def steps(self, precision):
-        """Numbers that height and width of windows should be multiples of."""
+        """Height and width of windows should be multiples of these."""
         return (1, 1) if backend.supports_dynamic_shapes() else (WINDOW_STEP, WINDOW_STEP)
 
     def has_fast_bfloat16(self):
-        """Whether bfloat16 is faster than float32 here, and known to be as good."""
+        """Whether bfloat16 is faster here, and known to be as good."""
         return not self.graph.unknown and backend.has_fast_bfloat16()
 
     def free_memory(self):
-        """Free bytes on the device that computes."""
         return memory.free_device_memory()
 
     def bytes_per_pixel(self, precision):
-        """Bytes for each LR pixel of a window while it is computed."""
+        """Memory for each LR pixel of a window."""
         is_known = not self.graph.unknown
         needed = self.graph.bytes_per_pixel(precision) if is_known else self._measured_bytes
         return math.ceil(KERAS_OVERHEAD * needed)
 
     def compile(self, precision):
-        """Compiles it for float32 or bfloat16.
+        """A function in float32 or bfloat16, of NumPy arrays.
 
-        Returns:
-            Function from float32 (N, H, W, 3), and the condition if it takes one, to float32
-            (N, scale * H, scale * W, 3), all NumPy arrays.
+        It takes float32 (N, H, W, 3), and a condition (N, 1, 1, conditions) if the network does,
+        and returns float32 (N, scale * H, scale * W, 3).
         """
         return backend.compile_model(in_precision(self.model, self.graph, precision))
 
@@ -69,12 +63,10 @@ class KerasNetwork:
 
 
 class FileNetwork:
-    """A network from a weights file, computed by an engine without Keras.
+    """A network from a weights file, all of whose layers `Graph` knows, without Keras.
 
-    Args:
-        path: `.keras` file, all of whose layers `Graph` knows.
-        cache: folder for compiled graphs; `None`: none.
-        folds: whether its end may be computed as one convolution, see `folding`.
+    `cache` is a folder for compiled graphs, or `None`. With `folds`, its end may be computed as one
+    convolution, see `folding`.
     """
 
     extra_work = 0.11
@@ -97,7 +89,7 @@ class FileNetwork:
 
     def bytes_per_pixel(self, precision):
         needed = self.graph.bytes_per_pixel(precision, self._end.within if self._end else ())
-        # Enlarged pixels are put together from parts where the end is one convolution.
+        # With a folded end, enlarged pixels are joined from parts.
         pixels = ENLARGED_COPIES * 3 * 4 * self.graph.scale**2 if self._end else 0
         return math.ceil(ENGINE_OVERHEAD * (needed + pixels))
 
@@ -106,12 +98,12 @@ class FileNetwork:
         run = self._compile(precision, self._end)
         if not self._end:
             return run
-        as_it_is = functools.cache(lambda: self._compile(precision, None))
-        least = smallest_side(self._end)
+        unfolded = functools.cache(lambda: self._compile(precision, None))
+        smallest = smallest_side(self._end)
 
         def call(lr, *condition):
-            is_large = min(lr.shape[1:3]) >= least
-            return (run if is_large else as_it_is())(lr, *condition)
+            is_large = min(lr.shape[1:3]) >= smallest
+            return (run if is_large else unfolded())(lr, *condition)
 
         return call
 
@@ -129,7 +121,7 @@ class FileNetwork:
         return onnx_graph(self.graph, arrays, end).SerializeToString()
 
     def _digest(self):
-        """Of the weights, and of the code that turns them into a graph."""
+        """Of the weights and of the code that turns them into a graph."""
         digest = hashlib.sha256()
         for path in self.path, *(Path(__file__).with_name(f"{name}.py") for name in SOURCES):
             with open(path, "rb") as file:
@@ -141,10 +133,10 @@ class FileNetwork:
 
 
 def in_precision(model, graph, precision):
-    """A copy of a Keras model, with its `Graph`, that computes in `precision`.
+    """A Keras model in `precision`: itself, or a copy.
 
-    Weights, the last convolution and the layers behind it stay in float32: pixels emitted in
-    bfloat16 cost 0.03 dB. A model in float32 that is to remain so is not copied.
+    Weights, the last convolution and all layers after it stay in float32: pixels emitted in
+    bfloat16 cost 0.03 dB.
     """
     policies = {layer.dtype_policy.name for layer in model.layers}
     if precision == "float32" and policies == {"float32"}:

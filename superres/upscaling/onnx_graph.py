@@ -1,8 +1,8 @@
 """A network as an ONNX graph, channels first, which engines other than Keras can run.
 
-Keras keeps channels last, (N, H, W, C), even in its own exports; on processors a network is up to
-twice as fast with channels first, (N, C, H, W). So kernels (kh, kw, in, out) are transposed, and
-pixel shuffles read their channels in Keras's order, (i, j, c), which ONNX calls DCR.
+Keras exports channels last, (N, H, W, C), but on processors a network is up to twice as fast with
+channels first. So kernels (kh, kw, in, out) are transposed. Pixel shuffles keep Keras's order of
+channels, (i, j, c), which ONNX calls DCR.
 """
 
 import functools
@@ -51,10 +51,9 @@ def onnx_graph(graph, arrays, end=None):
 
 
 def fix_condition(model, condition):
-    """A copy of `onnx_graph`'s model for pictures of one condition, which is no input any more.
+    """A copy of `onnx_graph`'s model with a fixed `Condition.values`, float32 (1,) or (3,).
 
-    What follows from the condition alone is computed here, since OpenCV does not fold constants.
-    `condition` is float32 (1,) or (3,), as `Condition.values` returns it.
+    What follows from it alone is computed here, since OpenCV does not fold constants.
     """
     fixed = onnx.ModelProto()
     fixed.CopyFrom(model)
@@ -79,7 +78,7 @@ def fix_condition(model, condition):
 
 
 class _Writer:
-    """ONNX nodes, named like those of the network, and their constants."""
+    """ONNX nodes, named after those of the network, and their constants."""
 
     def __init__(self, graph, arrays, end):
         self.graph, self.arrays, self.end = graph, arrays, end
@@ -105,13 +104,13 @@ class _Writer:
         return getattr(self, f"_{node.kind.lower()}", self._merge)(node, *inputs)
 
     def _fold(self, x):
-        """The end as one convolution, but along the border layer by layer."""
+        """The end as one convolution; along the border layer by layer."""
         *_, node = self.end.nodes
         kernel, bias = fold(self.end, self.arrays)
         size, border, radius = len(kernel), self.end.border, self.end.radius
         one = self._conv(node, x, kernel, [bias], kernel_shape=[size, size], pads=[radius] * 4)
-        # A node behind a convolution that is marked as float32 is fused with it, so that it emits
-        # float32 even where it computes in bfloat16. No pixel comes near the bounds.
+        # OpenVINO fuses a float32 node with the convolution before it, which then emits float32
+        # even in bfloat16. No pixel comes near the bounds.
         one = self._pixels("Clip", node, one, -100.0, 100.0)
         one = self._pixels("DepthToSpace", node, one, blocksize=self.end.factor, mode="DCR")
         if not border:
@@ -141,7 +140,7 @@ class _Writer:
         return self._pixels("Concat", node, *whole, axis=rows)
 
     def _pixels(self, kind, node, *inputs, **attributes):
-        """As `_put`, for nodes that only move pixels: their names form a group."""
+        """As `_put`, for nodes that only move pixels; their names form a group."""
         output = f"{node.name}/{PIXELS}/{len(self.nodes)}"
         return self._put(kind, node, *inputs, output=output, **attributes)
 
@@ -165,7 +164,7 @@ class _Writer:
         kernel, *bias = self.arrays[node.layer]
         pads = [0, 0, 0, 0]
         if config["padding"] == "same":
-            # An odd zero goes behind.
+            # An odd zero goes last.
             reaches = reach(config)
             before = [n // 2 for n in reaches]
             pads = [*before, *(n - b for n, b in zip(reaches, before, strict=True))]

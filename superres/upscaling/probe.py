@@ -1,4 +1,4 @@
-"""Measures sizes, scale and memory of a network that `graph` cannot follow."""
+"""Measures scale, stride and memory of a network that `graph` cannot follow."""
 
 import math
 
@@ -8,17 +8,14 @@ from superres.runtime.backend import keras
 from superres.runtime.errors import InputError
 from superres.upscaling.graph import ITEM_BYTES, Traits
 
-MAX_STRIDE = 32  # sides of pictures are a multiple of the network's
-SIDES = (
-    5,
-    7,
-)  # in strides: one of them does not fit, unless the stride is a multiple of the true one
-MAX_BYTES = 2**18  # for one LR pixel, as 256 channels for x8 take
-LARGEST = 4  # feature maps in memory at one time
+MAX_STRIDE = 32
+SIDES = 5, 7  # in strides: unless the stride is a multiple of the network's, one does not fit
+MAX_BYTES = 2**18  # per LR pixel; 256 channels for x8 take as much
+LIVE_MAPS = 4  # feature maps in memory at one time
 
 
 def traits(model):
-    """`Traits` of a Keras model without a halo; InputError: it does not enlarge RGB pictures."""
+    """`Traits` of a Keras model, but no halo; InputError: it does not enlarge RGB pictures."""
     made = []
     for stride in range(1, MAX_STRIDE + 1):
         try:
@@ -56,7 +53,7 @@ def bytes_per_pixel(model):
         math.prod(spec.shape[1:-1]) * _widest(one)
         for one, spec in zip(operations, made, strict=True)
     ]
-    needed = ITEM_BYTES["float32"] * sum(sorted(sizes)[-LARGEST:]) / side**2
+    needed = ITEM_BYTES["float32"] * sum(sorted(sizes)[-LIVE_MAPS:]) / side**2
     if needed > MAX_BYTES:
         raise InputError(f"it takes {needed:,.0f} bytes for each pixel: at most {MAX_BYTES:,}")
     return needed
@@ -69,6 +66,6 @@ def _widest(operation):
 
 
 def picture():
-    """float32 (H, W, 3) in [0, 1] of all frequencies, brighter from row to row."""
+    """Noise, float32 (H, W, 3) in [0, 1], brighter from row to row."""
     noise = np.random.default_rng(0).random((128, 128, 3), np.float32)
     return noise * np.linspace(0.2, 1, len(noise), dtype=np.float32)[:, None]

@@ -1,7 +1,7 @@
 """The size that pictures are enlarged to: a box, a side or a factor.
 
-A network enlarges by its scale alone. So a picture is enlarged by the next larger scale, or by two
-scales one after the other, and the result is reduced by `images.resize`.
+A picture is enlarged by the next larger scale of a network, or by two scales one after the other,
+and then reduced by `images.resize`.
 """
 
 import math
@@ -11,14 +11,14 @@ from typing import NamedTuple
 
 from superres.runtime.errors import InputError
 
-MIN_SIDE = 16  # pixels of a lone side: "2x" is meant for a factor
+MIN_SIDE = 16  # pixels: "2x" means a factor
 FORMS = '"2560x1440" (a box), "2560x" or "x1440" (a side), or a factor above 1 such as "1.5"'
 
 
 class Way(NamedTuple):
     """How a picture gets its size."""
 
-    scales: tuple  # of the networks that enlarge it one after another; empty: it is only reduced
+    scales: tuple  # of the networks, one after the other; empty: it is only reduced
     shape: tuple  # new height and width, in pixels
 
 
@@ -31,7 +31,7 @@ class Size(NamedTuple):
 
     @classmethod
     def parse(cls, text):
-        """Reads "2560x1440", "2560x", "x1440", "1.5" or nothing; InputError: none of these."""
+        """A size from "2560x1440", "2560x", "x1440", "1.5" or ""; InputError: something else."""
         if not text:
             return cls()
         sides = re.fullmatch(r"([0-9]{1,9})?[xX×]([0-9]{1,9})?", text)
@@ -49,7 +49,7 @@ class Size(NamedTuple):
         raise InputError(f"SIZE = {text!r}: expected {FORMS}")
 
     def fit(self, height, width):
-        """The factor for a picture of this height and width, and the new ones."""
+        """The factor for a picture of this height and width, and its new ones."""
         if self.factor:
             factor = self.factor
         else:

@@ -1,8 +1,8 @@
 """Tiles of a picture, and their halo.
 
-A tile is computed with a halo of its surroundings, to come out as from the whole picture. The graph
-bounds the halo: `Graph.radius`. Far pixels count so little that a trained network needs much less:
-`measure_halo`.
+A tile is computed with a halo of surrounding pixels, so that it is as if the whole picture were
+computed. `Graph.radius` bounds the halo. Far pixels count so little that a trained network needs a
+much smaller one: `measure_halo`.
 """
 
 import itertools
@@ -13,7 +13,7 @@ import numpy as np
 
 HALO_TOLERANCE = 0.001  # grey levels by which a measured halo may change the result
 MEASURED_SIDE = 64  # LR pixels of a picture that a halo is measured on
-# Where the radius is not known: the largest halo, LR pixels a side of the centre, and pictures.
+# For networks of unknown radius: the largest halo, side of the centre, and number of pictures.
 FAR, FAR_SIDE, FAR_PICTURES = 64, 16, 2
 
 
@@ -29,18 +29,18 @@ def centre_with_halo(run, lr, halo, radius):
 def measure_halo(run, radius, pictures, multiple_of=1):
     """The smallest halo that changes none of `pictures` by more than `HALO_TOLERANCE`.
 
-    It is at most `radius`, or where that is not known `FAR`; `None` where even `FAR` is too little.
+    At most `radius`; if that is `None`, at most `FAR`, or `None` if even `FAR` is too small.
 
     Args:
         run: the network in float32: (H, W, 3) to (scale * H, scale * W, 3).
-        radius: `Traits.halo`: LR pixels beyond which nothing counts; `None`: not known.
+        radius: `Traits.halo`.
         pictures: list of float32 (H, W, 3) in [0, 1], photographs, of which the middle is taken.
-            Those not larger than 2 * `radius` are skipped; with none left the halo is `radius`.
+            Those of at most 2 * `radius` pixels are skipped; without any the halo is `radius`.
         multiple_of: of the halo, and of height and width of pictures.
     """
     is_known = radius is not None
     reach = radius if is_known else rounded_up(2 * FAR, multiple_of)
-    if not is_known:  # of few pictures, since it takes long, and with borders far away
+    if not is_known:  # few pictures, since it takes long, and far borders
         side = rounded_up(2 * reach + FAR_SIDE, multiple_of)
         pictures = [_fill(lr, side) for lr in pictures[:FAR_PICTURES]]
     pictures = [_middle(lr, 2 * reach + MEASURED_SIDE) for lr in pictures]
@@ -48,7 +48,7 @@ def measure_halo(run, radius, pictures, multiple_of=1):
     exact = [centre_with_halo(run, lr, reach, reach) for lr in pictures]
 
     def is_enough(halo):
-        # With two halos, so that strides begin at different pixels.
+        # Two halos, so that strides begin at different pixels.
         return all(
             255 * np.abs(centre_with_halo(run, lr, some, reach) - sr).max() <= HALO_TOLERANCE
             for lr, sr in zip(pictures, exact, strict=True)
@@ -79,12 +79,11 @@ def _middle(lr, size):
 
 
 def window_length(length, tile_size, halo, step=1, most_split=math.inf):
-    """Length of the windows, all equal, that a line of `length` pixels is computed by.
+    """Length of the windows, tiles with halos, into which a line of `length` pixels is cut.
 
-    Each new size costs an engine time. There are as many windows as tiles of `tile_size`, with
-    `halo` pixels at both sides, of a multiple of `step`, or the whole line. A line that would be
-    one window, and no multiple of `step`, is split if both are at most `most_split` times its
-    length.
+    All are equal, since each size costs an engine time: a multiple of `step`, or the whole line.
+    A line that would be one window, but no multiple of `step`, is split if both windows together
+    are at most `most_split` times as long.
     """
     count = math.ceil(length / tile_size)
 
@@ -97,12 +96,11 @@ def window_length(length, tile_size, halo, step=1, most_split=math.inf):
 
 
 def rounded_up(length, step):
-    """The smallest multiple of `step` that is not below `length`."""
     return -(-length // step) * step
 
 
 def cuts(length, tile_size, halo, step=1, most_split=math.inf):
-    """Tiles (first, last + 1) of a line by windows of `window_length`; outer ones are longer."""
+    """Tiles (first, last + 1) of a line in windows of `window_length`; outer ones are longer."""
     size = window_length(length, tile_size, halo, step, most_split)
     if size == length:
         return [(0, length)]
@@ -124,11 +122,11 @@ class TilePlan:
 
     height: int
     width: int
-    tile_size: int  # LR pixels a side, at most, of tiles inside of the picture
-    halo: int  # LR pixels around a tile that are computed with it, as far as the picture goes
-    steps: tuple = (1, 1)  # height and width of windows, tile and halo, are multiples of these
+    tile_size: int  # largest side of inner tiles, in LR pixels
+    halo: int  # LR pixels around a tile that are computed with it, within the picture
+    steps: tuple = (1, 1)  # height and width of windows are multiples of these
     most_split: float = math.inf  # see `window_length`
-    bytes_per_pixel: int = 0  # of a window, while it is computed
+    bytes_per_pixel: int = 0  # memory for each LR pixel of a window
 
     def rows(self, done=0):
         """Rows (first, last + 1) of the tiles below the first `done` rows."""
@@ -159,16 +157,16 @@ class TilePlan:
 
     @property
     def extra_work(self):
-        """Pixels that are computed twice, as a share of the picture's."""
+        """Pixels computed more than once, as a share of the picture."""
         return len(self) * math.prod(self.window_shape) / (self.height * self.width) - 1
 
     @property
     def memory(self):
-        """Bytes for one tile."""
+        """Bytes that one window takes."""
         return math.prod(self.window_shape) * self.bytes_per_pixel
 
     def smaller(self, at_least=1):
-        """The same with tiles half as long, or of `at_least`; MemoryError: a tile is one pixel."""
+        """A plan with tiles half as long; MemoryError: a tile is one pixel."""
         longest = min(self.tile_size, max(self.height, self.width))
         if longest < 2:
             raise MemoryError("not enough memory for a tile of one pixel")

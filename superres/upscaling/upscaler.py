@@ -1,4 +1,4 @@
-"""A trained network that enlarges pictures of any size, exactly and in bounded memory."""
+"""Enlarges pictures of any size by a network, exactly and in bounded memory."""
 
 import math
 from dataclasses import replace
@@ -13,14 +13,14 @@ from superres.upscaling import channels, tiling
 from superres.upscaling.tiling import TilePlan
 
 PRECISIONS = ("auto", "float32", "bfloat16")
-# LR pixels taken off a measured halo in bfloat16, whose rounding changes pixels by up to a grey
-# level: in six networks these three change them by 0.04 at most.
+# LR pixels by which the halo is smaller in bfloat16. Its rounding changes pixels by up to a grey
+# level, these three, in six networks, by 0.04 at most.
 LESS_IN_BFLOAT16 = 3
 MEMORY_SHARE = 0.5  # of the free memory, for one tile's feature maps
-# LR pixels a side: below 256 the network is slower; above 1024 it is no faster, and some GPU
-# kernels count in 32 bits.
+# In LR pixels. Tiles below 256 are slower, above 1024 no faster, and some GPU kernels count in 32
+# bits.
 MIN_TILE, USUAL_TILE, MAX_TILE = 64, 256, 1024
-# Conditions to measure halos at: the first 1, 2 or 3, where a network takes 0, 1 or 3 numbers.
+# Conditions that halos are measured at.
 HALO_CONDITIONS = (CLEAN, Condition(TRAINED[0] / 100), Condition(0.5, 8.0, 1.0))
 
 
@@ -29,17 +29,15 @@ class Upscaler:
 
     Args:
         network: `KerasNetwork` or `FileNetwork`.
-        halo: LR pixels around a tile that are computed with it, see `tiling.measure_halo`; `None`:
-            as far as the network looks, perhaps at the whole picture, which then is not cut into
-            tiles unless memory is short.
-        precision: "float32", "bfloat16", or "auto": bfloat16 where it is faster, but float32 for
-            16-bit pictures.
-        tile_size: LR pixels a side, at least 1; 0: by each picture, the halo and the free memory.
-        self_ensemble: average over the eight flips and turns: a little better, 8 times slower.
+        halo: as `measure_halo` returns it; `None`: that of the network's traits. If that is `None`
+            too, pictures are only cut into tiles when memory is short.
+        precision: one of `PRECISIONS`; auto is float32 for 16-bit pictures.
+        tile_size: LR pixels; 0: by each picture, the halo and the free memory.
+        self_ensemble: average over the eight flips and rotations.
 
     Attributes:
         scale, radius, halo, precision, self_ensemble: as resolved.
-        conditions: how many numbers of a picture's condition the network takes: 0, 1 or 3.
+        conditions: how many numbers of a picture's `Condition` the network takes: 0, 1 or 3.
     """
 
     def __init__(self, network, halo=None, precision="auto", tile_size=0, self_ensemble=False):
@@ -54,7 +52,7 @@ class Upscaler:
         self.self_ensemble = self_ensemble
         self._compiled = {}
         self._is_fixed = tile_size > 0
-        # LR pixels a side; less once memory ran out.
+        # Smaller once memory ran out.
         self._max_tile = tile_size or self._fitting_tile()
         self._run(self.precision)
 
@@ -83,15 +81,14 @@ class Upscaler:
         return tuple(math.lcm(step, self._multiple) for step in self.network.steps(precision))
 
     def plan(self, shape, dtype=np.uint8, free=math.inf):
-        """The `TilePlan` of a picture of `shape` and `dtype`: the smallest tiles with little halo.
+        """The `TilePlan` of a picture: the smallest tiles whose halos add little work.
 
-        It covers the picture up to multiples of what the network takes. Where even small tiles need
-        more than `free` bytes, they get more.
+        They cover its sides rounded up to what the network takes. If even small tiles need more
+        than `free` bytes, the plan exceeds it.
         """
         precision = self._precision_for(dtype)
         halo, bytes_per_pixel = self._halo_in(precision), self.network.bytes_per_pixel(precision)
         sides = [tiling.rounded_up(side, self._multiple) for side in shape[:2]]
-
         margin = tiling.rounded_up(halo or tiling.FAR, self._multiple)
         options = self._steps(precision), self.network.most_split, bytes_per_pixel
 
@@ -111,7 +108,7 @@ class Upscaler:
         return tiles
 
     def measure_halo(self, pictures):
-        """`tiling.measure_halo` of this network, which must be in float32."""
+        """The halo of this network, in float32, by `tiling.measure_halo`."""
 
         def measured(condition):
             network = self._network(condition)
@@ -123,7 +120,7 @@ class Upscaler:
         return None if None in halos else max(halos)
 
     def _network(self, condition, dtype=np.uint8):
-        """The network for one condition: float32 (H, W, 3) to float32."""
+        """The function for one condition: float32 (H, W, 3) to float32."""
         values = condition.values(self.conditions).reshape(1, 1, 1, -1)
         inputs = [values] if self.conditions else []
         run = self._run(self._precision_for(dtype))
@@ -142,17 +139,15 @@ class Upscaler:
         return to_pixels(sr[*inner], picture.dtype)
 
     def bands(self, picture, tiles=None, on_tile=lambda: None, condition=CLEAN):
-        """Enlarges a picture tile by tile, without seams.
+        """Enlarges a picture tile by tile, in float32 to 0.01 grey levels as if at once.
 
-        In float32 the result is that of the picture computed at once, to 0.01 grey levels before
-        rounding. Where memory runs out, the rest of this picture, and later ones, are cut into
-        smaller tiles.
+        When memory runs out, the rest of this picture, and later ones, get smaller tiles.
 
         Args:
             picture: uint8 or uint16 (H, W) or (H, W, C) with C = 2, 3 or 4, see `read_picture`.
-            tiles: as `plan` returns it; `None`: `plan` is asked.
+            tiles: of `plan`.
             on_tile: called after each tile.
-            condition: the picture's `Condition`; a network that takes none ignores it.
+            condition: the picture's `Condition`.
 
         Yields:
             Bands from top to bottom: (rows, scale * W[, C]) of the same dtype.
@@ -180,7 +175,7 @@ class Upscaler:
             except Exception as error:  # each backend has its own kind for this
                 if not memory.is_out_of_memory(error):
                     raise
-                self._compiled.clear()  # some keep what they could get
+                self._compiled.clear()  # and the memory that it holds
                 tiles = tiles.smaller()
                 self._max_tile = tiles.tile_size
                 remaining = tiles.rows(done=rows[0])
@@ -191,11 +186,11 @@ class Upscaler:
             remaining = remaining[1:]
 
     def _grey_bands(self, picture, grey, tiles, on_tile, condition):
-        """Bands of a picture of grey colours, from one channel of them."""
+        """Bands of RGB[A] from the grey channel alone."""
         channels_of, done = [0, 0, 0, 1][: picture.shape[2]], 0
         for band in self.bands(grey, tiles, on_tile, condition):
             band = band.reshape(*band.shape[:2], -1)[..., channels_of]
-            if condition.quality >= LOSSLESS:  # where a faint tint is no artefact
+            if condition.quality >= LOSSLESS:  # a faint tint is no artefact then
                 lr = picture[done : done + len(band) // self.scale, :, :3].astype(np.int32)
                 colours = band[..., :3] + upscale_nearest(lr - lr[..., 1:2], self.scale)
                 band[..., :3] = np.clip(colours, 0, np.iinfo(band.dtype).max)
@@ -203,7 +198,7 @@ class Upscaler:
             yield band
 
     def enlarge(self, picture, tiles=None, on_tile=lambda: None, condition=CLEAN):
-        """As `bands`, but returns the enlarged picture whole: (scale * H, scale * W[, C])."""
+        """As `bands`, but returns the whole picture: (scale * H, scale * W[, C])."""
         height, width, *colours = picture.shape
         shape = (self.scale * height, self.scale * width, *colours)
         return join_bands(self.bands(picture, tiles, on_tile, condition), shape, picture.dtype)

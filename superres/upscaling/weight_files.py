@@ -1,4 +1,4 @@
-"""Weights on disk: `.keras` files, packed tightly, and read without running code in them."""
+"""Weights files, `.keras`: compressed, and read without running code in them."""
 
 import bz2
 import contextlib
@@ -22,19 +22,19 @@ from superres.runtime.errors import InputError, RefusedWeights
 from superres.runtime.files import replacing
 from superres.upscaling.graph import Graph, input_names
 
-# Members of a `.keras` file, with their most bytes. Weights may have `MORE` for each number of the
-# network, or packed byte if those are fewer: Adam's averages lie beside them, and pack to a half.
+# Members of a `.keras` file, and limits of their sizes. Weights get `BYTES_PER_NUMBER` more for
+# each number of the network, or compressed byte if fewer: Adam's averages may be with them.
 MEMBERS = {"metadata.json": 2**16, "config.json": 2**21, "model.weights.h5": 2**25}
-MORE = 16
-MAX_ARRAYS = 10_000  # and groups: of 200 residual blocks with attention, and Adam's averages
-MAX_NESTED = 100  # a network in a network adds four
+BYTES_PER_NUMBER = 16
+MAX_ARRAYS = 10_000  # and groups; enough for 200 residual blocks with attention and averages
+MAX_NESTED = 100  # levels of config.json; a network in a network adds four
 UNPACKERS = {
     zipfile.ZIP_STORED: lambda packed, most: packed,
     zipfile.ZIP_DEFLATED: lambda packed, most: zlib.decompressobj(-15).decompress(packed, most),
     zipfile.ZIP_BZIP2: lambda packed, most: bz2.BZ2Decompressor().decompress(packed, most),
 }
-# Classes that a network may hold, by module: they only compute. Others of Keras load code (Lambda,
-# TorchModuleWrapper, TFSMLayer), read files (StringLookup) or call functions.
+# Classes that only compute, by module. Others of Keras load code (Lambda, TorchModuleWrapper,
+# TFSMLayer), read files (StringLookup) or call functions.
 MODELS = {"Functional", "Sequential"}
 # fmt: off
 ALLOWED_CLASSES = {
@@ -67,7 +67,7 @@ ALLOWED_CLASSES = {
 # fmt: on
 OPERATION_MODULES = {f"keras.src.ops.{name}" for name in ("image", "nn", "numpy")}  # only compute
 VALUES, NUMBERS = {"__numpy__", "__tensor__"}, r"bool|bfloat16|(u?int|float)\d+"  # arrays; dtypes
-# Groups of the HDF5 file, numbered from the second layer of a kind on: conv2d, conv2d_1, ...
+# Names of groups in the HDF5 file, numbered from the second layer on: conv2d, conv2d_1, ...
 STORED = {"BatchNormalization": "batch_normalization", "Conv2D": "conv2d", "PReLU": "p_re_lu"}
 
 
@@ -78,7 +78,7 @@ def round_to_half(array):
 
 
 def export(model, path, halo):
-    """Saves a model and its halo, packed: weights from `round_to_half` take half the space."""
+    """Saves a model and its halo; compressed weights of `round_to_half` take half the space."""
     with tempfile.TemporaryDirectory() as folder, replacing(path) as part:
         saved = Path(folder, "saved.keras")
         model.save(saved)
@@ -92,7 +92,7 @@ def export(model, path, halo):
 
 
 def stored_halo(path):
-    """The halo in a weights file; `None`: the network needs the whole picture; 0: none is there."""
+    """The halo in a weights file; `None`: the whole picture; 0: there is none."""
     with contextlib.suppress(RefusedWeights), _parsing():
         halo = json.loads(_member(path, "metadata.json")).get("halo", 0)
         if halo is None or (isinstance(halo, int) and halo >= 1):
@@ -101,16 +101,16 @@ def stored_halo(path):
 
 
 def _member(path, name, numbers=0):
-    """Unpacks a member of a `.keras` file, no further than `MEMBERS` allows."""
+    """Decompresses a member of a `.keras` file within its limit."""
     with zipfile.ZipFile(path) as archive:
         item = archive.getinfo(name)
         kind, size, crc = item.compress_type, item.file_size, item.CRC
-        most = MEMBERS[name] + MORE * min(numbers, item.compress_size)
+        most = MEMBERS[name] + BYTES_PER_NUMBER * min(numbers, item.compress_size)
         if size > most:
             raise RefusedWeights(f"{name} in it has {size:,} bytes: at most {most:,}")
         if kind not in UNPACKERS:
             raise RefusedWeights(f"{name} in it is packed in a way that Keras does not use")
-        # Read packed: `zipfile` would unpack all of it, whatever the header says.
+        # Read it compressed: `zipfile` would decompress all, whatever the header says.
         item.compress_type, item.file_size, item.CRC = zipfile.ZIP_STORED, item.compress_size, None
         packed = archive.open(item).read()
     content = UNPACKERS[kind](packed, size + 1)
@@ -133,7 +133,7 @@ def _dicts(config):
 
 
 def _objects(config):
-    """Yields class, module and registered name of everything that Keras would make."""
+    """Yields class, module and registered name of all that Keras would create."""
     for value in _dicts(config):
         if value.get("class_name") is not None:
             names = map(value.get, ("class_name", "module", "registered_name"))
@@ -141,7 +141,7 @@ def _objects(config):
 
 
 def own_layers(config):
-    """The registered names of custom layers in a model's configuration."""
+    """The registered names of custom layers in a configuration."""
     return {own for *_, own in _objects(config) if own and ">" in own}
 
 
@@ -178,25 +178,25 @@ def _is_allowed(name, module, registered):
 
 
 def _is_own(name, module, registered):
-    """Whether a layer is registered by its own name; by another one Keras might call a function."""
+    """Whether a layer is registered by its own name; else Keras might call a function."""
     one = keras.saving.get_registered_object(registered)
     return isinstance(one, type) and issubclass(one, keras.layers.Layer) and one.__name__ == name
 
 
 def _shapes_needed(config):
-    """Counts the shapes of the arrays that Keras would make, without making them."""
+    """Counts the shapes of a network's arrays, without creating them."""
     scope = keras.StatelessScope(initialize_variables=False)
 
     def count():
         with scope:
-            # Keras takes the layers out of what it is given.
+            # Keras empties the configuration that it gets.
             model = keras.saving.deserialize_keras_object(copy.deepcopy(config), safe_mode=True)
-            # Layers may fit for unknown sizes alone.
+            # Some layers fit only unknown sizes.
             sizes = [[side or 64 for side in one.shape] for one in model.inputs]
             model.compute_output_spec([keras.KerasTensor(size) for size in sizes])
         return Counter(tuple(variable.shape) for variable in model.weights)
 
-    # In a thread of its own: in this one the next use of Keras would make them.
+    # In a thread of its own; in this one the next use of Keras would create them.
     with ThreadPoolExecutor(1) as thread:
         return thread.submit(count).result()
 
@@ -237,7 +237,7 @@ def reading_weights(path):
 
 @contextlib.contextmanager
 def _parsing():
-    """Takes every error of the libraries within for a damaged file."""
+    """Turns errors of the libraries within into `RefusedWeights`."""
     try:
         yield
     except RefusedWeights:
@@ -277,14 +277,14 @@ def read_graph(path, register=lambda: None):
 
 @contextlib.contextmanager
 def _arrays_of(path, numbers):
-    """The HDF5 file with the weights of a network of so many numbers, and the shapes in it."""
+    """The HDF5 file with the weights, limited by the network's `numbers`, and their shapes."""
     with _parsing():
         weights = _member(path, "model.weights.h5", numbers)
         file = h5py.File(io.BytesIO(weights))
     with file:
         with _parsing():
             arrays = _arrays_in(file)
-            if sum(array.nbytes for array in arrays) > len(weights):  # and would fill the memory
+            if sum(array.nbytes for array in arrays) > len(weights):  # they would fill the memory
                 raise RefusedWeights("its weights unpack to more than the file can hold")
             if not all(np.isfinite(array[()]).all() for array in arrays):
                 raise RefusedWeights("some of its weights are not finite numbers")
@@ -292,10 +292,10 @@ def _arrays_of(path, numbers):
 
 
 def check(path):
-    """As `read_config`; also refuses a file that lacks an array which Keras would make."""
+    """As `read_config`; also refuses a file that lacks an array of the network."""
     config, needed, numbers = read_config(path), Counter(), math.inf
     with reading_weights(path):
-        # A custom layer may make arrays in a way that cannot be followed.
+        # A custom layer may create arrays in a way that cannot be followed.
         with contextlib.suppress(Exception) if own_layers(config) else _parsing():
             needed = _shapes_needed(config)
             numbers = sum(math.prod(shape) * count for shape, count in needed.items())

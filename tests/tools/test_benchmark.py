@@ -43,7 +43,7 @@ def test_table_has_each_engine_in_each_precision_beside_the_matrix_product(capsy
 
 
 def test_bfloat16_is_left_out_where_the_hardware_has_none(capsys, monkeypatch):
-    for place in backend, engines:
+    for place in backend, engines.openvino():
         monkeypatch.setattr(place, "has_fast_bfloat16", lambda: False)
 
     def multiply(table, precision, size):

@@ -293,7 +293,7 @@ def test_file_in_mixed_precision_computes_in_float32_on_request():
 
 @pytest.mark.parametrize(("fast", "precision"), [(True, "bfloat16"), (False, "float32")])
 def test_precision_is_that_of_the_hardware(upscaler_of, monkeypatch, fast, precision):
-    for place in backend, engines:
+    for place in backend, engines.openvino():
         monkeypatch.setattr(place, "has_fast_bfloat16", lambda: fast)
     assert upscaler_of(small_network(), precision="auto").precision == precision
 
