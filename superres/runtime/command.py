@@ -1,7 +1,6 @@
-"""The frame of every command: its settings, its signals, what it prints, its exit code.
+"""Runs a command: its settings, signals, errors and exit code.
 
-It needs nothing but Python, so that `--help` and errors in the settings need not wait for
-libraries to load.
+It imports nothing but Python, so that `--help` and errors in settings do not wait for libraries.
 """
 
 import contextlib
@@ -30,14 +29,13 @@ class Stop(threading.Event):
         self._is_gentle = False
         self._before = {number: signal.getsignal(number) for number in SIGNALS}
 
-    def listen(self):
-        """Handles the signals, except those that are ignored, by background jobs and nohup."""
+    def __enter__(self):
         for number, before in self._before.items():
-            if before != signal.SIG_IGN:
+            if before != signal.SIG_IGN:  # as background jobs and nohup ignore some
                 signal.signal(number, self.handle)
+        return self
 
-    def end(self):
-        """Lets the signals do what they did before."""
+    def __exit__(self, *error):
         for number, before in self._before.items():
             signal.signal(number, before)
 
@@ -50,7 +48,7 @@ class Stop(threading.Event):
     def gently(self):
         """Within, the first signal does not interrupt."""
         self._is_gentle = True
-        self.listen()  # again: JAX takes SIGTERM for itself where several processes train together
+        self.__enter__()  # again: JAX takes SIGTERM when several processes train together
         try:
             yield
         finally:
@@ -85,18 +83,18 @@ def run(work, scripts, arguments=None, hint="", **options):
     for stream in sys.stdout, sys.stderr:
         if hasattr(stream, "reconfigure"):  # names of files need not be valid text
             stream.reconfigure(errors="backslashreplace")
-    with _stop_at_signals() as stop:
+    with Stop() as stop:
         try:
             code = work(settings.parse(scripts, arguments, **options), stop)
             print(end="", flush=True)
             return code
-        except BrokenPipeError:  # nobody reads on, as behind `| head`
+        except BrokenPipeError:  # `| head` has enough
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return 1
         except (Stopped, KeyboardInterrupt) as error:
             return _say_stopped(name, str(error) or hint)
         except Exception as error:
-            if stop.is_set():  # a library made an error of its own of the interrupt
+            if stop.is_set():  # a library turned the interrupt into an error
                 return _say_stopped(name, hint)
             if not (isinstance(error, Failed | InputError) or is_machine_error(error)):
                 raise
@@ -107,14 +105,3 @@ def run(work, scripts, arguments=None, hint="", **options):
 def _say_stopped(name, hint):
     print(f"\n{name}: stopped{hint and f'; {hint}'}", file=sys.stderr)
     return 130
-
-
-@contextlib.contextmanager
-def _stop_at_signals():
-    """Gives a `Stop` that handles the signals."""
-    stop = Stop()
-    stop.listen()
-    try:
-        yield stop
-    finally:
-        stop.end()
