@@ -2,8 +2,8 @@
 
 `python train.py` trains on every picture below data/ and writes weights/<NAME>.keras, the
 averaged weights of the epoch that scored best on validation pictures, with its settings
-(.json), a row for every epoch (.csv), a plot (.png) and a picture of its progress
-(.progress.png). The same command resumes a training that was stopped.
+(.json), a row for each epoch (.csv), a plot (.png) and a picture of its progress
+(.progress.png). The same command resumes after a stop.
 
 Exit code 0: finished. 1: failed; what was saved is kept. 2: could not start. 130: stopped by
 Ctrl-C or SIGTERM, and saved.
@@ -136,7 +136,7 @@ CHOICES = {
     "optimizer": tuple(USUAL_RATES),
     "precision": ("auto", "float32", "mixed_bfloat16"),
 }
-# Settings that may change when a training is resumed, silently or with a note.
+# Settings that may change on resuming, silently or with a note.
 MAY_CHANGE = ("recipe", "data", "validation_data", "cache", "start_from", "restart", "save_minutes")
 MAY_CHANGE_WITH_NOTE = ("learning_rate", "epochs", "decay_epochs")
 
@@ -309,7 +309,7 @@ def build_in(precision, model_settings):
 
 @contextlib.contextmanager
 def resume_hints(states):
-    """Says how to resume a training that is stopped or runs out of memory."""
+    """Says how to resume after a stop, a loss that is not finite, or a lack of memory."""
     try:
         yield
     except FloatingPointError as error:
