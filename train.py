@@ -43,7 +43,8 @@ DRAWINGS = 0.0  # share of crops that are random drawings: text, lines, ditherin
 EPOCHS = 1000  # of STEPS_PER_EPOCH steps; the learning rate reaches 0 at the end
 STEPS_PER_EPOCH = 1000  # steps between validations
 # optimizer
-LOSS = "l1"  # l1; l1_ycbcr: luma counts four times; ssim_l1: as in the original work
+LOSS = "l1"  # l1_ycbcr: luma counts four times; ssim_l1: as in the original work; perceptual
+FEATURES = ""  # for perceptual: VGG-16 as .npz; empty: Keras downloads it
 OPTIMIZER = "muon"  # muon; adam: as in the original work
 LEARNING_RATE = 0  # peak; 0: 2e-3 with muon, 1e-4 with adam; raise it with BATCH_SIZE
 WARMUP_STEPS = 500  # linear warm-up; at most a tenth of the run
@@ -132,7 +133,7 @@ USUAL_RATES = {"adam": 1e-4, "muon": 2e-3}  # by optimizer, of `training/optimiz
 CHOICES = {
     "scale": network.SCALES,
     "degradation": ("bicubic", "wild"),
-    "loss": LOSSES,
+    "loss": (*LOSSES, "perceptual"),
     "optimizer": tuple(USUAL_RATES),
     "precision": ("auto", "float32", "mixed_bfloat16"),
 }
@@ -172,7 +173,7 @@ def check(config):
         settings.check_number("learning_rate", config.learning_rate, above=0)
     settings.check_flag("restart", config.restart)
     settings.check_text("data", config.data)
-    for name in ("validation_data", "cache", "name", "start_from"):
+    for name in ("validation_data", "cache", "name", "start_from", "features"):
         settings.check_text(name, getattr(config, name), may_be_empty=True)
     for name in ("data", "validation_data"):
         if (folder := getattr(config, name)) and not Path(folder).is_dir():
@@ -253,7 +254,7 @@ def prepare(config, state):
     devices.use_all(config.batch_size)  # for what is built from here on
     trainer = Trainer(
         build_in(config.precision, model_settings),
-        loss=config.loss,
+        loss=loss_of(config),
         optimizer=config.optimizer,
         learning_rate=learning_rates(
             config.learning_rate,
@@ -270,6 +271,15 @@ def prepare(config, state):
     elif config.start_from:
         growing.start_from(trainer.network, config.start_from)
     return scored, trainer
+
+
+def loss_of(config):
+    """A function of `LOSSES`, or a `PerceptualLoss`."""
+    if config.loss != "perceptual":
+        return LOSSES[config.loss]
+    from superres.training.perceptual import PerceptualLoss  # here, since it loads Keras
+
+    return PerceptualLoss(config.scale, config.features)
 
 
 def report_if_finished(step, total_steps, weights):

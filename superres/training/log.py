@@ -26,7 +26,8 @@ from superres.upscaling.upscaler import Upscaler
 HALO_PICTURES = 6  # validation pictures on which the halo of new weights is measured
 EMPTY_SUMS = {"loss": 0.0, "seconds": 0.0, "waited": 0.0}  # sums over the steps of an epoch
 TIMED_STEPS, DAY = 20, 24 * 60 * 60  # steps that a forecast is based on; seconds
-DETAIL_SIZE, DETAIL_ZOOM = 96, 3  # side of the detail in the progress picture; its enlargement
+DETAIL_SIZE, DETAIL_ZOOM = 96, 3  # side of a detail, in HR pixels; its enlargement
+DETAILS = 8  # in the sheet of a training for sharp pictures
 
 
 def validation_psnr(photographs, pictures, scale):
@@ -35,19 +36,23 @@ def validation_psnr(photographs, pictures, scale):
     return float(np.mean([metrics.psnr(p.hr, picture, scale) for p, picture in pairs]))
 
 
-def hardest_detail(photographs, bicubic, scale):
-    """The detail with bicubic's largest error: number of its photograph, LR rows and columns."""
-    side, places = DETAIL_SIZE // scale, []
+def hardest_details(photographs, bicubic, scale):
+    """The detail of each photograph with bicubic's largest error, in the order of these errors.
+
+    Yields the number of the photograph, and LR rows and columns.
+    """
+    side, hardest = DETAIL_SIZE // scale, []
     for number, (photograph, picture) in enumerate(zip(photographs, bicubic, strict=True)):
         error = (photograph.hr.astype(np.float32) - picture) ** 2
         height, width = photograph.lr.shape[:2]
-        rows, columns = min(side, height), min(side, width)
+        rows, columns, places = min(side, height), min(side, width), []
         for top in range(0, height - rows + 1, rows):
             for left in range(0, width - columns + 1, columns):
                 place = slice(top, top + rows), slice(left, left + columns)
                 inside = error[*(slice(scale * part.start, scale * part.stop) for part in place)]
                 places.append((float(inside.mean()), number, place))
-    return max(places, key=lambda place: place[0])[1:]
+        hardest.append(max(places, key=lambda place: place[0]))
+    return [place for _, *place in sorted(hardest, key=lambda place: -place[0])]
 
 
 def _duration(seconds):
@@ -80,7 +85,9 @@ class TrainingLog:
         self.best_weights = None  # until they are on the disk
         bicubic = [upscale_bicubic(p.lr, self.scale) for p in self.validation]
         self.bicubic_psnr = validation_psnr(self.validation, bicubic, self.scale)
-        self._number, self._place = hardest_detail(self.validation, bicubic, self.scale)
+        self._hardest = hardest_details(self.validation, bicubic, self.scale)
+        # What looks sharp has a lower PSNR.
+        self._takes_last = settings["loss"] == "perceptual"
         if state:
             self.rows, self.epoch = state.log["rows"], state.log["epoch"]
             self.details = state.details
@@ -120,7 +127,7 @@ class TrainingLog:
             self._is_forecast = True
 
     def best(self):
-        return max(self.rows, key=lambda row: row["psnr"])
+        return self.rows[-1] if self._takes_last else max(self.rows, key=lambda row: row["psnr"])
 
     def add(self, fitted):
         """Adds a `FitResult` to the epoch."""
@@ -141,18 +148,21 @@ class TrainingLog:
         self.network.set_weights(weights)
         pictures = [self.upscaler.enlarge(p.lr, condition=p.condition) for p in self.validation]
         psnr = validation_psnr(self.validation, pictures, self.scale)
-        if is_best := all(psnr > row["psnr"] for row in self.rows):
+        if is_best := self._takes_last or all(psnr > row["psnr"] for row in self.rows):
             self.best_weights = weights
         row = self._row(trainer, psnr)
         self.rows.append(row)
         self.epoch, self._is_written = dict(EMPTY_SUMS), False
         # Keep the details of epochs 1, 2, 4, 8, ...
         self.details = {n: crop for n, crop in self.details.items() if n.bit_count() == 1}
-        self.details[number] = pictures[self._number][*self._in_hr()].copy()
+        index, place = self._hardest[0]
+        self.details[number] = pictures[index][*self._in_hr(place)].copy()
+        if self._takes_last:
+            self._draw_details(self.path.with_suffix(".details.png"), pictures)
         tqdm.write(
             f"epoch {number}/{self.settings['epochs']}: loss {row['loss']:.5f}, PSNR {psnr:.3f} dB "
             f"(bicubic {self.bicubic_psnr:.3f}), waited for crops {row['waited']:.1%}"
-            + (f", best so far: {self.path}" if is_best else "")
+            + (f", {'' if self._takes_last else 'best so far: '}{self.path}" if is_best else "")
         )
 
     def _row(self, trainer, psnr):
@@ -167,8 +177,8 @@ class TrainingLog:
             "seconds": self.epoch["seconds"] + (self.rows[-1]["seconds"] if self.rows else 0.0),
         }
 
-    def _in_hr(self):
-        return [slice(self.scale * part.start, self.scale * part.stop) for part in self._place]
+    def _in_hr(self, place):
+        return [slice(self.scale * part.start, self.scale * part.stop) for part in place]
 
     def save(self, states, trainer):
         """Saves weights, state and log; returns the error where the disk is full."""
@@ -236,9 +246,10 @@ class TrainingLog:
 
     def _draw_progress(self, path):
         """Draws the detail: nearest, bicubic, prediction, original; below, earlier predictions."""
-        scale, photograph = self.scale, self.validation[self._number]
-        hr, lr = photograph.hr[*self._in_hr()], photograph.lr[*self._place]
-        bicubic = upscale_bicubic(photograph.lr, scale)[*self._in_hr()]
+        scale, (index, place) = self.scale, self._hardest[0]
+        photograph, in_hr = self.validation[index], self._in_hr(place)
+        hr, lr = photograph.hr[*in_hr], photograph.lr[*place]
+        bicubic = upscale_bicubic(photograph.lr, scale)[*in_hr]
 
         def panel(label, picture):
             if picture is not hr:
@@ -253,3 +264,15 @@ class TrainingLog:
         white = [((0, 8), (0, width - sheet.shape[1]), (0, 0)) for sheet in sheets]
         sheets = [np.pad(s, w, constant_values=255) for s, w in zip(sheets, white, strict=True)]
         write_picture(path, np.concatenate(sheets), {})
+
+    def _draw_details(self, path, pictures):
+        """Draws details of several pictures, each a column: bicubic, prediction, original."""
+        columns = []
+        for index, place in self._hardest[:DETAILS]:
+            photograph, in_hr = self.validation[index], self._in_hr(place)
+            bicubic = upscale_bicubic(photograph.lr, self.scale)
+            column = [one[*in_hr] for one in (bicubic, pictures[index], photograph.hr)]
+            column = upscale_nearest(np.concatenate(column), DETAIL_ZOOM)
+            columns.append((f"picture {index + 1}", column))
+        size = columns[0][1].shape
+        write_picture(path, side_by_side([one for one in columns if one[1].shape == size]), {})

@@ -10,7 +10,6 @@ import numpy as np
 from superres.runtime import backend, devices
 from superres.runtime.backend import keras
 from superres.runtime.errors import InputError
-from superres.training.losses import LOSSES
 from superres.training.optimizers import OPTIMIZERS, inner_kernels
 
 READ_SECONDS = 1.0  # between readings of the loss, for each of which a GPU has to wait
@@ -30,7 +29,8 @@ class Trainer:
     """Trains a network, as `network.build` makes it, in place.
 
     Args:
-        loss, optimizer: names in `LOSSES` and `OPTIMIZERS`.
+        loss: one of `LOSSES`, or a layer, as `PerceptualLoss`, trained with the network.
+        optimizer: name in `OPTIMIZERS`.
         learning_rate: Keras schedule.
         clip_norm: limit of the global gradient norm.
         ema_decay: decay of the averaged weights; smaller at first.
@@ -42,14 +42,21 @@ class Trainer:
 
     def __init__(self, network, *, loss, optimizer, learning_rate, clip_norm, ema_decay):
         # The crops travel to the device as uint8, a quarter of the bytes of float32.
-        pixels = keras.Input((None, None, 3), dtype="uint8")
-        scaled = keras.layers.Rescaling(1 / 255, dtype="float32")(pixels)
+        pixels, hr = (keras.Input((None, None, 3), dtype="uint8") for _ in range(2))
+        scaled = keras.layers.Rescaling(1 / 255, dtype="float32")
         self._conditions = sum(one.shape[-1] for one in network.inputs[1:])
+        inputs, sr = [pixels], scaled(pixels)
         if self._conditions:
-            condition = keras.Input((1, 1, self._conditions), dtype="float32")
-            self.model = keras.Model((pixels, condition), network([scaled, condition]))
+            inputs.append(keras.Input((1, 1, self._conditions), dtype="float32"))
+            sr = network([sr, inputs[1]])
         else:
-            self.model = keras.Model(pixels, network(scaled))
+            sr = network(sr)
+        self._has_loss, self._constants = isinstance(loss, keras.layers.Layer), set()
+        if self._has_loss:
+            sr = loss([sr, scaled(hr)])
+            inputs.append(hr)
+            self._constants = set(map(id, loss.features.variables))
+        self.model = keras.Model(inputs, sr)
         self.model.compile(
             OPTIMIZERS[optimizer](
                 learning_rate,
@@ -58,7 +65,7 @@ class Trainer:
                 use_ema=True,
                 ema_momentum=ema_decay,
             ),
-            loss=LOSSES[loss],
+            loss=(lambda hr, values: values) if self._has_loss else loss,
             jit_compile=backend.wants_xla(),
         )
         self.model.optimizer.build(self.model.trainable_variables)
@@ -73,7 +80,8 @@ class Trainer:
         FloatingPointError: the loss is not finite.
         """
         hook = _Hook(self, stop, seconds, on_steps)
-        batches = _Batches(make_batch, range(self.step, self.step + steps), self._conditions)
+        steps = range(self.step, self.step + steps)
+        batches = _Batches(make_batch, steps, self._conditions, self._has_loss)
         try:
             self.model.fit(batches, callbacks=hook, shuffle=False, verbose=0)
         finally:
@@ -87,8 +95,9 @@ class Trainer:
     def ema_weights(self):
         """The averaged weights, in the order of the network's `get_weights()`."""
         averages = (v for v in self.model.optimizer.variables if v.path.endswith("_average"))
-        weights = [next(averages) if weight.trainable else weight for weight in self.model.weights]
-        return self._finite(weights)
+        trained = map(id, self.model.trainable_variables)
+        of = dict(zip(trained, averages, strict=True))
+        return self._finite(of.get(id(weight), weight) for weight in self.network.weights)
 
     def arrays(self):
         """The whole state as a dict of NumPy arrays: weights, seeds of dropout, optimizer."""
@@ -97,7 +106,8 @@ class Trainer:
 
     def _variables(self):
         """All variables, by the names of their arrays."""
-        kinds = {"model": self.model.variables, "optimizer": self.model.optimizer.variables}
+        model = [v for v in self.model.variables if id(v) not in self._constants]
+        kinds = {"model": model, "optimizer": self.model.optimizer.variables}
         return {f"{kind}_{n}": v for kind, group in kinds.items() for n, v in enumerate(group)}
 
     def restore(self, arrays, step):
@@ -132,9 +142,10 @@ class _Batches(keras.utils.PyDataset):
     TensorFlow keeps what a `fit` was given for ever, so `close` drops all batches.
     """
 
-    def __init__(self, make, steps, conditions):
+    def __init__(self, make, steps, conditions, with_hr):
         super().__init__()
         self._make, self._steps, self._conditions = make, steps, conditions
+        self._with_hr = with_hr  # among the inputs
         self._worker, self._futures, self.waited = ThreadPoolExecutor(1), {}, 0.0
 
     @property
@@ -150,7 +161,9 @@ class _Batches(keras.utils.PyDataset):
         began = time.perf_counter()
         (lr, condition), hr = self._futures[step].result()
         self.waited += time.perf_counter() - began
-        return ((lr, condition[..., : self._conditions]) if self._conditions else lr), hr
+        inputs = [lr] + [condition[..., : self._conditions]] * bool(self._conditions)
+        inputs += [hr] * self._with_hr
+        return (tuple(inputs) if len(inputs) > 1 else lr), hr
 
     def close(self):
         """Ends the thread."""

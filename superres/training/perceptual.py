@@ -1,0 +1,178 @@
+"""A loss that makes pictures look sharp: 8 L1 + features + 10 agreement + grid + adversary.
+
+- features: L1 between layers of VGG-16, each divided by the mean of the original's (Johnson et al.,
+  2016, https://arxiv.org/abs/1603.08155);
+- agreement: L1 between the reduced result and the reduced original: detail is added, not changed;
+- grid: dots with the period of the scale, the cheapest texture for a network whose end is linear.
+  Without this term they grow along edges within 300 steps (docs/log.md);
+- adversary: a small discriminator of the high band, relativistic (Jolicoeur-Martineau, 2018,
+  https://arxiv.org/abs/1807.00734). Its gradient is scaled to a share of that of the others.
+"""
+
+import numpy as np
+
+from superres.images.resize import imresize
+from superres.runtime import backend
+from superres.runtime.backend import keras
+from superres.runtime.errors import InputError
+
+L1, AGREEMENT, GRID, ADVERSARY = 8.0, 10.0, 1.0, 0.4
+ADVERSARY_FROM = 40  # steps; before, the network leaves its blurred pictures
+LAYERS = ("conv2_2", "conv3_3", "conv4_3")
+MEAN = (103.939, 116.779, 123.68)  # of blue, green and red in VGG-16's training, 0 to 255
+SIGMA, RADIUS = 1.5, 6  # pixels, of the blur that the high band lacks; a multiple of 2 and 3
+ops = keras.ops
+
+
+def vgg16(path=""):
+    """VGG-16 from RGB in [0, 1] to the activations of `LAYERS`; frozen.
+
+    `path` is an .npz file with `conv1_1_kernel`, `conv1_1_bias` and so on; if it is empty, Keras
+    downloads them. InputError: there is no such file, or it lacks a layer.
+    """
+    arrays, dtype = _arrays(path), backend.fastest_precision()
+    rgb, outputs = keras.Input((None, None, 3)), []
+    x = ops.flip(rgb, axis=-1) * 255.0 - np.float32(MEAN)
+    for block, count in enumerate((2, 2, 3, 3), 1):
+        for n in range(1, count + 1):
+            name = f"conv{block}_{n}"
+            kernel, bias = arrays[name]
+            layer = keras.layers.Conv2D(
+                len(bias), 3, padding="same", activation="relu", name=name, dtype=dtype
+            )
+            x = layer(x)
+            layer.set_weights([kernel, bias])
+            outputs += [x] if name in LAYERS else []
+        x = keras.layers.MaxPooling2D(2, padding="same", dtype=dtype)(x)
+    model = keras.Model(rgb, outputs, name="vgg16")
+    model.trainable = False
+    return model
+
+
+def _arrays(path):
+    """Kernel and bias of each convolution, by name."""
+    if not path:
+        layers = keras.applications.VGG16(include_top=False).layers
+        names = (layer.name.replace("block", "conv").replace("_conv", "_") for layer in layers)
+        return dict(zip(names, (layer.get_weights() for layer in layers), strict=True))
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            names = {name.rsplit("_", 1)[0] for name in file.files}
+            return {n: [file[f"{n}_{part}"] for part in ("kernel", "bias")] for n in names}
+    except (OSError, ValueError, KeyError) as error:
+        raise InputError(f"FEATURES = {path!r}: expected VGG-16 as an .npz file: {error}") from None
+
+
+def discriminator():
+    """From the high band (N, H, W, 3) to how real it looks, for each 4x4 pixels."""
+    band = keras.Input((None, None, 3))
+    x = band
+    for filters, strides in (32, 1), (64, 2), (64, 1), (96, 2):
+        x = keras.layers.Conv2D(filters, 3, strides, padding="same")(x)
+        x = keras.layers.LeakyReLU(0.2)(x)
+    x = keras.layers.Conv2D(1, 3, padding="same")(x)
+    return keras.Model(band, x, name="discriminator")
+
+
+def _fork(x):
+    """Two copies of `x`, (2, N, ...); the gradient of the second becomes a share of the first's.
+
+    So the weight of the adversary needs no tuning: at a fixed one it is nothing or everything.
+    """
+
+    @ops.custom_gradient
+    def fork(x):
+        def grad(*args, upstream=None):
+            first, second = ops.unstack(args[0] if upstream is None else upstream, 2)
+            norms = [ops.sqrt(ops.sum(one**2) + 1e-20) for one in (first, second)]
+            return first + ADVERSARY * norms[0] / norms[1] * second
+
+        return ops.stack([x, x]), grad
+
+    return ops.unstack(fork(x), 2)
+
+
+def high_band(pictures):
+    """What a blur takes from pictures (N, H, W, 3); `RADIUS` pixels less on each side."""
+    offsets = np.arange(-RADIUS, RADIUS + 1)
+    line = np.exp(-(offsets**2) / (2 * SIGMA**2))
+    kernel = np.tile((line / line.sum())[:, None, None, None], (1, 1, 3, 1)).astype(np.float32)
+    blurred = pictures
+    for one in kernel, kernel.swapaxes(0, 1):
+        blurred = ops.depthwise_conv(blurred, one, data_format="channels_last")
+    return pictures[:, RADIUS:-RADIUS, RADIUS:-RADIUS] - blurred
+
+
+def reduced(pictures, scale):
+    """MATLAB's bicubic reduction of (N, H, W, 3), without two pixels along the border."""
+    line = imresize(np.eye(8 * scale), 8, 8 * scale)[3]
+    first, last = np.flatnonzero(line)[[0, -1]]
+    line = line[first : last + 1]
+    kernel = np.tile(np.outer(line, line)[..., None, None], (1, 1, 3, 1)).astype(np.float32)
+    inner = pictures[:, first - scale :, first - scale :]  # from what LR pixel 2 needs
+    return ops.depthwise_conv(inner, kernel, strides=scale, data_format="channels_last")
+
+
+def grid(band, scale):
+    """How much a high band (N, H, W, 3) repeats with the period of the scale; (N,)."""
+    sizes = ops.mean(_cell(ops.abs(band), scale), axis=3)  # (N, scale, scale)
+    size = ops.mean(sizes, axis=(1, 2), keepdims=True) + 1e-4
+    means = ops.abs(_cell(band, scale)) / size[..., None]
+    uneven = ops.mean(ops.abs(sizes / size - 1), axis=(1, 2))
+    return uneven + 4 * ops.mean(means, axis=(1, 2, 3))
+
+
+def _cell(band, scale):
+    """The mean of all cells of `scale` x `scale` pixels: (N, scale, scale, 3)."""
+    height, width = (length // scale for length in ops.shape(band)[1:3])
+    band = band[:, : scale * height, : scale * width]
+    cells = ops.reshape(band, (-1, height, scale, width, scale, 3))
+    return ops.mean(cells, axis=(1, 3))
+
+
+class PerceptualLoss(keras.layers.Layer):
+    """The loss (N,) of a list of a result and its original, float32 (N, H, W, 3) in [0, 1].
+
+    The same backward pass trains the discriminator: terms whose values cancel keep the network's
+    part of the loss out of the discriminator's gradient.
+    """
+
+    def __init__(self, scale, features=""):
+        super().__init__(dtype="float32", name="perceptual")
+        self.scale = scale
+        self.features, self.discriminator = vgg16(features), discriminator()
+        self.steps = self.add_weight(shape=(), initializer="zeros", trainable=False, name="steps")
+
+    def compute_output_shape(self, input_shape):
+        return input_shape[0][:1]
+
+    def call(self, inputs):
+        sr, hr = inputs
+        self.steps.assign(self.steps + 1)
+        faithful, adverse = _fork(sr)
+        return self._faithful(faithful, hr) + self._adversary(adverse, hr)
+
+    def _faithful(self, sr, hr):
+        loss = L1 * _mean(ops.abs(sr - hr))
+        for ours, theirs in zip(self.features(sr), self.features(hr), strict=True):
+            ours, theirs = ops.cast(ours, "float32"), ops.cast(theirs, "float32")
+            loss = loss + _mean(ops.abs(ours - theirs)) / (ops.mean(theirs) + 1e-6)
+        difference = ops.abs(reduced(sr, self.scale) - reduced(hr, self.scale))
+        return loss + AGREEMENT * _mean(difference) + GRID * grid(high_band(sr), self.scale)
+
+    def _adversary(self, sr, hr):
+        real, fake = 4 * high_band(hr), 4 * high_band(sr)
+        real, seen = self.discriminator(real), self.discriminator(fake)
+        fixed = self.discriminator(ops.stop_gradient(fake))
+        network = _softplus(ops.stop_gradient(real) - seen)
+        network -= _softplus(ops.stop_gradient(real) - fixed)  # 0, but for the gradients
+        is_on = ops.cast(self.steps > ADVERSARY_FROM, "float32")
+        return is_on * network + _softplus(fixed - real)
+
+
+def _mean(values):
+    return ops.mean(values, axis=(1, 2, 3))
+
+
+def _softplus(values):
+    return _mean(ops.softplus(values))
