@@ -48,6 +48,7 @@ NETWORK = "auto"  # large, small, or auto: large on a GPU; for empty WEIGHTS
 SCALE = 0  # 2, 3 or 4; 0: by WEIGHTS
 SELF_ENSEMBLE = False  # average over eight flips and rotations: a little better, 8 times slower
 CONTENT = "auto"  # clean, photo (JPEGs and the like), or auto: by each LR picture's condition
+SHARPNESS = 0.0  # 0: faithful; to 1: invents texture that looks sharp, but may be wrong
 ENGINE = "auto"  # openvino, keras, or auto: keras with an NVIDIA GPU
 PRECISION = "float32"  # float32, bfloat16, or auto: bfloat16 if the hardware has it
 TILE_SIZE = 0  # side of a tile in LR pixels; 0: by the free memory

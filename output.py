@@ -43,6 +43,7 @@ NETWORK = "auto"  # large, small, or auto: large on a GPU; for empty WEIGHTS
 WEIGHTS = ""  # .keras file; empty: the best in weights/
 SELF_ENSEMBLE = False  # average over eight flips and rotations: a little better, 8 times slower
 CONTENT = "auto"  # clean, photo (JPEGs and the like), or auto: by each file's condition
+SHARPNESS = 0.0  # 0: faithful; to 1: invents texture that looks sharp, but may be wrong
 QUALITY = 0  # JPEG quality of all pictures, 25 to 98: less cleans up more; 0: by each file
 NOISE = -1.0  # of all pictures, in levels, 0 to 11: more smooths more; -1: estimated
 BLUR = -1.0  # of all pictures, in pixels, 0 to 1.2: more sharpens more; -1: estimated

@@ -19,6 +19,7 @@ SCALES = (2, 3, 4)
 # are for JPEGs if their names end in _photo, otherwise for clean pictures.
 SIZES = {"large": "", "small": "_small"}
 CONTENTS = {"auto": "", "clean": "", "photo": "_photo"}
+SHARP = "_sharp"  # ending of weights that SHARPNESS mixes into those for JPEGs
 KINDS = {"auto": ("clean", "photo"), "clean": ("clean",), "photo": ("photo",)}  # of networks
 
 
@@ -70,11 +71,12 @@ def read_graph(path):
     return weight_files.read_graph(path, register=lambda: importlib.import_module("network"))
 
 
-def load(path, engine="auto", **options):
+def load(path, engine="auto", mix=None, **options):
     """The `Upscaler` of a `.keras` file, with the halo that is stored in it.
 
-    `engine` is one of `ENGINES`; `options` are `precision`, `tile_size` and `self_ensemble` of
-    `Upscaler`. InputError: not a network that enlarges RGB, or the engine does not know its layers.
+    `engine` is one of `ENGINES`; `mix`, of `FileNetwork`, another file and its share; `options` are
+    `precision`, `tile_size` and `self_ensemble` of `Upscaler`.
+    InputError: not a network that enlarges RGB, or the engine does not know its layers.
     """
     graph = read_graph(path)
     if engine == "openvino" and graph.unknown:
@@ -83,12 +85,16 @@ def load(path, engine="auto", **options):
             "'keras', or 'auto'"
         )
     if engines.resolve(engine) == "openvino" and not graph.unknown:
-        network = FileNetwork(path, CACHE)
+        network = FileNetwork(path, CACHE, mix=mix)
     else:
         model = weight_files.read(path)
+        if mix:
+            others = weight_files.read(mix[0]).get_weights()
+            model.set_weights(weight_files.mix(model.get_weights(), others, mix[1]))
         with weight_files.reading_weights(path):
             network = KerasNetwork(model)
-    halo = weight_files.stored_halo(path)
+    halos = [weight_files.stored_halo(one) for one in [path, *(mix or ())[:1]]]
+    halo = None if None in halos else max(halos) * all(halos)
     if halo == 0 and graph.unknown:
         halo = Upscaler(network, precision="float32").measure_halo([probe.picture()])
     return Upscaler(network, halo or None, **options)
@@ -195,6 +201,7 @@ class NetworkOptions(NamedTuple):
     precision: str = "auto"
     tile_size: int = 0
     self_ensemble: bool = False
+    sharpness: float = 0.0
 
     def check(self):
         """Raises InputError where one is out of range."""
@@ -206,6 +213,12 @@ class NetworkOptions(NamedTuple):
         settings.check_choice("precision", self.precision, PRECISIONS)
         settings.check_whole("tile_size", self.tile_size, 0)
         settings.check_flag("self_ensemble", self.self_ensemble)
+        settings.check_within("sharpness", self.sharpness, 0, 1)
+
+    @property
+    def kinds(self):
+        """Of networks; sharp ones are trained from those for JPEGs."""
+        return KINDS["photo" if self.sharpness else self.content]
 
     def load(self, scale=0):
         """The `Networks` of these options; `scale` counts where SCALE is 0.
@@ -217,30 +230,42 @@ class NetworkOptions(NamedTuple):
             network = self._load(self.weights, "", scale)
             return Networks(network, network, self.content == "clean")
         networks, weights = [], Weights(WEIGHTS_FOLDER)
-        for kind in KINDS[self.content]:
+        for kind in self.kinds:
             if pick := weights.pick(scale, self.network, kind, self.engine):
                 networks.append(self._load(*pick, scale))
                 scale = networks[0].upscaler.scale
         if not networks:
-            raise weights.missing(scale, self.network, KINDS[self.content][0])
+            raise weights.missing(scale, self.network, self.kinds[0])
         return Networks(networks[0], networks[-1], self.content == "clean")
 
     def _load(self, path, why, scale):
         names = "precision", "tile_size", "self_ensemble"
-        upscaler = load(path, self.engine, **{name: getattr(self, name) for name in names})
+        options = {name: getattr(self, name) for name in names}
+        upscaler = load(path, self.engine, self._mix(path), **options)
         if scale not in (0, upscaler.scale):
             raise InputError(f"SCALE = {scale}: {path} enlarges by {upscaler.scale}")
-        return Network(Path(path), why, upscaler)
+        reasons = [why, f"sharpness {self.sharpness:g}" * bool(self.sharpness)]
+        return Network(Path(path), "; ".join(filter(None, reasons)), upscaler)
+
+    def _mix(self, path):
+        """The sharp weights beside those in `path`, and their share; `None` without SHARPNESS."""
+        if not self.sharpness:
+            return None
+        path = Path(path)
+        sharp = path.with_stem(path.stem.removesuffix("_photo") + SHARP)
+        if not sharp.is_file():
+            raise InputError(f"SHARPNESS = {self.sharpness:g}: needs {sharp}, which is missing")
+        return sharp, self.sharpness
 
     def scales(self):
         """The scales for which there are networks, where WEIGHTS is empty; InputError: none."""
         weights = Weights(WEIGHTS_FOLDER)
-        for kind in KINDS[self.content]:  # those for JPEGs only where there are no others
+        for kind in self.kinds:  # those for JPEGs only where there are no others
             wanted = [self.scale] if self.scale else SCALES
             picks = {one: weights.pick(one, self.network, kind, self.engine) for one in wanted}
             if scales := tuple(one for one, pick in picks.items() if pick):
                 return scales
-        raise weights.missing(self.scale, self.network, KINDS[self.content][0])
+        raise weights.missing(self.scale, self.network, self.kinds[0])
 
 
 class NetworksByScale:

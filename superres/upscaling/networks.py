@@ -66,14 +66,14 @@ class FileNetwork:
     """A network from a weights file, all of whose layers `Graph` knows, without Keras.
 
     `cache` is a folder for compiled graphs, or `None`. With `folds`, its end may be computed as one
-    convolution, see `folding`.
+    convolution, see `folding`. `mix` names another file and the share of its weights.
     """
 
     extra_work = 0.11
     most_split = 1.15
 
-    def __init__(self, path, cache=None, folds=True):
-        self.path, self.cache = Path(path), cache
+    def __init__(self, path, cache=None, folds=True, mix=None):
+        self.path, self.cache, self._mix = Path(path), cache, mix
         self.graph = weight_files.read_graph(self.path)
         self.traits = self.graph.traits
         self._end = linear_end(self.graph) if folds else None
@@ -118,12 +118,21 @@ class FileNetwork:
         from superres.upscaling.onnx_graph import onnx_graph  # here, since it loads onnx
 
         arrays = weight_files.read_arrays(self.path, self.graph)
+        if self._mix:
+            other, share = self._mix
+            others = weight_files.read_arrays(other, self.graph)
+            arrays = {n: weight_files.mix(one, others[n], share) for n, one in arrays.items()}
         return onnx_graph(self.graph, arrays, end).SerializeToString()
 
     def _digest(self):
         """Of the weights and of the code that turns them into a graph."""
-        digest = hashlib.sha256()
-        for path in self.path, *(Path(__file__).with_name(f"{name}.py") for name in SOURCES):
+        others, share = (self._mix or ())[:1], (self._mix or ())[1:]
+        digest = hashlib.sha256(repr(share).encode())
+        for path in (
+            self.path,
+            *others,
+            *(Path(__file__).with_name(f"{name}.py") for name in SOURCES),
+        ):
             with open(path, "rb") as file:
                 hashlib.file_digest(file, lambda: digest)
         return digest.hexdigest()[:16]

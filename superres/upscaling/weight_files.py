@@ -329,3 +329,9 @@ def read(path):
     parsing = contextlib.nullcontext() if own_layers(check(path)) else _parsing()
     with reading_weights(path), parsing:  # an error in a custom layer is no damage
         return keras.models.load_model(path, compile=False, safe_mode=True)
+
+
+def mix(arrays, others, share):
+    """Weights, (1 - share) * arrays + share * others: lists of arrays."""
+    pairs = zip(arrays, others, strict=True)
+    return [np.float32(1 - share) * a + np.float32(share) * b for a, b in pairs]
