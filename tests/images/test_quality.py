@@ -246,7 +246,7 @@ def test_other_kinds_of_pixels_and_the_centre_of_a_large_picture_count(
     ):
         for other in others:
             assert noise_and_blur(other, 0.9) == noise_and_blur(one, 0.9)
-    monkeypatch.setattr(estimate, "LARGEST", 128)
+    monkeypatch.setattr(estimate, "MAX_SIDE", 128)
     top, left = ((side - 128) // 2 for side in picture.shape[:2])
     centre = picture[top:, left:][:128, :128]
     assert noise_and_blur(picture, LOSSLESS) == noise_and_blur(centre, LOSSLESS)

@@ -172,7 +172,7 @@ def with_run(monkeypatch, run):
         def compile_anew(network, precision, inner=kind.compile):
             return functools.partial(run, inner(network, precision))
 
-        monkeypatch.setattr(kind, "compile", compiled)
+        monkeypatch.setattr(kind, "compile", compile_anew)
 
 
 @pytest.mark.parametrize(
