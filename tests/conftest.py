@@ -75,17 +75,10 @@ def cache(monkeypatch, tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def foreground():
-    """As in a terminal: jobs in the background, which the tests may be, ignore Ctrl-C."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
-@pytest.fixture
-def ending_signals():
-    """Signals that end a process, also SIGHUP where nohup, which ignores it, started the tests."""
+    """As in a terminal: background jobs ignore Ctrl-C, and what nohup starts ignores SIGHUP."""
     before = {number: signal.signal(number, signal.SIG_DFL) for number in command.SIGNALS}
-    yield command.SIGNALS
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
     for number, handler in before.items():
         signal.signal(number, handler)
 

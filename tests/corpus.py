@@ -258,33 +258,33 @@ def metadata_cases():
 
 def size_cases():
     for height, width in (1, 1), (1, 40), (40, 1), (2, 3), (5, 300), (65, 64):
-        one = height == width == 1
-        pixels = np.full((1, 1, 3), 99, np.uint8) if one else picture(3, height, width)
+        pixels = picture(3, height + 1, width + 1)[1:, 1:]  # one pixel alone would have no range
         yield f"sizes/{width}x{height}.png", Case(encoded(pixels, "PNG"), pixels)
         yield f"sizes/{width}x{height}.tif", Case(written(pixels, ".tif"), pixels)
 
 
 def animated_cases():
     frames = [picture(seed=seed) for seed in range(3)]
-    many = {"save_all": True, "append_images": list(map(Image.fromarray, frames[1:]))}
+    images = list(map(Image.fromarray, frames))
+    palette = [image.convert("P") for image in images]
     note = "all pictures but the first"
-    for name, form, tolerance, options in (
-        ("a.webp", "WEBP", 12, {"lossless": True}),
-        ("a.png", "PNG", 0, {}),
-        ("pages.tif", "TIFF", 0, {}),
-        ("two.jpg", "MPO", 8, {"quality": 95}),
+    for name, form, pages, tolerance, options in (
+        ("a.webp", "WEBP", images, 12, {"lossless": True}),
+        ("a.png", "PNG", images, 0, {}),
+        ("pages.tif", "TIFF", images, 0, {}),
+        ("two.jpg", "MPO", images, 8, {"quality": 95}),
+        ("a.gif", "GIF", palette, 0, {}),
     ):
-        content = encoded(frames[0], form, **many, **options)
-        yield f"animated/{name}", Case(content, frames[0], tolerance, note=note)
-    palette = [Image.fromarray(frame).convert("P") for frame in frames]
-    gif = encoded(palette[0], "GIF", save_all=True, append_images=palette[1:])
-    yield "animated/a.gif", Case(gif, np.asarray(palette[0].convert("RGB")), note=note)
-    hidden = {"save_all": True, "default_image": True}
+        content = encoded(pages[0], form, save_all=True, append_images=pages[1:], **options)
+        truth = np.asarray(pages[0].convert("RGB"))
+        yield f"animated/{name}", Case(content, truth, tolerance, note=note)
     for name, channels in ("rgb", 3), ("rgba", 4):
         first = picture(channels, seed=5)
         animation = [Image.fromarray(first), Image.fromarray(picture(channels, seed=6))]
-        content = encoded(picture(channels), "PNG", append_images=animation, **hidden)
-        case = Case(content, first, note="all pictures but number 2")
+        options = {"save_all": True, "default_image": True, "append_images": animation}
+        case = Case(
+            encoded(picture(channels), "PNG", **options), first, note="all pictures but number 2"
+        )
         yield f"animated/hidden-{name}.png", case
 
 
@@ -346,8 +346,8 @@ def mended_cases():
     grey, rgb, deep = picture(1), picture(), picture(dtype=np.uint16)
     for kind in b"iCCP", b"pHYs", b"tEXt", b"gAMA":
         note = f"chunk {kind.decode()} (wrong checksum)"
-        case = Case(with_bad_chunk(encoded(rgb, "PNG"), kind), rgb, note=note)
-        yield f"mended/{kind.decode()}.png", case
+        content = with_bad_chunk(encoded(rgb, "PNG"), kind)
+        yield f"mended/{kind.decode()}.png", Case(content, rgb, note=note)
     content = with_bad_chunk(written(deep, ".png"), b"iCCP")
     yield "mended/deep.png", Case(content, deep, note="chunk iCCP")
     yield "mended/lossless.jpg", Case(lossless_jpeg(grey), grey, 8)
@@ -356,12 +356,11 @@ def mended_cases():
         content = encoded(rgb, "JPEG", quality=95, progressive=progressive)
         for cut in 1, 2:
             yield f"mended/no-end-{progressive}-{cut}.jpg", Case(content[:-cut], rgb, 8)
-    note = "all pictures but number 2"
-    yield "mended/thumbnail.tif", Case(behind_thumbnails(rgb), rgb, note=note)
-    case = Case(behind_thumbnails(rgb, 2), rgb, note="all pictures but number 3")
-    yield "mended/two-thumbnails.tif", case
     deep = picture(1, dtype=np.uint16)
-    yield "mended/deep-thumbnail.tif", Case(behind_thumbnails(deep), deep, note=note)
+    for name, pixels, count in ("one", rgb, 1), ("two", rgb, 2), ("deep", deep, 1):
+        note = f"all pictures but number {count + 1}"
+        content = behind_thumbnails(pixels, count)
+        yield f"mended/{name}-thumbnail.tif", Case(content, pixels, note=note)
     only = encoded(rgb, "TIFF", tiffinfo={254: 1})
     yield "mended/only-thumbnail.tif", Case(only, rgb)
     xmp = b'<x xmlns:tiff="http://ns.adobe.com/tiff/1.0/" tiff:Orientation="6"/>'

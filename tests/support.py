@@ -1,11 +1,17 @@
 """What tests share: synthetic pictures, tiny networks, folders outside the repository."""
 
+import contextlib
 import copy
 import hashlib
+import io
+import os
 import shutil
+import signal
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
+from PIL import Image
 
 import network
 from superres.dataset.crops import Photograph
@@ -86,6 +92,12 @@ def trainer_of(model, optimizer="adam"):
     return Trainer(model, optimizer=optimizer, **how)
 
 
+def as_jpeg(picture, **options):
+    """Pixels of a picture that Pillow saved as JPEG."""
+    Image.fromarray(picture).save(file := io.BytesIO(), "JPEG", **options)
+    return np.asarray(Image.open(file))
+
+
 def batch_of(lr, hr, condition=CLEAN):
     """A function that returns the same batch for each step, as `Trainer.fit` takes it."""
     return lambda step: ((lr, np.tile(condition.values(3), (len(lr), 1, 1, 1))), hr)
@@ -107,8 +119,9 @@ def contents(folder):
     }
 
 
-def at_step(monkeypatch, step, do):
-    """Lets `do` happen after a step of the training."""
+@contextlib.contextmanager
+def at_step(step, do):
+    """Within, `do` happens after a step of the training."""
     before = _Hook.on_train_batch_end
 
     def after(self, batch, logs=None):
@@ -116,4 +129,10 @@ def at_step(monkeypatch, step, do):
             do()
         before(self, batch, logs)
 
-    monkeypatch.setattr(_Hook, "on_train_batch_end", after)
+    with mock.patch.object(_Hook, "on_train_batch_end", after):
+        yield
+
+
+def stopped_at(step, number=signal.SIGTERM):
+    """Within, a signal comes after a step of the training."""
+    return at_step(step, lambda: os.kill(os.getpid(), number))

@@ -1,5 +1,3 @@
-import io
-
 import cv2
 import numpy as np
 import pytest
@@ -22,7 +20,7 @@ from superres.images.read import read_picture, read_rgb
 from superres.images.resize import downscale
 from superres.images.write import write_picture
 from superres.runtime.errors import UnreadablePicture
-from support import ROOT, smooth_picture
+from support import ROOT, as_jpeg, smooth_picture
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +33,7 @@ def quality_of_file(path, picture):
     return condition_of_file(path, picture).quality
 
 
-def test_condition_in_words():
+def test_condition_in_words_and_as_networks_take_it():
     for condition, words in (
         (Condition(), "lossless"),
         (Condition(0.75), "quality 75"),
@@ -43,14 +41,10 @@ def test_condition_in_words():
         (Condition(noise=3), "lossless, noise 3.0, blur 0.00"),
     ):
         assert describe(condition) == words
-
-
-def test_condition_as_networks_take_it():
-    """All three about as large."""
-    values = Condition(0.75, 8, 1.2).values(3)
-    assert values.dtype == np.float32
-    np.testing.assert_allclose(values, [0.75, 0.8, 1.2])
-    assert Condition(0.75, 8, 1.2).values(1).tolist() == [0.75]
+    for count, expected in (3, [0.75, 0.8, 1.2]), (1, [0.75]):  # all three about as large
+        values = Condition(0.75, 8, 1.2).values(count)
+        assert values.dtype == np.float32
+        np.testing.assert_allclose(values, expected)
 
 
 def test_quality_of_a_file(tmp_path):
@@ -118,16 +112,10 @@ def test_animation_has_the_quality_of_its_first_picture(tmp_path, photograph, tu
     assert quality_of_file(tmp_path / "x.avif", photograph) == UNKNOWN_LOSSY
 
 
-def as_jpeg(picture, quality, **options):
-    coded = io.BytesIO()
-    Image.fromarray(picture).save(coded, "JPEG", quality=quality, **options)
-    return np.asarray(Image.open(coded))
-
-
 @pytest.mark.parametrize("quality", [25, 75, 95])
 @pytest.mark.parametrize("subsampling", [0, 2])
 def test_jpeg_in_a_lossless_file_is_found(tmp_path, photograph, quality, subsampling):
-    decoded = as_jpeg(photograph, quality, subsampling=subsampling)
+    decoded = as_jpeg(photograph, quality=quality, subsampling=subsampling)
     assert former_quality(decoded) == quality
     alpha = np.dstack([decoded, decoded[..., 0]])
     for name, picture in ("x.png", decoded), ("alpha.png", alpha), ("x.tif", decoded):
@@ -136,12 +124,11 @@ def test_jpeg_in_a_lossless_file_is_found(tmp_path, photograph, quality, subsamp
 
 
 def test_jpeg_that_is_grey_or_was_turned_or_cut_is_found(photograph):
-    assert former_quality(as_jpeg(photograph[..., 0], 60)) == 60
-    decoded = as_jpeg(photograph, 75)
-    for turns in 1, 2, 3:
-        assert former_quality(np.rot90(decoded, turns)) == 75
-    for rows, columns in (3, 6), (8, 0), (1, 7), (0, 5):
-        assert former_quality(decoded[rows:, columns:]) == 75
+    assert former_quality(as_jpeg(photograph[..., 0], quality=60)) == 60
+    decoded = as_jpeg(photograph, quality=75)
+    turned = [np.rot90(decoded, turns) for turns in (1, 2, 3)]
+    cut = [decoded[rows:, columns:] for rows, columns in ((3, 6), (8, 0), (1, 7), (0, 5))]
+    assert {former_quality(one) for one in (*turned, *cut)} == {75}
 
 
 def test_jpeg_of_saturated_colours_is_found(photograph):
@@ -153,12 +140,12 @@ def test_jpeg_of_saturated_colours_is_found(photograph):
         colour = ((255, 0, 0), (0, 0, 255), (0, 160, 0))[n % 3]
         draw.ellipse((x, y, x + 30, y + 20), fill=colour)
     image.paste(Image.fromarray(photograph), (192, 192))
-    assert former_quality(as_jpeg(np.array(image), 75)) == 75
+    assert former_quality(as_jpeg(np.array(image), quality=75)) == 75
 
 
 def test_lossless_pictures_have_no_traces(photograph):
     assert former_quality(photograph) is None
-    assert former_quality(as_jpeg(photograph, 98)) is None  # too little was lost
+    assert former_quality(as_jpeg(photograph, quality=98)) is None  # too little was lost
     random = np.random.default_rng(0)
     assert former_quality(random.integers(0, 256, (300, 300, 3), np.uint8)) is None
     assert former_quality(np.zeros((300, 300), np.uint8)) is None
@@ -182,7 +169,7 @@ def test_traces_are_reliable(benchmarks):
         hr = read_rgb(path)
         lr = downscale(hr[: hr.shape[0] // 2 * 2, : hr.shape[1] // 2 * 2], 2)
         assert former_quality(lr) is None, path
-        missed += [former_quality(as_jpeg(lr, quality)) != quality for quality in range(25, 96, 5)]
+        missed += [former_quality(as_jpeg(lr, quality=q)) != q for q in range(25, 96, 5)]
     assert len(missed) == 19 * 15
     assert np.mean(missed) <= 0.01
 
@@ -217,9 +204,8 @@ def test_tables_in_a_file_are_read_in_their_order(tmp_path):
     tables = tables_of(50).tolist()
     tables[0][1] += 3  # the first row's second: the lowest frequency of columns
     Image.fromarray(smooth_picture(24, 24)).save(tmp_path / "x.jpg", qtables=tables)
-    quality, distance = jpeg_quality(tmp_path / "x.jpg")
-    assert quality == 50
-    assert distance == pytest.approx(np.log(14 / 11) / np.sqrt(128))
+    distance = pytest.approx(np.log(14 / 11) / np.sqrt(128))
+    assert jpeg_quality(tmp_path / "x.jpg") == (50, distance)
 
 
 @pytest.fixture(scope="module")
@@ -233,6 +219,10 @@ def noisy(picture, deviation, channels=3):
 
 
 def test_noise_and_blur_are_estimated(large_photograph):
+    noise, blur, wild = noise_and_blur(large_photograph, LOSSLESS)
+    assert noise < 1
+    assert blur < 0.1
+    assert wild < 0.5
     for deviation, channels in (5, 1), (5, 3), (9, 1), (9, 3):
         noise, _, wild = noise_and_blur(noisy(large_photograph, deviation, channels), LOSSLESS)
         assert noise == pytest.approx(deviation, abs=3)
@@ -244,38 +234,29 @@ def test_noise_and_blur_are_estimated(large_photograph):
         assert wild > 0.5
 
 
-def test_a_clean_photograph_has_little_of_both(large_photograph):
-    noise, blur, wild = noise_and_blur(large_photograph, LOSSLESS)
-    assert noise < 1
-    assert blur < 0.1
-    assert wild < 0.5
-
-
-def test_other_kinds_of_pixels_are_estimated_alike(large_photograph):
+def test_other_kinds_of_pixels_and_the_centre_of_a_large_picture_count(
+    large_photograph, monkeypatch
+):
     picture = noisy(large_photograph, 5)
-    expected = noise_and_blur(picture, 0.9)
     opaque = np.full((*picture.shape[:2], 1), 255, np.uint8)
-    assert noise_and_blur(np.concatenate([picture, opaque], 2), 0.9) == expected
-    assert noise_and_blur(picture.astype(np.uint16) * 257, 0.9) == expected
     grey = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
-    expected = noise_and_blur(np.stack([grey] * 3, 2), 0.9)
-    assert noise_and_blur(grey, 0.9) == expected
-    assert noise_and_blur(np.dstack([grey, opaque]), 0.9) == expected
+    for one, *others in (
+        (picture, np.concatenate([picture, opaque], 2), picture.astype(np.uint16) * 257),
+        (np.stack([grey] * 3, 2), grey, np.dstack([grey, opaque])),
+    ):
+        for other in others:
+            assert noise_and_blur(other, 0.9) == noise_and_blur(one, 0.9)
+    monkeypatch.setattr(estimate, "MAX_SIDE", 128)
+    top, left = ((side - 128) // 2 for side in picture.shape[:2])
+    centre = picture[top:, left:][:128, :128]
+    assert noise_and_blur(picture, LOSSLESS) == noise_and_blur(centre, LOSSLESS)
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 3), (15, 400, 3), (16, 16, 3), (17, 2000, 3), (3000, 20)])
 def test_any_picture_has_an_estimate_within_limits(shape):
-    """One that is flat, random, or black and white."""
     levels = np.random.default_rng(0).integers(256, size=shape, dtype=np.uint8)
     for picture in np.zeros_like(levels), levels, levels // 128 * 255:
         noise, blur, wild = noise_and_blur(picture, LOSSLESS)
         assert 0 <= noise <= MAX_NOISE
         assert 0 <= blur <= MAX_BLUR
         assert np.isfinite(wild)
-
-
-def test_the_centre_of_a_large_picture_counts(large_photograph, monkeypatch):
-    monkeypatch.setattr(estimate, "MAX_SIDE", 128)
-    height, width = large_photograph.shape[:2]
-    centre = large_photograph[(height - 128) // 2 :, (width - 128) // 2 :][:128, :128]
-    assert noise_and_blur(large_photograph, LOSSLESS) == noise_and_blur(centre, LOSSLESS)

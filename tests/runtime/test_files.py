@@ -8,26 +8,19 @@ from superres.runtime.errors import InputError
 from superres.runtime.files import TEMPORARY, replacing
 
 
-def test_leftovers_of_killed_runs_are_removed_once_they_are_a_day_old(tmp_path):
-    (tmp_path / "mine.png").write_bytes(b"")
-    old, new = (tmp_path / f"{TEMPORARY}{name}.png" for name in ("01234567", "89abcdef"))
-    for path, hours in (old, 25), (new, 23):
-        path.write_bytes(b"half")
-        os.utime(path, (0, time.time() - 3600 * hours))
+def test_leftovers_of_killed_runs_alone_are_removed_once_they_are_a_day_old(tmp_path):
+    names = ["novel.txt", "0123456.png", "01234567.png.txt", "0123456z.png", "fedcba98.png"]
+    old, new, *others = (
+        tmp_path / f"{TEMPORARY}{n}" for n in ("01234567.png", "89abcdef.png", *names)
+    )
+    others += [tmp_path / "mine.png"]
+    os.mkfifo(tmp_path / f"{TEMPORARY}fedcba98.png")  # which nobody may wait for
+    for path in old, new, *others:
+        path.touch()
+        os.utime(path, (0, time.time() - 3600 * (23 if path == new else 25)))
     files.remove_stale_files(tmp_path)
-    assert sorted(path.name for path in tmp_path.iterdir()) == [new.name, "mine.png"]
+    assert {*tmp_path.iterdir()} == {new, *others}
     files.remove_stale_files(tmp_path / "nowhere")
-
-
-def test_only_parts_are_removed_and_nothing_is_waited_for(tmp_path):
-    names = ["novel.txt", "0123456.png", "01234567.png.txt", "0123456z.png"]
-    for name in names:
-        (tmp_path / f"{TEMPORARY}{name}").write_text("mine")
-    os.mkfifo(tmp_path / f"{TEMPORARY}01234567.png")
-    for path in tmp_path.iterdir():
-        os.utime(path, (0, 0))
-    files.remove_stale_files(tmp_path)
-    assert len(list(tmp_path.iterdir())) == 5
 
 
 def test_check_writable_leaves_nothing_and_needs_a_folder(tmp_path):

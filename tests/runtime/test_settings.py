@@ -81,16 +81,12 @@ def test_word_that_is_nearly_a_setting(make_script, capsys, word, meant):
     assert settings.parse([name], ["--no-flag", "--count", "3"]).count == 3
 
 
-def test_meaning_is_the_whole_comment(make_script):
-    assert settings.block_of(sys.modules[make_script(BLOCK)]) == [
-        ("COUNT", 6, 'how "many", # in all', ""),
-        ("FLAG", False, "whether", ""),
-    ]
-
-
-def test_headings_are_those_of_the_help(make_script, capsys):
+def test_meaning_is_the_whole_comment_and_headings_are_those_of_the_help(make_script, capsys):
     name = make_script(BLOCK.replace("FLAG", "# what to do\nFLAG"))
-    assert [one.heading for one in settings.block_of(sys.modules[name])] == ["", "what to do"]
+    assert settings.block_of(sys.modules[name]) == [
+        ("COUNT", 6, 'how "many", # in all', ""),
+        ("FLAG", False, "whether", "what to do"),
+    ]
     with pytest.raises(SystemExit):
         settings.parse([name], ["--help"])
     assert "what to do:\n  --flag" in capsys.readouterr().out

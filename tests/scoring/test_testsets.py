@@ -107,33 +107,25 @@ def test_folder_of_test_sets(tmp_path):
     assert names == ["original/baby.png", "original/bird.png"]
     notes = [one.layout for one in found if "left out" in one.layout]
     assert notes == [f"HR in HR, LR made here; 2 other pictures in {tmp_path} left out"]
-
-
-def test_div2k_beside_other_test_sets(tmp_path):
-    lay_out(tmp_path, *LAYOUTS["DIV2K's"][1:])
-    lay_out(tmp_path, "DIV2K_train_HR/{}.png")
-    lay_out(tmp_path, "DIV2K_valid_LR_unknown/X2/{}.png")
-    lay_out(tmp_path / "Set5", *LAYOUTS["ours"][1:])
-    found = testsets.find(tmp_path, 2)
+    # DIV2K beside others.
+    lay_out(tmp_path / "both", *LAYOUTS["DIV2K's"][1:])
+    for place in "DIV2K_train_HR/{}.png", "DIV2K_valid_LR_unknown/X2/{}.png", "Set5/HR/{}.png":
+        lay_out(tmp_path / "both", place)
+    found = testsets.find(tmp_path / "both", 2)
     assert [(one.name, len(one.pairs)) for one in found] == [("Set5", 2), ("DIV2K", 2)]
 
 
 def test_single_pictures_are_a_test_set(tmp_path):
-    lay_out(tmp_path, "{}.png")
-    found = testsets.of_pictures([tmp_path / "bird.png", tmp_path / "baby.png"])
-    assert [pair.name.name for pair in found.pairs] == ["bird.png", "baby.png"]
-    found = testsets.of_pictures([tmp_path / "a/baby.png", tmp_path / "b/baby.png"])
-    assert [pair.name.as_posix() for pair in found.pairs] == ["a/baby.png", "b/baby.png"]
+    for places in ("bird.png", "baby.png"), ("a/baby.png", "b/baby.png"):
+        found = testsets.of_pictures([tmp_path / place for place in places])
+        assert [pair.name.as_posix() for pair in found.pairs] == list(places)
     with pytest.raises(ValueError, match=r"baby.png.*expected different names"):
         testsets.of_pictures([tmp_path / "baby.png"] * 2)
 
 
-def test_names_of_test_sets_never_clash(tmp_path):
+def test_names_of_test_sets_never_clash_and_an_empty_one_is_refused(tmp_path):
     folders = [lay_out(tmp_path / place, "{}.png") for place in ("c/p-2", "b/p", "d/p", "e/p")]
     assert [one.name for one in testsets.find_all(folders, 2)] == ["p-2", "p", "p-3", "p-4"]
-
-
-def test_test_set_without_pictures(tmp_path):
     (tmp_path / "Set5" / "HR").mkdir(parents=True)
     with pytest.raises(ValueError, match="no pictures found in it"):
         testsets.find(tmp_path / "Set5", 2)
@@ -179,49 +171,35 @@ def test_16_bits_are_rounded_to_8_and_transparency_left_out_and_it_is_said(tmp_p
     assert notes == ["original of 16 bits, rounded to 8", "transparency of original left out"]
 
 
-def found_in(folder, names, scale=2, set_name="Set5"):
-    pairs = [testsets.Pair(Path("hr") / name, None, Path(name)) for name in names]
-    test_set = testsets.TestSet(set_name, folder, "", pairs)
-    found = compare.find_results(folder, test_set, scale)
-    return {name.as_posix(): path.relative_to(folder).as_posix() for name, path in found.items()}
-
-
-@pytest.mark.parametrize(
-    ("name", "result"),
-    [
-        ("baby.bmp", "baby.png"),
-        ("baby.png", "baby_x2.png"),
-        ("baby.png", "baby_RCAN_x2.png"),
-        ("baby.png", "x2/baby_x2_SR.png"),
-        ("baby.png", "X2/baby.png"),
-        ("baby.png", "Set5/baby.png"),
-        ("baby.png", "set5/x2/baby_x2.png"),
-        ("a/baby.png", "a/baby.png"),
-        ("baby.png", "BABY.PNG"),
-        ("Baby.png", "baby.jpg"),
-    ],
-)
-def test_results_are_found_by_their_names(tmp_path, name, result):
-    write(tmp_path / result, smooth_picture(4, 4))
-    write(tmp_path / "x3/baby.png", smooth_picture(4, 4))  # of another scale
-    assert found_in(tmp_path, [name]) == {name: result}
-
-
 @pytest.mark.parametrize(
     ("names", "results"),
     [
-        (["baby.png"], {"baby.png": "baby.png", None: "baby_small.png"}),
-        (["baby.png"], {"baby.png": "BABY.png", None: "baby.jpg"}),
-        (["cat.png", "CAT_2.png"], {"CAT_2.png": "cat_2_x2.png"}),
-        (["cat.png", "cat_2.png"], {"cat_2.png": "cat_2_x2.png", "cat.png": "cat_x2.png"}),
-        (["deep.png", "deep.tif"], {"deep.png": "deep.png", "deep.tif": "deep.tif"}),
+        ("baby.bmp", {"baby.bmp": "baby.png"}),
+        ("baby.png", {"baby.png": "baby_x2.png"}),
+        ("baby.png", {"baby.png": "baby_RCAN_x2.png"}),
+        ("baby.png", {"baby.png": "x2/baby_x2_SR.png"}),
+        ("baby.png", {"baby.png": "X2/baby.png"}),
+        ("baby.png", {"baby.png": "Set5/baby.png"}),
+        ("baby.png", {"baby.png": "set5/x2/baby_x2.png"}),
+        ("a/baby.png", {"a/baby.png": "a/baby.png"}),
+        ("baby.png", {"baby.png": "BABY.PNG"}),
+        ("Baby.png", {"Baby.png": "baby.jpg"}),
+        # The very name comes first, and then the longest.
+        ("baby.png", {"baby.png": "baby.png", None: "baby_small.png"}),
+        ("baby.png", {"baby.png": "BABY.png", None: "baby.jpg"}),
+        ("cat.png CAT_2.png", {"CAT_2.png": "cat_2_x2.png"}),
+        ("cat.png cat_2.png", {"cat_2.png": "cat_2_x2.png", "cat.png": "cat_x2.png"}),
+        ("deep.png deep.tif", {"deep.png": "deep.png", "deep.tif": "deep.tif"}),
     ],
 )
-def test_the_very_name_comes_first_and_then_the_longest(tmp_path, names, results):
-    for result in results.values():
+def test_results_are_found_by_their_names(tmp_path, names, results):
+    for result in *results.values(), "x3/baby.png":  # of another scale
         write(tmp_path / result, smooth_picture(4, 4))
-    results.pop(None, None)
-    assert found_in(tmp_path, names) == results
+    pairs = [testsets.Pair(Path("hr") / name, None, Path(name)) for name in names.split()]
+    test_set = testsets.TestSet("Set5", tmp_path, "", pairs)
+    found = compare.find_results(tmp_path, test_set, 2)
+    expected = {Path(name): tmp_path / place for name, place in results.items() if name}
+    assert found == expected
 
 
 def test_what_is_no_result_is_not_taken(tmp_path):
@@ -240,10 +218,7 @@ def test_what_is_no_result_is_not_taken(tmp_path):
         compare.find_compared([str(tmp_path / "Set5")], test_sets, 2)
     with pytest.raises(ValueError, match=r"x3: expected pictures of x2$"):
         compare.find_compared([tmp_path / "x3"], test_sets, 2)
-
-
-def test_program_is_named_by_its_folder(tmp_path):
-    for place in "RCAN", "RCAN/x2", "RCAN/Set5/x2", "RCAN/bsd100":
+    for place in "RCAN", "RCAN/x2", "RCAN/Set5/x2", "RCAN/bsd100":  # named by its folder
         assert compare.label(tmp_path / place) == "RCAN"
 
 

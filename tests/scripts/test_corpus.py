@@ -2,9 +2,7 @@
 
 import contextlib
 import functools
-import hashlib
 import io
-import stat
 
 import numpy as np
 import pytest
@@ -18,7 +16,7 @@ from superres.images.read import read_picture
 from superres.runtime.terminal import quoted
 from superres.upscaling.networks import KerasNetwork
 from superres.upscaling.upscaler import Upscaler
-from support import bilinear_network
+from support import bilinear_network, contents
 
 CASES = corpus.cases()
 DONE = [name for name, case in CASES.items() if case.truth is not None]
@@ -28,19 +26,6 @@ INTERNALS = "Traceback", "object at 0x", " mode", "decode", "buffer", "operands"
 FORMATS = {".jpg": "JPEG", ".jpeg": "JPEG", ".tif": "TIFF", ".tiff": "TIFF"}
 
 
-def digests(folder):
-    """What every file below a folder is: its content, its link, or its kind."""
-    found = {}
-    for path in folder.rglob("*"):
-        if path.is_symlink():
-            found[path] = path.readlink()
-        elif path.is_file():
-            found[path] = hashlib.sha256(path.read_bytes()).hexdigest()
-        else:
-            found[path] = stat.S_IFMT(path.lstat().st_mode)
-    return found
-
-
 @pytest.fixture(scope="module")
 def batch(tmp_path_factory):
     """Source and target of the corpus run through `output.py`, and the lines that it printed."""
@@ -48,10 +33,10 @@ def batch(tmp_path_factory):
     source, target, weights = folder / "in", folder / "out", folder / "w.keras"
     corpus.build(source)
     bilinear_network().save(weights)
-    before, printed = digests(source), io.StringIO()
+    before, printed = contents(source), io.StringIO()
     with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
         assert output.main([str(source), str(target), "--weights", str(weights)]) == 1
-    assert digests(source) == before
+    assert contents(source) == before
     return source, target, printed.getvalue().replace("\r", "\n").splitlines()
 
 
@@ -66,10 +51,10 @@ def test_the_whole_batch_and_a_second_run_that_has_nothing_to_do(batch, capsys):
     assert any(f"{len(DONE)} done, 0 already there, {others}" in line for line in printed)
     there = {p.relative_to(target).as_posix() for p in target.rglob("*") if p.is_file()}
     assert there == {output_name(name) for name in DONE}
-    before, weights = digests(target), source.parent / "w.keras"
+    before, weights = contents(target), source.parent / "w.keras"
     assert output.main([str(source), str(target), "--weights", str(weights)]) == 1
     assert f"0 done, {len(DONE)} already there" in capsys.readouterr().out
-    assert digests(target) == before
+    assert contents(target) == before
 
 
 @pytest.mark.parametrize("name", REFUSED)

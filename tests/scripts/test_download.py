@@ -5,14 +5,14 @@ import io
 import shutil
 import threading
 import zipfile
+from unittest.mock import Mock
 
 import download_div2k
 import pytest
 
 
 def archive_of(name, count):
-    content = io.BytesIO()
-    with zipfile.ZipFile(content, "w") as archive:
+    with zipfile.ZipFile(content := io.BytesIO(), "w") as archive:
         for n in range(count):
             archive.writestr(f"{name}/{n:04}.png", bytes([n]) * 50_000)
     return content.getvalue()
@@ -118,7 +118,7 @@ def test_wrong_content_is_named_and_not_deleted(server, tmp_path, capsys):
     assert not server.ranges
 
 
-def test_other_answers_do_not_harm_what_has_arrived(server, tmp_path, capsys):
+def test_other_answers_do_not_harm_what_has_arrived(server, tmp_path, monkeypatch, capsys):
     server.cuts, whole = 1, server.files[VALID]
     assert download(server, tmp_path) == 1
     server.files[VALID], server.has_ranges = b"<html>we have moved</html>", False
@@ -129,16 +129,12 @@ def test_other_answers_do_not_harm_what_has_arrived(server, tmp_path, capsys):
     assert "DIV2K_valid_HR.zip: HTTP Error 404" in capsys.readouterr().err
     assert download_div2k.main(["--address", "http://127.0.0.1:9", "--folder", str(tmp_path)]) == 1
     assert "Connection refused" in capsys.readouterr().err
-    assert (tmp_path / "DIV2K_valid_HR.zip").read_bytes() == whole[:70_000]
-
-
-def test_full_disk_is_named(server, tmp_path, monkeypatch, capsys):
-    def fail(*arguments):
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr(download_div2k.shutil, "copyfileobj", fail)
+    full = Mock(side_effect=OSError(errno.ENOSPC, "No space left on device"))
+    monkeypatch.setattr(download_div2k.shutil, "copyfileobj", full)
+    server.files[VALID], server.has_ranges = whole, True
     assert download(server, tmp_path) == 1
     assert "DIV2K_valid_HR.zip: [Errno 28] No space left" in capsys.readouterr().err
+    assert (tmp_path / "DIV2K_valid_HR.zip").read_bytes() == whole[:70_000]
 
 
 def test_what_cannot_start_ends_with_one_line(server, tmp_path, capsys):

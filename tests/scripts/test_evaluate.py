@@ -4,6 +4,7 @@ import json
 import shutil
 import signal
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -68,12 +69,12 @@ def test_bfloat16_costs_less_than_a_hundredth_of_a_decibel(benchmarks):
 def benchmark(tmp_path, monkeypatch):
     """A folder Set with HR/ and LR/x2/ whose LR pictures are not our own bicubic's."""
     monkeypatch.chdir(tmp_path)
+    for place in "Set/HR", "Set/LR/x2", "evaluation":
+        Path(place).mkdir(parents=True)
     for n, name in enumerate(["a.png", "b.png"]):
         hr = smooth_picture(41, 52, seed=n)
-        for place, picture in ("HR", hr), ("LR/x2", hr[:40:2, ::2]):
-            (tmp_path / "Set" / place).mkdir(parents=True, exist_ok=True)
-            write_picture(tmp_path / "Set" / place / name, picture, {})
-    (tmp_path / "evaluation").mkdir()
+        write_picture(f"Set/HR/{name}", hr, {})
+        write_picture(f"Set/LR/x2/{name}", hr[:40:2, ::2], {})
     return tmp_path / "Set"
 
 
@@ -193,7 +194,7 @@ def test_quality_of_given_lr_pictures_is_that_of_their_files(tmp_path, benchmark
     assert used["a.png"] != unused["a.png"]
 
 
-def test_wild_degrades_each_picture_in_its_own_way_the_same_in_every_run(benchmark):
+def test_wild_is_the_same_in_every_run(benchmark):
     words = ["Set", *BY_BICUBIC, "--no-pictures", "--degradation", "wild"]
     first, second = (scored(*words)["images"] for _ in range(2))
     assert first == second
@@ -201,39 +202,35 @@ def test_wild_degrades_each_picture_in_its_own_way_the_same_in_every_run(benchma
 
 
 def test_several_test_sets_at_once(benchmark, small_weights, capsys):
-    (benchmark / "HR").rename("plain")
-    shutil.copytree("plain", benchmark / "HR")
+    shutil.copytree(benchmark / "HR", "plain")
     found = scored(benchmark, "--weights", small_weights, "plain")
     names = [f"{row['test_set']}/{row['name']}" for row in found["images"]]
     assert names == ["Set/a.png", "Set/b.png", "plain/a.png", "plain/b.png"]
     assert [one["given_lr"] for one in found["test_sets"]] == [2, 0]
-    assert Path("evaluation/output/Set/a.png").is_file()
-    assert Path("evaluation/output/plain/a.png").is_file()
+    assert all(Path(f"evaluation/output/{name}").is_file() for name in names)
     out = capsys.readouterr().out
     assert "Set: 2 pictures in" in out
     assert "(HR in HR, LR in LR/x2)" in out
 
 
 def test_single_pictures_and_their_notes(benchmark, capsys):
-    write_picture("deep.png", smooth_picture(40, 40, 4, dtype=np.uint16), {})
-    found = scored("Set/HR/b.png", "Set/HR/a.png", *BY_BICUBIC)
-    assert [row["name"] for row in found["images"]] == ["b.png", "a.png"]
-    assert "pictures: 2 pictures in Set/HR (single pictures" in capsys.readouterr().out
-    scored("deep.png", *BY_BICUBIC)
-    printed = capsys.readouterr().err
+    write_picture("Set/HR/deep.png", smooth_picture(40, 40, 4, dtype=np.uint16), {})
+    found = scored("Set/HR/deep.png", "Set/HR/a.png", *BY_BICUBIC)
+    assert [row["name"] for row in found["images"]] == ["deep.png", "a.png"]
+    captured = capsys.readouterr()
+    assert "pictures: 2 pictures in Set/HR (single pictures" in captured.out
     for text in "original of 16 bits, rounded to 8", "transparency of original left out":
-        assert f"note: pictures, deep.png: {text}\n" in printed
+        assert f"note: pictures, deep.png: {text}\n" in captured.err
         assert f"- pictures, deep.png: {text}\n" in written("results.md")
 
 
 def test_scores_until_ctrl_c_are_written(benchmark, capsys, monkeypatch):
-    really_restore, calls = evaluate.restore, []
+    calls = Mock(wraps=evaluate.restore)
 
     def restore(*arguments):
-        calls.append(arguments)
-        if len(calls) == 2:
+        if calls.call_count == 1:
             signal.raise_signal(signal.SIGINT)
-        return really_restore(*arguments)
+        return calls(*arguments)
 
     monkeypatch.setattr(evaluate, "restore", restore)
     shutil.copytree(benchmark, "Set14")
@@ -245,7 +242,6 @@ def test_scores_until_ctrl_c_are_written(benchmark, capsys, monkeypatch):
 
 
 def test_refused_pictures_are_named_and_the_others_are_scored(benchmark, capsys):
-    """Blank ones, and those whose LR picture is missing."""
     (benchmark / "LR/x2/a.png").unlink()
     for place, side in ("HR", 40), ("LR/x2", 20):
         blank = np.full((side, side, 3), 90, np.uint8)
@@ -303,13 +299,14 @@ def test_only_tables_and_the_page_of_an_earlier_run(tmp_path, benchmark, capsys)
     scored("Set", *BY_BICUBIC, "--no-pictures")
     names = {path.name for path in (tmp_path / "evaluation").iterdir()}
     assert names == {"results.json", "results.md", "results.csv"}
-    scored("Set", *BY_BICUBIC)
-    assert "earlier" not in capsys.readouterr().out
-    scored("Set", *BY_BICUBIC, "--no-pictures")
-    assert "report.html and the pictures in evaluation are of an earlier" in capsys.readouterr().out
+    note = "report.html and the pictures in evaluation are of an earlier"
+    for options, is_noted in ([], False), (["--no-pictures"], True):
+        scored("Set", *BY_BICUBIC, *options)
+        assert (note in capsys.readouterr().out) == is_noted
 
 
-def test_pictures_that_would_be_replaced_are_refused(benchmark, capsys):
+def test_what_is_written_is_not_scored(tmp_path, benchmark, monkeypatch, capsys):
+    """Pictures that would be replaced are refused, and those of earlier runs left out."""
     shutil.copytree(benchmark / "HR", "evaluation/output")
     content = Path("evaluation/output/a.png").read_bytes()
     compare = ["Set", "--compare", "evaluation/output"]
@@ -318,12 +315,7 @@ def test_pictures_that_would_be_replaced_are_refused(benchmark, capsys):
         assert "lies where the pictures are written" in capsys.readouterr().err
     assert evaluate.main([*compare, *BY_BICUBIC, "--no-pictures"]) == 1
     assert Path("evaluation/output/a.png").read_bytes() == content
-
-
-def test_what_earlier_runs_wrote_is_not_scored(tmp_path, benchmark, monkeypatch, capsys):
-    for place in "a.png", "more/b.png":
-        (tmp_path / "mine" / place).parent.mkdir(exist_ok=True, parents=True)
-        shutil.copy(benchmark / "HR" / "a.png", tmp_path / "mine" / place)
+    shutil.copytree(benchmark / "HR", tmp_path / "mine" / "more")
     monkeypatch.chdir(tmp_path / "mine")
     for option in "--pictures", "--pictures", "--no-pictures":
         scored(".", *BY_BICUBIC, option)
@@ -338,10 +330,7 @@ def test_pictures_of_one_name_but_its_ending_are_written_under_two():
 
 
 def test_scores_are_printed_though_nothing_can_be_written(benchmark, capsys, monkeypatch):
-    def full(path, *arguments, **options):
-        if "unfinished" in path.name:
-            raise OSError(errno.ENOSPC, "No space left on device")
-
+    full = Mock(side_effect=OSError(errno.ENOSPC, "No space left on device"))
     monkeypatch.setattr(Path, "write_text", full)
     assert evaluate.main(["Set", *BY_BICUBIC, "--no-pictures"]) == 2
     captured = capsys.readouterr()

@@ -57,12 +57,11 @@ def test_bfloat16_is_left_out_where_the_hardware_has_none(capsys, monkeypatch):
 
 def test_a_row_is_the_best_round_after_the_first(capsys):
     table = benchmark.Table(rounds=2)
-    for row in (
+    for what, precision, results, *amount in (
         ("matrix product", "float32", [(0.001, ""), (0.5, ""), (1, "")], 0, "", 100e9),
         ("training", "float32", [(1, ""), (2, ", late"), (0.5, ", waiting")], 6, "steps/s", 50e9),
         ("crops", "", [(1, ""), (0.5, ""), (1, "")], 20_000, "crops/s"),
     ):
-        what, precision, results, *amount = row
         table.add(what, precision, iter(results).__next__, *amount)
     assert capsys.readouterr().out.splitlines() == [
         "| matrix product | float32 |  | 200 | 100% |",

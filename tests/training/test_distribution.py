@@ -100,7 +100,6 @@ def test_several_devices_and_processes_have_the_losses_of_one(place):
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs SIGTERM")
 def test_processes_stop_together(place):
-    """Also when only one of them is asked to."""
     options = ["--epochs=2000", "--steps-per-epoch=100"]
     runs = [start(place, options=options, **environment) for environment in two_processes()]
     deadline = time.monotonic() + 200

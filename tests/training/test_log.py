@@ -36,11 +36,8 @@ def end_epochs(log, count):
         weights = [(w + n * random.normal(0, 1e-3, w.shape)).astype(np.float32) for w in start]
         log.add(FitResult(30, 0.2, 20.0, 0.2))
         log.add(FitResult(70, 0.4 / 7, 40.0, 0.4))
-        log.end_epoch(
-            SimpleNamespace(
-                step=100 * (n + 1), ema_weights=lambda w=weights: w, schedule=lambda step: 1e-3
-            )
-        )
+        average = {"ema_weights": lambda w=weights: w, "schedule": lambda step: 1e-3}
+        log.end_epoch(SimpleNamespace(step=100 * (n + 1), **average))
 
 
 def test_line_of_an_epoch(tmp_path, capsys):
@@ -63,13 +60,6 @@ def test_what_is_shown_is_where_bicubic_fails_most(tmp_path):
     assert columns.start <= 55 < columns.stop or columns.start <= 85 < columns.stop
 
 
-def test_predictions_of_epochs_that_are_powers_of_two_are_kept(tmp_path):
-    log = make(tmp_path, [photograph(64, 64, 1)])
-    end_epochs(log, 7)
-    assert sorted(log.details) == [1, 2, 4, 7]
-    assert all(crop.shape == (64, 64, 3) for crop in log.details.values())
-
-
 @pytest.mark.parametrize("size", [(20, 24), (300, 280)])
 def test_picture_shows_lr_bicubic_prediction_and_original(tmp_path, size):
     log = make(tmp_path, [photograph(*size, 1)])
@@ -89,26 +79,25 @@ def test_picture_shows_lr_bicubic_prediction_and_original(tmp_path, size):
 
 def test_what_was_written_is_not_written_again(tmp_path):
     log = make(tmp_path, [photograph(64, 64, 1)])
-    end_epochs(log, 1)
-    log.write()
-    for path in tmp_path.iterdir():
-        path.unlink()
-    log.write()
-    assert not list(tmp_path.iterdir())
-    end_epochs(log, 2)
-    log.write()
-    assert (tmp_path / "a.csv").exists()
-    assert not (tmp_path / "a.keras").exists()  # the second and third were no better
+    tables = {"csv", "json", "png"}
+    for count, expected in (1, {*tables, "keras"}), (0, set()), (2, tables):
+        end_epochs(log, count)  # the second and third are no better
+        log.write_weights()
+        log.write()
+        assert {path.name.split(".")[-1] for path in tmp_path.iterdir()} == expected
+        for path in tmp_path.iterdir():
+            path.unlink()
 
 
-def test_log_is_resumed(tmp_path, capsys):
+def test_log_is_resumed_and_keeps_predictions_of_epochs_that_are_powers_of_two(tmp_path, capsys):
     log = make(tmp_path, [photograph(64, 64, 1)])
     end_epochs(log, 2)
     state = State(200, {}, {}, {"rows": log.rows, "epoch": log.epoch}, log.details, {})
     again = make(tmp_path, [photograph(64, 64, 1)], state)
-    end_epochs(again, 1)
+    end_epochs(again, 5)
     assert "epoch 3/9" in capsys.readouterr().out
-    assert sorted(again.details) == [1, 2, 3]
+    assert sorted(again.details) == [1, 2, 4, 7]
+    assert all(crop.shape == (64, 64, 3) for crop in again.details.values())
 
 
 def test_duration_is_forecast_once(tmp_path, monkeypatch, capsys):
@@ -121,10 +110,8 @@ def test_duration_is_forecast_once(tmp_path, monkeypatch, capsys):
             log.on_steps(10, 0.5)
     (line,) = capsys.readouterr().out.splitlines()
     # 20 steps in 40 seconds, behind the first 10.
-    assert (
-        line
-        == "999,970 steps to go, about 23 days; python train.py --recipe speedrun takes minutes"
-    )
+    advice = "python train.py --recipe speedrun takes minutes"
+    assert line == f"999,970 steps to go, about 23 days; {advice}"
 
 
 def test_settings_file_says_of_what_the_weights_are_made(tmp_path):

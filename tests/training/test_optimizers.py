@@ -27,23 +27,15 @@ def hardware(request, monkeypatch):
 
 
 @pytest.mark.parametrize("shape", [(3, 3, 16, 16), (3, 3, 16, 64), (1, 1, 8, 24)])
-def test_singular_values_of_an_update_are_near_1(shape, hardware):
-    kernel = np.array(muon(1e-3).zeropower_via_newtonschulz5(gradient(shape), 5))
-    values = np.linalg.svd(kernel.reshape(-1, shape[-1]), compute_uv=False)
-    values = values[: min(np.prod(shape[:-1]), shape[-1])]
-    assert kernel.shape == shape
-    assert 0.3 < values.min() < values.max() < 1.25
-
-
-def test_orthogonalised_as_by_keras_and_by_numpy(hardware):
-    matrix = gradient((9 * 16, 16))
-    ours = muon(1e-3).zeropower_via_newtonschulz5(matrix.reshape(3, 3, 16, 16), 5)
+def test_orthogonalised_as_by_keras_and_by_numpy(shape, hardware):
+    matrix = gradient((np.prod(shape[:-1]), shape[-1]))
+    ours = np.array(muon(1e-3).zeropower_via_newtonschulz5(matrix.reshape(shape), 5))
     theirs = keras.optimizers.Muon(1e-3).zeropower_via_newtonschulz5(
         keras.ops.convert_to_tensor(matrix), 5
     )
-    ours = np.array(ours).reshape(matrix.shape)
-    np.testing.assert_allclose(ours, np.array(theirs), atol=2e-5)
-    np.testing.assert_allclose(ours, orthogonalised(matrix.astype(np.float64)), atol=2e-5)
+    np.testing.assert_allclose(ours, np.array(theirs).reshape(shape), atol=1e-4)
+    expected = orthogonalised(matrix.astype(np.float64)).reshape(shape)
+    np.testing.assert_allclose(ours, expected, atol=1e-4)
 
 
 def test_several_kernels_at_once_are_orthogonalised_each_for_itself(hardware):
@@ -52,12 +44,8 @@ def test_several_kernels_at_once_are_orthogonalised_each_for_itself(hardware):
     for kernel, update in zip(kernels, together, strict=True):
         alone = muon(1e-3).zeropower_via_newtonschulz5(kernel, 5)
         np.testing.assert_allclose(update, np.array(alone), atol=2e-5)
-
-
-def test_a_gradient_of_zero_moves_nothing(hardware):
     zero = np.zeros((3, 3, 8, 8), np.float32)
-    update = muon(1e-3).zeropower_via_newtonschulz5(zero, 5)
-    np.testing.assert_array_equal(np.array(update), zero)
+    assert not np.array(muon(1e-3).zeropower_via_newtonschulz5(zero, 5)).any()
 
 
 def test_steps_of_muon_follow_the_definition():
@@ -81,7 +69,6 @@ def test_steps_of_muon_follow_the_definition():
 
 
 def test_first_and_last_convolution_and_biases_are_those_of_adam():
-    """Their steps are equal, and no other's is."""
     models = [small_network(global_skip=True, conditions=1) for _ in range(2)]
     for model, name in zip(models, OPTIMIZERS, strict=True):
         optimizer = OPTIMIZERS[name](0.01, inner_kernels(model))
@@ -111,5 +98,4 @@ def test_kernels_of_any_network_that_are_matrices_are_orthogonalised():
 
 
 def test_script_knows_the_names_of_all_optimizers():
-    """It checks them without loading Keras."""
     assert OPTIMIZERS.keys() == train.USUAL_RATES.keys()

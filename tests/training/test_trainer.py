@@ -14,7 +14,6 @@ from support import batch_of, small_network, smooth_picture, trainer_of
 
 
 def test_state_of_another_network_is_wrong_input():
-    """As where network.py was changed between two runs."""
     state = trainer_of(network.edsr(2, 4, 1)).arrays()
     trainer_of(network.edsr(2, 4, 1)).restore(state, 1)
     for shape, name in ((5, 1), r"head/kernel\)"), ((4, 2), "block2_"):

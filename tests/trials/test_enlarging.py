@@ -89,7 +89,7 @@ def test_a_mutant_is_enlarged_or_refused(tmp_path):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs SIGKILL")
-def test_run_after_a_kill_makes_what_is_missing(tmp_path):
+def test_run_after_a_signal_makes_what_is_missing(tmp_path):
     chance, source, target = random.Random(1), tmp_path / "in", tmp_path / "out"
     small_network(global_skip=True).save(tmp_path / "w.keras")
     for n in range(24):
@@ -97,27 +97,32 @@ def test_run_after_a_kill_makes_what_is_missing(tmp_path):
         path.parent.mkdir(parents=True, exist_ok=True)
         write_picture(path, smooth_picture(200 + 10 * n, 300, seed=n), {})
 
-    def run(kill_after=None):
+    def run(number=None, seconds=0):
         """What was printed, and the seconds from the first line to the end."""
         words = command(source, target, "--weights", tmp_path / "w.keras")
         with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
             process.stdout.readline()
             began = time.monotonic()
-            if kill_after is not None:
-                time.sleep(kill_after)
-                process.send_signal(signal.SIGKILL)
+            if number is not None:
+                time.sleep(seconds)
+                process.send_signal(number)
             return process.communicate()[0].decode(), time.monotonic() - began
 
     _, seconds = run()
     expected = contents(target)
     assert len(expected) == 24
-    for _ in range(KILLS):
+    for n in range(KILLS):
         shutil.rmtree(target)
-        run(chance.uniform(0, seconds))
+        number = [signal.SIGKILL, signal.SIGINT, signal.SIGTERM][n % 3]
+        printed, _ = run(number, chance.uniform(0, 0.9 * seconds))
         parts = list(target.rglob(f"{TEMPORARY}*"))
+        there = len(contents(target)) - len(parts)
+        if number != signal.SIGKILL:
+            assert f"{there} done, 0 already there, 0 refused" in printed
+            assert there == 24 or printed.endswith("stopped; run the same command to continue\n")
+            assert not parts
         for part in parts:  # as if it had been a while ago
             os.utime(part, (0, 0))
-        there = len(contents(target)) - len(parts)
         assert f"{24 - there} done, {there} already there, 0 refused" in run()[0]
         assert contents(target) == expected
 

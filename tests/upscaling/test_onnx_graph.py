@@ -106,40 +106,28 @@ def test_layer_computes_what_keras_does(case, tmp_path):
 
 
 def test_every_layer_that_files_may_have_is_tried():
-    kinds = {
-        kind for part in CASES.values() for kind in Graph.of_model(model_of(part)).layers.values()
-    }
+    graphs = [Graph.of_model(model_of(part)) for part in CASES.values()]
+    kinds = {kind for graph in graphs for kind in graph.layers.values()}
     assert kinds >= POINTWISE_LAYERS | {"Conv2D", "InputLayer"}
     assert kinds >= set().union(*OPERATIONS.values())
 
 
-@pytest.mark.parametrize("count", [1, 3])
-def test_network_that_takes_a_condition_computes_what_keras_does(tmp_path, count):
-    model = small_network(conditions=count, global_skip=True)
-    for values in [0.4, 0.8, 1.2], [1.0, 0.0, 0.5]:
-        compare(model, tmp_path, np.float32(values)[None, None, None, :count])
-
-
 @pytest.mark.parametrize(("count", "name"), [(1, "quality"), (3, "condition")])
-def test_onnx_itself_computes_what_keras_does(tmp_path, count, name):
-    """With a condition as its input, and built in."""
+def test_condition_is_an_input_or_built_in(tmp_path, count, name):
+    """By OpenVINO, and by ONNX's own evaluator."""
     model = small_network(conditions=count, global_skip=True)
-    model.save(tmp_path / "x.keras")
-    graph = weight_files.read_graph(tmp_path / "x.keras")
-    written = onnx_graph(graph, weight_files.read_arrays(tmp_path / "x.keras", graph))
-    assert [one.name for one in written.graph.input] == ["lr", name]
+    compare(model, tmp_path, np.float32([0.4, 0.8, 1.2])[None, None, None, :count])
+    graph = weight_files.read_graph(tmp_path / "network.keras")
+    written = onnx_graph(graph, weight_files.read_arrays(tmp_path / "network.keras", graph))
     lr = np.random.default_rng(0).random((1, 9, 7, 3), np.float32)
-    first = lr.transpose(0, 3, 1, 2)
     for condition in Condition(0.4, 8, 1.2), Condition(1, 1, 0.5):
         values = condition.values(count)
         expected = model.predict_on_batch([lr, values[None, None, None]])
-        inputs = {"lr": first, name: values.reshape(1, -1, 1, 1)}
-        (sr,) = ReferenceEvaluator(written).run(None, inputs)
-        np.testing.assert_allclose(sr.transpose(0, 2, 3, 1), expected, atol=1e-4)
-        fixed = fix_condition(written, values)
-        assert [one.name for one in fixed.graph.input] == ["lr"]
-        (sr,) = ReferenceEvaluator(fixed).run(None, {"lr": first})
-        np.testing.assert_allclose(sr.transpose(0, 2, 3, 1), expected, atol=1e-4)
+        given = {name: values.reshape(1, -1, 1, 1)}
+        for one, more in (written, given), (fix_condition(written, values), {}):
+            assert [each.name for each in one.graph.input] == ["lr", *more]
+            (sr,) = ReferenceEvaluator(one).run(None, {"lr": lr.transpose(0, 3, 1, 2)} | more)
+            np.testing.assert_allclose(sr.transpose(0, 2, 3, 1), expected, atol=1e-4)
 
 
 def test_sequential_and_shared_layers(tmp_path):

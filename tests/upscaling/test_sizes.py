@@ -79,14 +79,10 @@ def test_way(text, height, width, scales, shape):
     assert Size.parse(text).way(height, width, there) == Way(scales, shape)
 
 
-def test_way_with_one_network():
-    assert passes(3, (2,)) == (2, 2)
-    assert passes(4, (2,)) == (2, 2)
-    assert passes(1.5, (4,)) == (4,)
+def test_passes():
+    for factor, scales, expected in (3, (2,), (2, 2)), (4, (2,), (2, 2)), (1.5, (4,), (4,)):
+        assert passes(factor, scales) == expected
     with pytest.raises(ValueError, match=r"5 times as large: expected 4 at most, .* in use \(x2\)"):
         passes(5, (2,))
-
-
-def test_more_than_two_passes_is_refused():
     with pytest.raises(ValueError, match=r"25.6 times as large: expected 16 .*\(x2, x3, x4\)"):
         Size.parse("2560x").way(100, 100, ALL)

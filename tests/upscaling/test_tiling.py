@@ -96,8 +96,7 @@ def test_measured_halo_keeps_the_promise_and_one_less_does_not():
 
 def test_measured_halo_without_a_picture_that_is_large_enough_is_the_radius():
     run = run_of(small_network())
-    assert tiling.measure_halo(run, 8, [rgb(16, 40)]) == 8
-    assert tiling.measure_halo(run, 8, []) == 8
+    assert tiling.measure_halo(run, 8, [rgb(16, 40)]) == tiling.measure_halo(run, 8, []) == 8
 
 
 def test_shipped_weights_bring_the_halo_that_is_measured():
@@ -148,27 +147,24 @@ def test_line_is_split_for_the_steps_sake_only_where_that_is_little_work():
     assert tiling.window_length(320, 400, 10, 16, most_split=1.15) == 320
 
 
-def test_extra_work():
+def test_plan():
     assert tiling.TilePlan(100, 100, 100, 10).extra_work == 0
     assert tiling.TilePlan(100, 200, 100, 10).extra_work == pytest.approx(0.1)  # 110 twice
     # Of 320 pixels three windows of 120, 100 from one to the next.
     assert tiling.TilePlan(320, 100, 107, 10).extra_work == pytest.approx(40 / 320)
     assert tiling.TilePlan(320, 100, 107, 10).rows() == [(0, 110), (110, 210), (210, 320)]
-
-
-def test_plan_of_the_rest_of_a_picture_sees_what_is_done():
+    # One of the rest of a picture sees what is done.
     tiles = tiling.TilePlan(100, 70, 50, 6)
     assert (tiles.rows(), len(tiles)) == ([(0, 50), (50, 100)], 4)
     smaller = tiles.smaller()
     assert smaller.rows(done=50) == [(50, 75), (75, 100)]
     assert smaller.window((50, 75), (0, 24)) == ((44, 81), (0, 32))
-
-
-def test_memory_of_a_plan_is_that_of_its_windows():
-    plan = tiling.TilePlan(1000, 1000, 64, 13, bytes_per_pixel=2)
-    assert plan.window_shape == (87, 87)  # 16 windows, with 26 pixels in common with the next
-    assert plan.memory == 2 * 87**2
-    plan = tiling.TilePlan(1000, 1000, 64, 13, steps=(1, 64), bytes_per_pixel=2)
-    assert plan.memory == 2 * 87 * 128
-    plan = tiling.TilePlan(50, 1000, 64, 13, (1, 4), bytes_per_pixel=2)
-    assert plan.memory == 2 * 50 * 88
+    # Memory is that of the windows: 16, with 26 pixels in common with the next.
+    for length, steps, shape in (
+        (1000, (1, 1), (87, 87)),
+        (1000, (1, 64), (87, 128)),
+        (50, (1, 4), (50, 88)),
+    ):
+        plan = tiling.TilePlan(length, 1000, 64, 13, steps, bytes_per_pixel=2)
+        assert plan.window_shape == shape
+        assert plan.memory == 2 * shape[0] * shape[1]
