@@ -21,15 +21,14 @@ from superres.dataset.options import DataOptions
 from superres.runtime import backend, command, devices, memory, settings
 from superres.runtime.backend import keras
 from superres.runtime.errors import Failed, InputError, Stopped
-from superres.training import checkpoint, growing
+from superres.training import checkpoint, growing, losses
 from superres.training.log import TrainingLog
-from superres.training.losses import LOSSES, SSIM_WINDOW
 from superres.training.schedule import learning_rates
 from superres.upscaling import weight_files
 from superres.upscaling.networks import KerasNetwork
 
 # ------------------------------------------------------------------- settings ----
-RECIPE = ""  # settings for SCALE in RECIPES: speedrun, small, photo or large
+RECIPE = ""  # settings for SCALE in RECIPES: speedrun, small, photo, sharp or large
 # data
 DATA = "data"  # folder of HR photographs, searched recursively
 VALIDATION_DATA = ""  # folder of validation pictures; empty: hold out a few of DATA
@@ -91,16 +90,24 @@ def _photo(scale, epochs, decay_epochs):
     }
 
 
+def _sharp(scale):
+    return _photo(scale, 12, 6) | {
+        "loss": "perceptual",
+        "optimizer": "adam",
+        "learning_rate": 1e-4,
+        "batch_size": 4,
+        "crop_size": 32 * scale,
+        "start_from": str(utils.WEIGHTS_FOLDER / f"edsr_small_x{scale}_photo.keras"),
+    }
+
+
 def _large(scale, start_from, epochs, decay_epochs, steps_per_epoch):
-    return {
+    return _SMALL | {
         "num_filters": 128,
         "residual_blocks": 24,
-        "global_skip": True,
         "crop_size": 48 * scale,
         "batch_size": 32,
-        "optimizer": "muon",
         "learning_rate": 1e-3,
-        "precision": "auto",
         "start_from": str(utils.WEIGHTS_FOLDER / f"{start_from}.keras"),
         "epochs": epochs,
         "decay_epochs": decay_epochs,
@@ -121,6 +128,7 @@ RECIPES = {
         | {"crop_size": 128, "batch_size": 8, "epochs": 9},  # 30 min: 31.70, 28.17
     },
     "photo": {2: _photo(2, 10, 4), 3: _photo(3, 3, 2), 4: _photo(4, 3, 2)},
+    "sharp": {2: _sharp(2), 3: _sharp(3), 4: _sharp(4)},
     "large": {  # on an H100 with JAX, 300 TFLOP/s
         2: _large(2, "edsr_small_x2", 11, 5, 2000),  # 5 minutes: 37.96, 33.32
         3: _large(3, "edsr_x2", 5, 3, 1600),  # 5 minutes: 34.30, 30.07
@@ -133,7 +141,7 @@ USUAL_RATES = {"adam": 1e-4, "muon": 2e-3}  # by optimizer, of `training/optimiz
 CHOICES = {
     "scale": network.SCALES,
     "degradation": ("bicubic", "wild"),
-    "loss": (*LOSSES, "perceptual"),
+    "loss": (*losses.LOSSES, losses.PERCEPTUAL),
     "optimizer": tuple(USUAL_RATES),
     "precision": ("auto", "float32", "mixed_bfloat16"),
 }
@@ -159,7 +167,7 @@ def check(config):
     """Raises InputError at the first setting out of range; `network.build` checks its own."""
     minimums = {"batch_size": 1, "epochs": 1, "steps_per_epoch": 1}
     minimums |= {"decay_epochs": 0, "warmup_steps": 0, "validation_crop": 4 * config.scale}
-    minimums |= {"crop_size": SSIM_WINDOW if config.loss == "ssim_l1" else 1}
+    minimums |= {"crop_size": losses.SSIM_WINDOW if config.loss == "ssim_l1" else 1}
     for name, choices in CHOICES.items():
         settings.check_choice(name, getattr(config, name), choices)
     for name, least in minimums.items():
@@ -180,8 +188,8 @@ def check(config):
             raise InputError(f"{name.upper()} = {folder!r}: no such folder")
     if config.name.startswith(".") or Path(config.name).name != config.name:
         raise InputError(f"NAME = {config.name!r}: expected a file name without folder")
-    if config.name.endswith(".progress"):
-        raise InputError(f"NAME = {config.name!r}: must not end in .progress, as pictures do")
+    if config.name.endswith((".progress", ".details")):
+        raise InputError(f"NAME = {config.name!r}: must not end as names of pictures do")
     if config.conditions and config.degradation == "bicubic":
         raise InputError(
             f"CONDITIONS = {config.conditions}: needs DEGRADATION = 'wild'; with 'bicubic' all "
@@ -191,8 +199,9 @@ def check(config):
 
 def fill_in_defaults(config):
     """Sets NAME and LEARNING_RATE where they are open."""
-    kind = "edsr" if config.recipe in ("", "photo") else config.recipe  # _photo is the suffix
+    kind = config.recipe if config.recipe in ("speedrun", "small", "large") else "edsr"
     suffix = utils.CONTENTS["clean" if config.degradation == "bicubic" else "photo"]
+    suffix = utils.SHARP if config.loss == losses.PERCEPTUAL else suffix
     config.name = config.name or f"my_{kind}_x{config.scale}{suffix}"
     config.learning_rate = config.learning_rate or USUAL_RATES[config.optimizer]
 
@@ -254,7 +263,7 @@ def prepare(config, state):
     devices.use_all(config.batch_size)  # for what is built from here on
     trainer = Trainer(
         build_in(config.precision, model_settings),
-        loss=loss_of(config),
+        loss=losses.make(config.loss, config.scale, config.features),
         optimizer=config.optimizer,
         learning_rate=learning_rates(
             config.learning_rate,
@@ -271,15 +280,6 @@ def prepare(config, state):
     elif config.start_from:
         growing.start_from(trainer.network, config.start_from)
     return scored, trainer
-
-
-def loss_of(config):
-    """A function of `LOSSES`, or a `PerceptualLoss`."""
-    if config.loss != "perceptual":
-        return LOSSES[config.loss]
-    from superres.training.perceptual import PerceptualLoss  # here, since it loads Keras
-
-    return PerceptualLoss(config.scale, config.features)
 
 
 def report_if_finished(step, total_steps, weights):

@@ -29,7 +29,8 @@ class Weights:
     def __init__(self, folder):
         self.folder = Path(folder)
         paths = sorted(self.folder.glob("*.keras"), key=lambda path: -path.stat().st_mtime)
-        self.files = {path.stem: path for path in paths}  # the newest first
+        # The newest first; sharp ones are for SHARPNESS alone.
+        self.files = {path.stem: path for path in paths if not path.stem.endswith(SHARP)}
 
     def pick(self, scale=0, size="auto", content="clean", engine="auto"):
         """Path of the weights to use when none are named, and the reason; `None` without any.

@@ -87,7 +87,7 @@ class TrainingLog:
         self.bicubic_psnr = validation_psnr(self.validation, bicubic, self.scale)
         self._hardest = hardest_details(self.validation, bicubic, self.scale)
         # What looks sharp has a lower PSNR.
-        self._takes_last = settings["loss"] == "perceptual"
+        self._takes_last, self._pictures = settings["loss"] == "perceptual", []
         if state:
             self.rows, self.epoch = state.log["rows"], state.log["epoch"]
             self.details = state.details
@@ -157,8 +157,7 @@ class TrainingLog:
         self.details = {n: crop for n, crop in self.details.items() if n.bit_count() == 1}
         index, place = self._hardest[0]
         self.details[number] = pictures[index][*self._in_hr(place)].copy()
-        if self._takes_last:
-            self._draw_details(self.path.with_suffix(".details.png"), pictures)
+        self._pictures = pictures
         tqdm.write(
             f"epoch {number}/{self.settings['epochs']}: loss {row['loss']:.5f}, PSNR {psnr:.3f} dB "
             f"(bicubic {self.bicubic_psnr:.3f}), waited for crops {row['waited']:.1%}"
@@ -242,6 +241,8 @@ class TrainingLog:
 
         plot(self.rows, self.path.with_suffix(".png"))
         self._draw_progress(self.path.with_suffix(".progress.png"))
+        if self._takes_last and self._pictures:
+            self._draw_details(self.path.with_suffix(".details.png"), self._pictures)
         self._is_written = True
 
     def _draw_progress(self, path):

@@ -64,8 +64,18 @@ def ssim_and_absolute_error(hr, sr):
     return SSIM_SHARE * (1 - similarity) + (1 - SSIM_SHARE) * mean_absolute_error(hr, sr)
 
 
+PERCEPTUAL = "perceptual"
 LOSSES = {
     "l1": mean_absolute_error,
     "l1_ycbcr": luma_and_chroma_error,
     "ssim_l1": ssim_and_absolute_error,
 }
+
+
+def make(name, scale, features):
+    """A name in `LOSSES`, or for "perceptual" a `PerceptualLoss`."""
+    if name != PERCEPTUAL:
+        return name
+    from superres.training.perceptual import PerceptualLoss  # here, since it loads Keras
+
+    return PerceptualLoss(scale, features)

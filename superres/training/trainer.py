@@ -10,6 +10,7 @@ import numpy as np
 from superres.runtime import backend, devices
 from superres.runtime.backend import keras
 from superres.runtime.errors import InputError
+from superres.training.losses import LOSSES
 from superres.training.optimizers import OPTIMIZERS, inner_kernels
 
 READ_SECONDS = 1.0  # between readings of the loss, for each of which a GPU has to wait
@@ -29,7 +30,7 @@ class Trainer:
     """Trains a network, as `network.build` makes it, in place.
 
     Args:
-        loss: one of `LOSSES`, or a layer, as `PerceptualLoss`, trained with the network.
+        loss: name in `LOSSES`, or a layer such as `PerceptualLoss`.
         optimizer: name in `OPTIMIZERS`.
         learning_rate: Keras schedule.
         clip_norm: limit of the global gradient norm.
@@ -51,10 +52,9 @@ class Trainer:
             sr = network([sr, inputs[1]])
         else:
             sr = network(sr)
-        self._has_loss, self._constants = isinstance(loss, keras.layers.Layer), set()
-        if self._has_loss:
-            sr = loss([sr, scaled(hr)])
-            inputs.append(hr)
+        self._is_layer, self._constants = not isinstance(loss, str), set()
+        if self._is_layer:
+            inputs, sr = [*inputs, hr], loss([sr, scaled(hr)])
             self._constants = set(map(id, loss.features.variables))
         self.model = keras.Model(inputs, sr)
         self.model.compile(
@@ -65,7 +65,7 @@ class Trainer:
                 use_ema=True,
                 ema_momentum=ema_decay,
             ),
-            loss=(lambda hr, values: values) if self._has_loss else loss,
+            loss=(lambda hr, values: values) if self._is_layer else LOSSES[loss],
             jit_compile=backend.wants_xla(),
         )
         self.model.optimizer.build(self.model.trainable_variables)
@@ -81,7 +81,7 @@ class Trainer:
         """
         hook = _Hook(self, stop, seconds, on_steps)
         steps = range(self.step, self.step + steps)
-        batches = _Batches(make_batch, steps, self._conditions, self._has_loss)
+        batches = _Batches(make_batch, steps, self._conditions, self._is_layer)
         try:
             self.model.fit(batches, callbacks=hook, shuffle=False, verbose=0)
         finally:
@@ -142,7 +142,7 @@ class _Batches(keras.utils.PyDataset):
     TensorFlow keeps what a `fit` was given for ever, so `close` drops all batches.
     """
 
-    def __init__(self, make, steps, conditions, with_hr):
+    def __init__(self, make, steps, conditions, with_hr=False):
         super().__init__()
         self._make, self._steps, self._conditions = make, steps, conditions
         self._with_hr = with_hr  # among the inputs

@@ -6,6 +6,7 @@ import pytest
 from PIL import Image
 
 from superres.dataset.crops import Photograph
+from superres.images.read import read_rgb
 from superres.images.resize import downscale
 from superres.training.checkpoint import State
 from superres.training.log import TrainingLog
@@ -21,8 +22,9 @@ def sharpest(height=400, width=300):
     return Photograph(downscale(hr, 2), hr)
 
 
-def make(folder, photographs, state=None):
+def make(folder, photographs, state=None, loss="l1"):
     settings = {"scale": 2, "epochs": 9, "steps_per_epoch": 100, "validation_crop": 512}
+    settings["loss"] = loss
     data = SimpleNamespace(validation=dict(enumerate(photographs)), record={})
     network = KerasNetwork(bilinear_network())
     return TrainingLog(folder / "a.keras", settings, network, data, state)
@@ -122,3 +124,13 @@ def test_settings_file_says_of_what_the_weights_are_made(tmp_path):
     about = json.loads((tmp_path / "a.json").read_text())
     assert {"settings", "best", "backend", "machine", "commit", "photographs"} <= about.keys()
     assert "cores" in about["machine"]
+
+
+def test_of_sharp_pictures_the_last_epoch_is_kept(tmp_path):
+    """What looks sharp has a lower PSNR."""
+    log = make(tmp_path, [photograph(200, 160), photograph(200, 160, 1)], loss="perceptual")
+    end_epochs(log, 2)
+    assert log.rows[1]["psnr"] < log.rows[0]["psnr"]
+    assert log.best() == log.rows[1]
+    log.write()
+    assert read_rgb(tmp_path / "a.details.png").shape[1] > 2 * 3 * 96
