@@ -56,8 +56,8 @@ def test_line_of_an_epoch(tmp_path, capsys):
 
 def test_what_is_shown_is_where_bicubic_fails_most(tmp_path):
     log = make(tmp_path, [photograph(300, 300, 2), sharpest()])
-    assert log._number == 1
-    rows, columns = log._place
+    index, (rows, columns) = log._hardest[0]
+    assert index == 1
     assert rows.start <= 110 < rows.stop or rows.start <= 130 < rows.stop
     assert columns.start <= 55 < columns.stop or columns.start <= 85 < columns.stop
 
@@ -71,7 +71,7 @@ def test_picture_shows_lr_bicubic_prediction_and_original(tmp_path, size):
     side = min(size[0], 96), min(size[1], 96)
     assert sheet.shape[1] >= 4 * 3 * side[1]
     assert sheet.shape[0] >= 2 * 3 * side[0]
-    hr = log.validation[0].hr[*log._in_hr()].repeat(3, 0).repeat(3, 1)
+    hr = log.validation[0].hr[*log._in_hr(log._hardest[0][1])].repeat(3, 0).repeat(3, 1)
     # The original is the last of the first line.
     step = (sheet.shape[1] + 6) // 4
     found = sheet[:, 3 * step :][:, : hr.shape[1]]
