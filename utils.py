@@ -255,7 +255,10 @@ class NetworkOptions(NamedTuple):
         path = Path(path)
         sharp = path.with_stem(path.stem.removesuffix("_photo") + SHARP)
         if not sharp.is_file():
-            raise InputError(f"SHARPNESS = {self.sharpness:g}: needs {sharp}, which is missing")
+            raise InputError(
+                f"SHARPNESS = {self.sharpness:g}: needs {sharp}, which is missing; train it with "
+                "python train.py --recipe sharp"
+            )
         return sharp, self.sharpness
 
     def scales(self):
