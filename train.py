@@ -172,13 +172,11 @@ def check(config):
         settings.check_choice(name, getattr(config, name), choices)
     for name, least in minimums.items():
         settings.check_whole(name, getattr(config, name), least)
-    for name in ("clip_norm", "save_minutes"):
+    for name in ("clip_norm", "save_minutes", *["learning_rate"] * bool(config.learning_rate)):
         settings.check_number(name, getattr(config, name), above=0)
     settings.check_whole("seed", config.seed, 0, at_most=2**32 - 1)
     settings.check_number("ema_decay", config.ema_decay, above=0, at_most=0.999999)
     settings.check_within("drawings", config.drawings, 0, 1)
-    if config.learning_rate:
-        settings.check_number("learning_rate", config.learning_rate, above=0)
     settings.check_flag("restart", config.restart)
     settings.check_text("data", config.data)
     for name in ("validation_data", "cache", "name", "start_from", "features"):
@@ -186,15 +184,12 @@ def check(config):
     for name in ("data", "validation_data"):
         if (folder := getattr(config, name)) and not Path(folder).is_dir():
             raise InputError(f"{name.upper()} = {folder!r}: no such folder")
-    if config.name.startswith(".") or Path(config.name).name != config.name:
-        raise InputError(f"NAME = {config.name!r}: expected a file name without folder")
-    if config.name.endswith((".progress", ".details")):
-        raise InputError(f"NAME = {config.name!r}: must not end as names of pictures do")
+    is_name = Path(config.name).name == config.name and not config.name.startswith(".")
+    if not is_name or config.name.endswith((".progress", ".details")):
+        expected = "expected a file name without folder, .progress or .details"
+        raise InputError(f"NAME = {config.name!r}: {expected}")
     if config.conditions and config.degradation == "bicubic":
-        raise InputError(
-            f"CONDITIONS = {config.conditions}: needs DEGRADATION = 'wild'; with 'bicubic' all "
-            "pictures are lossless"
-        )
+        raise InputError(f"CONDITIONS = {config.conditions}: needs DEGRADATION = 'wild'")
 
 
 def fill_in_defaults(config):
@@ -231,13 +226,11 @@ def train(config, stop):
             with log.progress_bar(trainer.step), stop.gently():
                 # `fit` returns at the end of the epoch, after SAVE_MINUTES, or at a signal.
                 while trainer.step < total_steps and not trainer.is_stopped:
-                    epoch_end = (
-                        trainer.step // config.steps_per_epoch + 1
-                    ) * config.steps_per_epoch
-                    steps, seconds = epoch_end - trainer.step, 60 * config.save_minutes
-                    result = trainer.fit(data.batch, steps, stop, seconds, log.on_steps)
+                    steps_left = config.steps_per_epoch - trainer.step % config.steps_per_epoch
+                    seconds = 60 * config.save_minutes
+                    result = trainer.fit(data.batch, steps_left, stop, seconds, log.on_steps)
                     log.add(result)
-                    if trainer.step == epoch_end:
+                    if result.steps == steps_left:
                         log.end_epoch(trainer)
                     save_error = log.save(states, trainer)
         if save_error:

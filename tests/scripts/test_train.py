@@ -613,7 +613,7 @@ def test_run_with_decay_is_made_longer(photographs, capsys):
         ({"name": "a/b"}, "NAME = 'a/b': expected a file name without folder"),
         ({"seed": 2**32}, "SEED = 4294967296: expected a whole number from 0 to 4294967295"),
         ({"validation_data": "nowhere"}, "VALIDATION_DATA = 'nowhere': no such folder"),
-        ({"name": "a.progress"}, "NAME = 'a.progress': must not end as names of pictures"),
+        ({"name": "a.progress"}, "NAME = 'a.progress': expected a file name without"),
         ({"validation_crop": 4}, "VALIDATION_CROP = 4: expected a whole number of at least 8"),
         ({"data": "nowhere"}, "DATA = 'nowhere': no such folder"),
         ({"data": "data/deeper"}, "0 usable pictures to train on and 1 to validate among 1 pict"),
