@@ -314,7 +314,7 @@ def test_some_settings_may_be_changed_and_it_is_said(trained, capsys):
     del state.settings["loss"]
     states().save(state)
     assert run(epochs=3, **options) == 2
-    assert "LOSS: the state was saved before there was such a setting" in capsys.readouterr().err
+    assert "LOSS: unknown when the state was saved" in capsys.readouterr().err
 
 
 def test_weights_of_another_training_are_not_replaced(photographs, capsys):
@@ -430,7 +430,7 @@ def test_one_name_is_not_trained_twice_at_once(photographs, capsys):
     (photographs / "weights").mkdir()
     with states().lock():
         assert run() == 2
-        assert "NAME = 'tiny': is already being trained by" in capsys.readouterr().err
+        assert "NAME = 'tiny': another process is training it" in capsys.readouterr().err
         assert run(name="other", epochs=1) == 0
 
 
@@ -623,7 +623,7 @@ def test_phases_of_the_learning_rate_fit_into_the_run(photographs, capsys):
     assert run(warmup_steps=500, decay_epochs=4, epochs=2, steps_per_epoch=20) == 0
     printed = capsys.readouterr().out
     assert "warm-up shortened from 500 to 4 steps, a tenth of 40" in printed
-    assert "decay shortened from 80 to 40 steps, the whole training" in printed
+    assert "decay shortened from 80 to 40 steps, the whole run" in printed
     assert rates_of(photographs) == pytest.approx([5e-4, 0])
 
 

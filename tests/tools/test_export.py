@@ -187,7 +187,7 @@ def test_package_that_is_missing_is_named(file, package, tmp_path, monkeypatch, 
         importlib.util, "find_spec", lambda name: None if name == package else find_spec(name)
     )
     assert export.main([str(SHIPPED), str(tmp_path / file)]) == 2
-    expected = f"needs the package {package}: pip install {package}"
+    expected = f"FILE = {str(tmp_path / file)!r}: needs {package}: pip install -r requirements.txt"
     assert expected in capsys.readouterr().err
 
 
@@ -195,7 +195,7 @@ def test_file_of_another_is_not_replaced(tmp_path, capsys):
     needs_packages(".xml")
     (tmp_path / "a.bin").write_bytes(b"mine")
     assert export.main([str(SHIPPED), str(tmp_path / "a.xml")]) == 2
-    assert f"{tmp_path / 'a.bin'} is there, and would be replaced" in capsys.readouterr().err
+    assert f"{tmp_path / 'a.bin'} exists, and would be replaced" in capsys.readouterr().err
     assert (tmp_path / "a.bin").read_bytes() == b"mine"
     (tmp_path / "a.bin").unlink()
     for _ in range(2):  # its own files are
