@@ -1,8 +1,8 @@
-"""Fetches DIV2K, which super-resolution is usually trained on, and unpacks it into data/.
+"""Fetches DIV2K, the usual photographs to train super-resolution on, and unpacks it into data/.
 
 DIV2K_valid_HR has 100 photographs (0.4 GB), DIV2K_train_HR 800 (3.5 GB), for research only, see
 https://data.vision.ee.ethz.ch/cvl/DIV2K/. After an interruption the same command continues.
-Exit code 0: they are there. 1: they could not be fetched. 2: wrong settings. 130: Ctrl-C.
+Exit code 0: done. 1: they could not be fetched. 2: wrong settings. 130: Ctrl-C.
 """
 
 import hashlib
@@ -19,24 +19,24 @@ from superres.runtime import command
 from superres.runtime.errors import Failed, InputError
 
 # ------------------------------------------------------------------- settings ----
-ADDRESS = "https://data.vision.ee.ethz.ch/cvl/DIV2K"  # where the archives lie
-FOLDER = ""  # where to put the photographs; empty: data/, where this script is
-KEEP_ARCHIVES = False  # keep the .zip files after they are unpacked
+ADDRESS = "https://data.vision.ee.ethz.ch/cvl/DIV2K"  # of the archives
+FOLDER = ""  # for the photographs; empty: data/, with this script
+KEEP_ARCHIVES = False  # keep the .zip files
 # ---------------------------------------------------------------------------------
 
-ARCHIVES = {  # photographs, bytes, and the SHA-256 that TensorFlow Datasets publishes
+ARCHIVES = {  # photographs, bytes, and SHA-256, as in TensorFlow Datasets
     "valid": (100, 448993893, "20dd31fd84d777bc1cf5d6b7654a3f569c0aec74458ae094122ad1d0489900fc"),
     "train": (800, 3530603713, "9d0b9c463f6e35b6c62cc6a930ee2224f670b34c1df841a57670f9acf0f6c335"),
 }
 
 
 def fetch(url, path, size):
-    """Appends to a file what it lacks of `size` bytes."""
+    """Downloads the missing bytes of a file of `size` bytes."""
     done = path.stat().st_size if path.exists() else 0
     request = urllib.request.Request(url, headers={"Range": f"bytes={done}-"})
     try:
         with urllib.request.urlopen(request, timeout=60) as response, open(path, "ab") as file:
-            done = done if response.status == 206 else 0  # else the server sends all of it
+            done = done if response.status == 206 else 0  # other servers send the whole file
             if (total := done + int(response.headers.get("Content-Length", size - done))) != size:
                 raise Failed(f"{url}: {total:,} bytes; expected {size:,}")
             file.truncate(done)

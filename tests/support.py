@@ -28,11 +28,11 @@ FAULTS = [
     FileNotFoundError(2, "No such file or directory", "ours"),
     ZeroDivisionError("ours"),
 ]
-# As `results.how_made` returns it.
+# As `results.setup_of` returns it.
 NETWORK = {"pictures": "all pictures", "weights": "x.keras", "parameters": 1234}
 NETWORK |= {"weights_sha256": "0123456789abcdef0123", "precision": "float32"}
 NETWORK |= {"engine": "tensorflow on CPU", "self_ensemble": False}
-MADE_BY = {"scale": 2, "networks": [NETWORK], "compared": {"RCAN": "rcan/x2"}}
+SETUP = {"scale": 2, "networks": [NETWORK], "compared": {"RCAN": "rcan/x2"}}
 
 
 def failing_twice(function, error):

@@ -1,1 +1,1 @@
-"""For who measures and maintains: run as `python -m tools.NAME`."""
+"""Tools for measuring and maintenance: run them as `python -m tools.NAME`."""

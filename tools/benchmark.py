@@ -1,11 +1,12 @@
 """Measures how fast this machine enlarges and trains, with random weights.
 
-`python -m tools.benchmark` prints a table: a matrix product in each precision; both networks by
+`python -m tools.benchmark` prints a table: a matrix product in each precision; both networks with
 each engine, and in training, with GFLOP/s and their share of the matrix product's; output.py from
-file to file, without its start; and crops for a training. Each row is the best of some rounds.
+file to file, without its start; and crops to train on. Each row is the best of some rounds.
 """
 
 import contextlib
+import functools
 import io
 import itertools
 import sys
@@ -33,39 +34,40 @@ from superres.upscaling.upscaler import Upscaler
 
 # ------------------------------------------------------------------- settings ----
 SCALE = 2  # enlargement of height and width: 2, 3 or 4
-SIDE = 256  # LR pixels a side of the picture that is enlarged
+SIDE = 256  # side of the enlarged picture, LR pixels
 MATRIX = 2048  # rows and columns of the matrices; 8192 on a GPU
 BATCH_SIZE = 16  # crops a training step; 64 on a large GPU
-CROP_SIZE = 0  # their height and width, in HR pixels; 96 on a large GPU; 0: 32 LR pixels
-STEPS = 5  # training steps in a row
-ROUNDS = 5  # after one that compiles
-BFLOAT16 = False  # measure bfloat16 also where the hardware has none, and is very slow in it
+CROP_SIZE = 0  # side of a crop, HR pixels; 96 on a large GPU; 0: 32 LR pixels
+STEPS = 5  # training steps a round
+ROUNDS = 5  # after a first one, which compiles
+BFLOAT16 = False  # also measure bfloat16 on hardware without it, very slowly
 # ---------------------------------------------------------------------------------
 
 NETWORKS = {"24 blocks of 128 filters": (128, 24), "9 blocks of 64 filters": (64, 9)}
 SAMPLE = Path(output.__file__).parent / "inference" / "original" / "astronaut.png"
-FILES, COPIES = 4, 4  # pictures from file to file, each of 4x4 copies of the sample
-CROP_BATCHES = 500  # without training
-PHOTOGRAPHS = (8, 1356, 2040, 3)  # of noise, most of DIV2K's size
+FILES, COPIES = 4, 4  # pictures for output.py, each of 4x4 copies of the sample
+CROP_BATCHES = 500
+PHOTOGRAPHS = (8, 1356, 2040, 3)  # shape of noise; most of DIV2K are as large
 HEAD = """\
 | | precision | | GFLOP/s | of the matrix product |
 |---|---|---|---|---|"""
 
 
 class Table:
-    """Measures and prints rows, that of the matrix product first for each precision."""
+    """Measures and prints rows; the first of each precision, the matrix product, is 100%."""
 
     def __init__(self, rounds):
         self.rounds = rounds
         self.peaks = {}  # precision -> operations a second
 
     def add(self, what, precision, run, amount=0, unit="", operations=0):
-        """Adds the row of `run`, which does `amount` of `unit`; or returns (seconds, note)."""
+        """Adds the row of `run`, which does `amount` of `unit`, and may return (seconds, note)."""
         results = []
         for _ in range(self.rounds + 1):
             began = time.perf_counter()
             result = run()
-            results.append(result or (time.perf_counter() - began, ""))
+            is_timed = isinstance(result, tuple)
+            results.append(result if is_timed else (time.perf_counter() - began, ""))
         seconds, note = min(results[1:])  # the first one compiles
         speed, rate = amount / seconds, operations / seconds
         speed = f"{speed:#.3g}" if speed < 99.95 else f"{speed:,.0f}"
@@ -86,7 +88,6 @@ def multiply_matrices(table, precision, size):
 
 
 def enlarge_noise(table, name, precision, scale, side):
-    """By each engine that is installed."""
     picture = np.random.default_rng(0).integers(0, 256, (side, side, 3), np.uint8)
     model = network.edsr(scale, *NETWORKS[name], global_skip=True)
     operations = side**2 * Graph.of_model(model).flop_per_pixel
@@ -97,16 +98,11 @@ def enlarge_noise(table, name, precision, scale, side):
             networks[engines.describe()] = FileNetwork(Path(folder, "w.keras"))
         for engine, one in networks.items():
             upscaler = Upscaler(one, precision=precision, tile_size=side)
-
-            def run(upscaler=upscaler):
-                upscaler.enlarge(picture)
-
-            what = f"enlarging, {name}, {engine}"
+            what, run = f"enlarging, {name}, {engine}", functools.partial(upscaler.enlarge, picture)
             table.add(what, precision, run, side**2 / 1e6, "LR Mpx/s", operations)
 
 
 def enlarge_files(table, precision, scale):
-    """By output.py, with the shipped weights."""
     picture = np.tile(read_rgb(SAMPLE), (COPIES, COPIES, 1))
     weights = utils.WEIGHTS_FOLDER / f"edsr_small_x{scale}.keras"
     with tempfile.TemporaryDirectory() as folder:
@@ -123,29 +119,28 @@ def enlarge_files(table, precision, scale):
             return time.perf_counter() - began
 
         def run():
-            return enlarge("--overwrite") - enlarge(), ""  # the second one finds all there
+            return enlarge("--overwrite") - enlarge(), ""  # the second call only starts and ends
 
         amount = FILES * picture[..., 0].size / 1e6
         table.add(f"output.py, {weights.name}, JPEG", precision, run, amount, "LR Mpx/s")
 
 
 def noise_crops(scale, batch_size, crop_size, degradation):
-    """Function from the number of a step to a batch of crops of noise."""
+    """A function from step to a batch of crops of noise."""
     hr = np.random.default_rng(0).integers(0, 256, PHOTOGRAPHS, np.uint8)
     pool = CropSampler(list(map(Photograph, hr[:, ::scale, ::scale].copy(), hr)), crop_size)
     options = {"batch_size": batch_size, "seed": 0, "degradation": degradation}
-    return lambda step: cut_batch(pool, step, **options)
+    return functools.partial(cut_batch, pool, **options)
 
 
 def cut_crops(table, make_batch, degradation):
-    number, height, width, _ = make_batch(0)[1].shape
+    count, side, *_ = make_batch(0)[1].shape
 
     def run():
         for step in range(CROP_BATCHES):
             make_batch(step)
 
-    what = f"crops of {width}x{height}, {degradation}"
-    table.add(what, "", run, CROP_BATCHES * number, "crops/s")
+    table.add(f"crops of {side}x{side}, {degradation}", "", run, CROP_BATCHES * count, "crops/s")
 
 
 def train(table, name, optimizer, precision, make_batch, steps):
@@ -156,7 +151,7 @@ def train(table, name, optimizer, precision, make_batch, steps):
     trainer = Trainer(
         model, loss="l1", optimizer=optimizer, learning_rate=1e-4, clip_norm=1.0, ema_decay=0.999
     )
-    # Backwards it takes twice as many as forwards.
+    # The backward pass takes twice as many as the forward pass.
     operations = 3 * steps * lr[..., 0].size * Graph.of_model(model).flop_per_pixel
 
     def run():
@@ -180,8 +175,8 @@ def work(config, stop):
     has_fast = backend.has_fast_bfloat16, lambda: engines.openvino().has_fast_bfloat16()
     is_fast = any(ask() for ask in has_fast[: 1 + engines.is_installed()])
     precisions = ["float32"] + ["bfloat16"] * (is_fast or config.bfloat16)
-    left_out = "" if len(precisions) > 1 else "; bfloat16 is left out, which this hardware lacks"
-    print(f"Training by {backend.describe()}{left_out}\n\n{HEAD}", flush=True)
+    note = "" if len(precisions) > 1 else "; no bfloat16, which this hardware lacks"
+    print(f"Training by {backend.describe()}{note}\n\n{HEAD}", flush=True)
     table = Table(config.rounds)
     for precision in precisions:
         multiply_matrices(table, precision, config.matrix)
@@ -189,8 +184,8 @@ def work(config, stop):
         enlarge_noise(table, name, precision, scale, config.side)
     enlarge_files(table, precisions[-1], scale)
     make_batch = noise_crops(scale, config.batch_size, crop_size, "bicubic")
-    for one in itertools.product(NETWORKS, OPTIMIZERS, precisions):
-        train(table, *one, make_batch, config.steps)
+    for kind in itertools.product(NETWORKS, OPTIMIZERS, precisions):
+        train(table, *kind, make_batch, config.steps)
     cut_crops(table, make_batch, "bicubic")
     cut_crops(table, noise_crops(scale, config.batch_size, crop_size, "wild"), "wild")
     return 0

@@ -23,7 +23,7 @@ CLEAN = [ASTRONAUT, ASTRONAUT.with_name("chart.png"), ROOT / "inference/original
 PHOTO = ROOT / "inference/original/chelsea.jpg"
 PHOTO_BOX = (300, 700, 112, 112)  # left, top, width, height of the detail in docs/figure_photo.jpg
 JPEG_QUALITY = 50  # in docs/figure_jpeg.jpg
-# Pictures as people have them, by what they have been through, in docs/wild.jpg.
+# Degradations of real pictures, in docs/wild.jpg.
 WILD = {
     "from a larger JPEG": Degradation(
         "area", encodings=(Encoding(78),), factor=1.5, earlier=Encoding(80)
@@ -38,32 +38,31 @@ WILD = {
 
 
 def clean_figures():
-    """Figures of `evaluate.py`, with the shipped weights: yields (name, picture)."""
-    upscaler = utils.load(utils.Weights(utils.WEIGHTS_FOLDER).pick()[0])
+    """Figures of evaluate.py, with the shipped weights: yields (name, picture)."""
+    upscaler = utils.NetworkOptions().load(2).clean.upscaler
     with tempfile.TemporaryDirectory() as folder:
         for path in CLEAN:
             pair = Pair(path, None, Path(path.name))
-            restored = restore(pair, upscaler.scale, lambda lr, condition: upscaler.enlarge(lr))
-            write_pictures(Path(folder), f"{path.stem}.png", path.name, restored)
+            restoration = restore(pair, 2, lambda lr, condition: upscaler.enlarge(lr))
+            write_pictures(Path(folder), f"{path.stem}.png", path.name, restoration)
             yield f"figure_{path.stem}", read_rgb(Path(folder, "figures", f"{path.stem}.png"))
 
 
+def enlarge(lr, networks, condition, labels):
+    """Label -> picture by bicubic, by the network for clean pictures, and by that for JPEGs."""
+    photo = networks.photo.upscaler.enlarge(lr, condition=condition)
+    pictures = upscale_bicubic(lr, 2), networks.clean.upscaler.enlarge(lr), photo
+    return dict(zip(labels, pictures, strict=True))
+
+
 def jpeg_figure():
-    """A JPEG, enlarged by bicubic, and by the networks for clean pictures and for JPEGs."""
+    """A JPEG, enlarged by bicubic and by both networks."""
     degradation = named(f"jpeg{JPEG_QUALITY}")
     hr = read_rgb(ASTRONAUT)
     lr = degrade(degradation, downscale(hr, 2), hr, 2)
-
-    def by(content):
-        path, _ = utils.Weights(utils.WEIGHTS_FOLDER).pick(2, content=content)
-        return utils.load(path).enlarge(lr, condition=Condition(degradation.quality))
-
-    views = {
-        "the JPEG": upscale_nearest(lr, 2),
-        "bicubic": upscale_bicubic(lr, 2),
-        "network for clean pictures": by("clean"),
-        "network for JPEGs": by("photo"),
-    }
+    labels = "bicubic", "network for clean pictures", "network for JPEGs"
+    networks, condition = utils.NetworkOptions().load(2), Condition(degradation.quality)
+    views = {"the JPEG": upscale_nearest(lr, 2)} | enlarge(lr, networks, condition, labels)
     panels = [(name, f"{metrics.psnr(hr, sr, 2):.2f} dB", sr) for name, sr in views.items()]
     box = figures.find_box(hr, views["bicubic"], views["network for JPEGs"], 2)
     title = f"reduced by 2, saved as JPEG of quality {JPEG_QUALITY}"
@@ -71,19 +70,19 @@ def jpeg_figure():
 
 
 def photo_figure():
-    """A photograph as it comes from a phone, and the output of `output.py`."""
+    """A photograph from a phone, and the output of output.py."""
 
-    def enlarged(content):
+    def output_of(content):
         with tempfile.TemporaryDirectory() as folder:
             if output.main([str(PHOTO), folder, "--scale", "3", "--content", content]):
                 raise SystemExit(1)
             return read_rgb(Path(folder, PHOTO.name))
 
-    lr, sr = read_rgb(PHOTO), enlarged("auto")
+    lr, sr = read_rgb(PHOTO), output_of("auto")
     panels = [
         ("the file", "", upscale_nearest(lr, 3)),
         ("bicubic", "", upscale_bicubic(lr, 3)),
-        ("network for clean pictures", "", enlarged("clean")),
+        ("network for clean pictures", "", output_of("clean")),
         ("output.py", "", sr),
     ]
     return figures.paper_figure("451x300, JPEG of quality 75", sr, panels, PHOTO_BOX)
@@ -92,14 +91,12 @@ def photo_figure():
 def wild_figure():
     """A detail after five degradations, enlarged by bicubic and by both networks."""
     hr = read_rgb(ASTRONAUT)[24:184, 144:304]
-    names = utils.NetworkOptions(network="small").load(2)
+    networks = utils.NetworkOptions(network="small").load(2)
+    labels = "bicubic", "clean network", "photo network"
     rows = []
     for label, degradation in WILD.items():
         lr = degrade(degradation, downscale(hr, 2), hr, 2, np.random.default_rng(1))
-        condition = condition_of(lr, degradation.quality)
-        bicubic, clean = upscale_bicubic(lr, 2), names.clean.upscaler.enlarge(lr)
-        photo = names.photo.upscaler.enlarge(lr, condition=condition)
-        views = {"bicubic": bicubic, "clean network": clean, "photo network": photo}
+        views = enlarge(lr, networks, condition_of(lr, degradation.quality), labels)
         panels = [(label, upscale_nearest(lr, 2))]
         panels += [(f"{n}  {metrics.psnr(hr, v, 2):.2f} dB", v) for n, v in views.items()]
         rows.append(side_by_side([*panels, ("original", hr)]))

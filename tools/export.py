@@ -1,12 +1,10 @@
-"""Writes weights as a file that other programs run.
+"""Writes weights as a file for other programs.
 
-`python -m tools.export WEIGHTS FILE`: the ending of FILE says for which. `.onnx`: ONNX Runtime,
-OpenCV's dnn and others; `.xml`, with a `.bin` beside it: OpenVINO; `.tflite`: LiteRT, on phones.
-They take pictures of any size and enlarge them whole. docs/export.md has the code that runs them.
-A FILE that is there is replaced.
+`python -m tools.export WEIGHTS FILE`: FILE ends in `.onnx` for ONNX Runtime, OpenCV's dnn and
+others; in `.xml` for OpenVINO, with a `.bin` beside it; or in `.tflite` for LiteRT, on phones. An
+existing FILE is replaced. They enlarge whole pictures of any size; see docs/export.md.
 """
 
-import importlib.util
 import sys
 import tempfile
 from pathlib import Path
@@ -23,9 +21,9 @@ from superres.upscaling.networks import in_precision
 
 # ------------------------------------------------------------------- settings ----
 WEIGHTS = ""  # .keras file
-FILE = ""  # what is written: .onnx, .xml or .tflite
-QUALITY = 0  # of JPEGs, 25 to 98, built into a network that takes one; 0: it stays an input
-NOISE = 0.0  # in levels, 0 to 11, built in together with QUALITY into a network that takes three
+FILE = ""  # to write: .onnx, .xml or .tflite
+QUALITY = 0  # of JPEGs, 25 to 98, built into a network with that input; 0: it stays an input
+NOISE = 0.0  # in levels, 0 to 11, built in together with QUALITY into a network with three inputs
 BLUR = 0.0  # in pixels, 0 to 1.2, built in the same way
 # ---------------------------------------------------------------------------------
 
@@ -34,23 +32,22 @@ NEEDED = {".onnx": ["onnx"], ".xml": ["onnx", "openvino"], ".tflite": ["tensorfl
 
 
 def check_file(file):
-    """Raises InputError where FILE cannot be written; returns its ending."""
+    """Raises InputError if FILE cannot be written; returns its ending."""
     settings.check_text("file", file, may_be_empty=True)
     name, suffix = f"FILE = {file!r}", Path(file).suffix.lower()
     if suffix not in NEEDED:
         raise InputError(f"{name}: expected a name that ends in {' '.join(NEEDED)}")
     for package in NEEDED[suffix]:
-        if not importlib.util.find_spec(package):
-            raise InputError(f"{name}: needs the package {package}: pip install {package}")
-    beside = Path(file).with_suffix(".bin")
-    if suffix == ".xml" and beside.exists() and not Path(file).exists():
-        raise InputError(f"{name}: {beside} is there, and would be replaced")
+        settings.check_installed(package, name)
+    arrays = Path(file).with_suffix(".bin")
+    if suffix == ".xml" and arrays.exists() and not Path(file).exists():
+        raise InputError(f"{name}: {arrays} exists, and would be replaced")
     return suffix
 
 
 def as_onnx(path, graph, condition):
     """A weights file as bytes of an ONNX file, channels first."""
-    from superres.upscaling.onnx_graph import fix_condition, onnx_graph  # they load onnx
+    from superres.upscaling.onnx_graph import fix_condition, onnx_graph  # here: needs onnx
 
     model = onnx_graph(graph, weight_files.read_arrays(path, graph))
     model = model if condition is None else fix_condition(model, condition)
@@ -58,7 +55,7 @@ def as_onnx(path, graph, condition):
 
 
 def as_tflite(network, condition):
-    """A `KerasNetwork` as bytes of a .tflite file, from `lr` and perhaps a condition to `sr`."""
+    """A `KerasNetwork` as bytes of a .tflite file, channels last."""
     if keras.backend.backend() != "tensorflow":
         raise InputError("TensorFlow makes .tflite files: expected KERAS_BACKEND=tensorflow")
     import tensorflow as tf

@@ -1,7 +1,6 @@
 """Fits superres/images/estimate.npz: `python -m tools.fit_estimate DATA`, a folder of photographs.
 
-It draws pictures of wild degradations, and prints how far off the estimates are on those of every
-fifth photograph.
+It degrades photographs at random, fits to four fifths of them, and prints errors on the others.
 """
 
 import sys
@@ -19,12 +18,12 @@ from superres.images.resize import downscale
 from superres.runtime.backend import keras
 
 DRAWS, SCALES, SIDES, GREY_SHARE, PATTERN_SHARE = 12, (2, 3, 4), (64, 320), 0.08, 0.2
-UNITS = np.float32([3, 0.35, 0.35])  # of noise, blur and wild, so that all count alike
+UNITS = np.float32([3, 0.35, 0.35])  # of noise, blur and wild, for about equal errors
 EPOCHS, BATCH = 60, 64
 
 
 def example(hr, random):
-    """Statistics of a part of a photograph, degraded; its noise, blur, and whether it is wild."""
+    """Statistics of a degraded part of a photograph, and its noise, its blur, and whether wild."""
     scale = int(random.choice(SCALES))
     size = np.minimum(scale * int(random.integers(*SIDES)), hr.shape[:2]) // scale * scale
     top, left = random.integers(hr.shape[:2] - size, endpoint=True)
@@ -40,7 +39,7 @@ def example(hr, random):
     return statistics(lr, degradation.quality), truth
 
 
-sets = [[], []]  # four fifths of the photographs, to fit; the others, to test
+sets = [[], []]  # to fit, to test
 for number, path in enumerate(tqdm(find_pictures(sys.argv[1]), unit="photograph")):
     hr = read_rgb(path)
     seeds = [(number, n) for n in range(DRAWS)]
@@ -54,8 +53,8 @@ rate = keras.optimizers.schedules.CosineDecay(3e-3, EPOCHS * len(x) // BATCH)
 model.compile(keras.optimizers.Adam(rate), "mse")
 model.fit((x - mean) / deviation, y / UNITS, BATCH, EPOCHS, verbose=0)
 estimates = UNITS * model.predict((x_test - mean) / deviation, verbose=0)
-off, spread = np.sqrt(np.square(estimates - y_test).mean(0)), y_test.std(0)
-print(f"noise, blur, wild: off by {off} where they vary by {spread}")
+error, spread = np.sqrt(np.square(estimates - y_test).mean(0)), y_test.std(0)
+print(f"noise, blur, wild: RMS error {error}, standard deviation {spread}")
 clean, wild = (estimates[(x_test[:, -1] == 1) & (y_test[:, 2] == n), 2] for n in (0, 1))
 limit = np.quantile(clean, 0.98)
 print(f"98% of clean, {(wild < limit).mean():.0%} of other lossless pictures: below {limit:.2f}")

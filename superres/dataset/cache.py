@@ -17,48 +17,45 @@ from superres.runtime.errors import InputError, UnreadablePicture
 from superres.runtime.files import make_folder, remove_stale_files, replacing
 from superres.runtime.prefetch import in_order
 
-DISK_SHARE = 0.9  # of what is free, that photographs may take
-UNUSED_SECONDS = 30 * 24 * 60 * 60  # after so long without a training, a photograph is removed
+DISK_SHARE = 0.9  # of the free space, for photographs
+UNUSED_SECONDS = 30 * 24 * 60 * 60  # then a photograph is removed
 NAMES = "x[0-9]-" + 32 * "[0-9a-f]" + ".npy"
-OLD_NAMES = "x[0-9]-" + 12 * "[0-9a-f]" + ".*"  # all photographs of a folder in one file
+OLD_NAMES = "x[0-9]-" + 12 * "[0-9a-f]" + ".*"  # of earlier versions
 
 
 def decode(path, scale):
-    """Reads a photograph, cropped to a multiple of the scale, and makes its LR picture."""
+    """The `Photograph` of a file, cropped to a multiple of the scale; reads and reduces it."""
     hr = np.ascontiguousarray(crop_to_multiple(read_rgb(path), scale))
     return Photograph(downscale(hr, scale), hr)
 
 
 def pixel_bytes(size, scale):
-    """Bytes of a photograph of (height, width) HR pixels and of its LR picture."""
+    """Bytes of HR and LR together, for `size` (height, width) of HR."""
     height, width = (length // scale for length in size)
     return 3 * height * width * (scale**2 + 1)
 
 
 class Cache:
-    """Decoded photographs; several trainings may fill and use a folder at the same time."""
+    """A folder of decoded photographs, which several runs may fill and use at the same time."""
 
     def __init__(self, folder, scale):
         self.folder, self.scale = Path(folder), scale
 
     def fill(self, sizes):
-        """Decodes the photographs, a dict of path -> (height, width), that are not there yet.
-
-        Returns a dict of path -> reason of those that cannot be decoded.
-        """
+        """Decodes missing ones of `sizes`, path -> (height, width); returns errors by path."""
         make_folder(self.folder)
         missing = [path for path in sizes if not self._file(path).exists()]
         self._remove_unused()
         needed = sum(pixel_bytes(sizes[path], self.scale) for path in missing)
         free = shutil.disk_usage(self.folder).free
         if needed > DISK_SHARE * free:
-            raise InputError(f"they take {needed / 1e9:.1f} GB, and {free / 1e9:.1f} are free")
+            raise InputError(f"they need {needed / 1e9:.1f} GB, and {free / 1e9:.1f} are free")
         results = in_order(self._add, missing, UnreadablePicture)
         bar = tqdm(results, "decoding", len(missing), unit="picture", disable=not missing)
         return {path: str(error) for path, error in bar if error}
 
     def view(self, path):
-        """The `Photograph` of a file, mapped into memory; decoded where it is not there."""
+        """The `Photograph` of a file, mapped into memory; if it is not in the cache, decoded."""
         with contextlib.suppress(OSError, ValueError):
             # A plain array: slices of np.memmap are slow.
             pixels = np.asarray(np.lib.format.open_memmap(self._file(path), mode="r"))
@@ -72,8 +69,8 @@ class Cache:
         return Photograph(lr.copy(), hr.copy())
 
     def _file(self, path):
-        """The file of a photograph as that is now, which is marked as in use."""
-        state = None  # where it is gone, which decoding will say
+        """The cache file of a photograph in its present state; marks it as in use."""
+        state = None  # of a photograph that is gone; decoding will say so
         with contextlib.suppress(OSError):
             status = os.stat(path)
             state = status.st_size, status.st_mtime_ns
@@ -84,7 +81,7 @@ class Cache:
         return file
 
     def _add(self, path):
-        file = self._file(path)  # before it is decoded, for it may change meanwhile
+        file = self._file(path)  # first: the photograph may change while it is decoded
         lr, hr, _ = decode(path, self.scale)
         with replacing(file) as part:
             np.save(part, np.concatenate([lr[None], hr.reshape(-1, *lr.shape)]))
@@ -94,6 +91,6 @@ class Cache:
         if old := list(self.folder.glob(OLD_NAMES)):
             print(f"{self.folder}: removing the cache of an earlier version")
         for file in [*old, *self.folder.glob(NAMES)]:
-            with contextlib.suppress(OSError):  # another training may remove it, too
+            with contextlib.suppress(OSError):  # another run may remove it at the same time
                 if file in old or time.time() - file.stat().st_mtime > UNUSED_SECONDS:
                     file.unlink()

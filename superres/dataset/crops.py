@@ -1,7 +1,4 @@
-"""Random crops of photographs, which follow from the seed and the step alone.
-
-So a training that is resumed sees what it would have seen.
-"""
+"""Random crops of photographs: a function of seed and step, so that a resumed run sees the same."""
 
 from typing import NamedTuple
 
@@ -14,20 +11,14 @@ from superres.images.random_drawings import random_pair
 
 
 class Photograph(NamedTuple):
-    """A picture to train or to validate on.
+    """A picture to train or to validate on."""
 
-    Attributes:
-        lr: uint8 (H, W, 3).
-        hr: uint8 (scale * H, scale * W, 3).
-        condition: the `Condition` of `lr`.
-    """
-
-    lr: np.ndarray
-    hr: np.ndarray
-    condition: Condition = CLEAN
+    lr: np.ndarray  # uint8 (H, W, 3)
+    hr: np.ndarray  # uint8 (scale * H, scale * W, 3)
+    condition: Condition = CLEAN  # of `lr`
 
 
-# All flips and turns of a crop. OpenCV does them ten times as fast as NumPy.
+# All flips and turns of a crop, by OpenCV: ten times as fast as NumPy.
 ORIENTATIONS = (
     lambda crop, out: np.copyto(out, crop),
     lambda crop, out: cv2.flip(crop, 0, out),
@@ -41,10 +32,7 @@ ORIENTATIONS = (
 
 
 class CropSampler:
-    """Photographs to draw crops from.
-
-    Every crop position of all of them is equally likely, so a large photograph gives more
-    crops than a small one.
+    """Photographs to cut crops from; every position in all of them has a number.
 
     Args:
         photographs: list of `Photograph`, each at least as large as a crop.
@@ -61,10 +49,7 @@ class CropSampler:
         self.ends = np.cumsum([r * c for r, c in zip(rows, self.columns, strict=True)])
 
     def cut(self, place, orientation, lr, hr, degradation=None, random=None):
-        """Cuts the crop at `place`, a number below `ends[-1]`, into `lr` and `hr`.
-
-        The LR crop goes through `degrade`, if there is a degradation; returns its `Condition`.
-        """
+        """Cuts crop `place`, a number below `ends[-1]`, into `lr` and `hr`; its `Condition`."""
         index = int(np.searchsorted(self.ends, place, side="right"))
         photograph = self.photographs[index]
         top, left = divmod(int(self.ends[index]) - 1 - place, self.columns[index])
@@ -73,13 +58,13 @@ class CropSampler:
         hr_crop = photograph.hr[scale * top :, scale * left :][: scale * side, : scale * side]
         condition = CLEAN
         if degradation:
-            lr_crop, condition = self._degraded(photograph, top, left, degradation, random)
+            lr_crop, condition = self._degrade(photograph, top, left, degradation, random)
         ORIENTATIONS[orientation](lr_crop, lr)
         ORIENTATIONS[orientation](hr_crop, hr)
         return condition
 
-    def _degraded(self, photograph, top, left, degradation, random):
-        """A LR crop, degraded together with what is around it, and the `Condition` of both."""
+    def _degrade(self, photograph, top, left, degradation, random):
+        """An LR crop, degraded together with its surroundings, and the `Condition` of both."""
         rows, columns = (
             slice(max(0, first - BLOCK), first + self.lr_size + BLOCK) for first in (top, left)
         )
@@ -90,8 +75,8 @@ class CropSampler:
         crop = window[top - rows.start :, left - columns.start :][: self.lr_size, : self.lr_size]
         return crop, condition_of(window, degradation.quality)
 
-    def of_drawing(self, random):
-        """A random drawing with room for a crop and its surroundings, to cut crops from."""
+    def draw(self, random):
+        """A `CropSampler` of one random drawing, with room for a crop and its surroundings."""
         side = self.lr_size + 2 * BLOCK
         return CropSampler(
             [Photograph(*random_pair(random, side, side, self.scale))], self.crop_size
@@ -101,20 +86,19 @@ class CropSampler:
 def cut_batch(
     pool, step, *, batch_size, seed, part=slice(None), degradation="bicubic", drawings=0.0
 ):
-    """Random aligned crops, each flipped and turned at random; a function of (seed, step).
+    """Random crops of LR and HR, each flipped and turned at random; a function of (seed, step).
 
     Args:
         pool: `CropSampler` of photographs.
         step: number of the training step.
         batch_size: crops a step.
-        part: which of them to cut: one process of several cuts its own.
-        degradation: bicubic; or `WILD`: what people's pictures have been through.
-        drawings: share of the crops that are of random drawings instead.
+        part: slice of the batch to cut: one process of several cuts its own.
+        degradation: bicubic; or `WILD`, as real pictures are.
+        drawings: share of crops of random drawings.
 
     Returns:
-        What networks take, and what they are to make of it: uint8
-        (N, crop_size / scale, crop_size / scale, 3) LR crops with their conditions, float32
-        (N, 1, 1, 3), and uint8 (N, crop_size, crop_size, 3) HR crops.
+        ((lr, condition), hr): uint8 LR crops (N, crop_size / scale, crop_size / scale, 3), their
+        conditions, float32 (N, 1, 1, 3), and uint8 HR crops (N, crop_size, crop_size, 3).
     """
     random = np.random.default_rng((seed, step))
     places = random.integers(pool.ends[-1], size=batch_size)[part].tolist()
@@ -125,8 +109,8 @@ def cut_batch(
     for n, number in enumerate(range(batch_size)[part]):
         random, source, place = np.random.default_rng((seed, step, number)), pool, places[n]
         if drawings and random.random() < drawings:
-            source = pool.of_drawing(random)
+            source = pool.random_degradation(random)
             place = int(source.ends[-1]) // 2
-        drawn = random_degradation(random) if degradation == WILD else None
-        condition[n] = source.cut(place, orientations[n], lr[n], hr[n], drawn, random).values(3)
+        chain = random_degradation(random) if degradation == WILD else None
+        condition[n] = source.cut(place, orientations[n], lr[n], hr[n], chain, random).values(3)
     return (lr, condition), hr

@@ -1,4 +1,4 @@
-"""The pictures of a training: what is trained on, what is held out, and what is of no use."""
+"""The pictures of a run: those to train on, those to validate on, and those to skip."""
 
 import contextlib
 import hashlib
@@ -8,43 +8,35 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from superres.dataset.cache import decode
 from superres.dataset.crops import Photograph, cut_batch
 from superres.dataset.photographs import open_photographs
 from superres.images.degradation import degradation_of, degrade
 from superres.images.formats import SUFFIXES, describe_others, find_pictures, is_picture
 from superres.images.quality import condition_of
-from superres.images.read import picture_size, read_rgb
-from superres.images.resize import crop_to_multiple, downscale
+from superres.images.read import picture_size
 from superres.runtime import devices, memory
 from superres.runtime.errors import InputError, UnreadablePicture
 from superres.runtime.files import find_files
 from superres.runtime.prefetch import in_order
 from superres.runtime.terminal import quoted
 
-MARGIN = 16  # LR pixels that are reduced with the centre of a picture and thrown away
-
 
 def decode_centre(path, scale, size):
-    """As `decode`, but of the central `size` x `size` HR pixels, or all where it is smaller."""
-    hr = crop_to_multiple(read_rgb(path), scale)
-    wide, inner = [], []  # in LR pixels: the centre with a margin, and the centre in that
-    for length in (length // scale for length in hr.shape[:2]):
-        kept = min(length, size // scale)
-        start = (length - kept) // 2
-        first, last = max(0, start - MARGIN), min(length, start + kept + MARGIN)
-        wide.append(slice(first * scale, last * scale))
-        inner.append(slice(start - first, start - first + kept))
-    hr = hr[*wide]
-    lr = downscale(hr, scale)[*inner]
-    hr = hr[*(slice(scale * part.start, scale * part.stop) for part in inner)]
-    return Photograph(lr.copy(), hr.copy())  # without the rest of the picture
+    """The centre of a photograph, at most `size` x `size` HR pixels; `None` if it is flat."""
+    lr, hr, _ = decode(path, scale)
+    sides = [(length, min(length, size // scale)) for length in lr.shape[:2]]
+    in_lr = [slice((length - kept) // 2, (length + kept) // 2) for length, kept in sides]
+    in_hr = (slice(scale * part.start, scale * part.stop) for part in in_lr)
+    lr, hr = lr[*in_lr].copy(), hr[*in_hr].copy()  # copies, to free the whole picture
+    return Photograph(lr, hr) if (hr != hr[0, 0]).any() else None  # flat: its PSNR is infinite
 
 
 def survey(paths, smallest, skips):
     """Sizes of the usable pictures by path, from their headers; skips those below `smallest`."""
     sizes, headers = {}, in_order(picture_size, paths, UnreadablePicture)
     bar = tqdm(headers, "looking", len(paths), unit="picture", delay=1, leave=False)
-    for path, size in list(bar):  # to its end, before what is printed shows the bar
+    for path, size in list(bar):  # all first: `skips` would print over the bar
         if isinstance(size, UnreadablePicture):
             skips(path, str(size))
         elif min(size) < smallest:
@@ -55,7 +47,7 @@ def survey(paths, smallest, skips):
 
 
 class Skips(dict):
-    """path -> reason of each picture that is not used, which is printed once."""
+    """path -> reason of each skipped picture; prints each once."""
 
     def __call__(self, path, reason):
         if path not in self:
@@ -67,23 +59,17 @@ class Skips(dict):
 
 
 def report_others(folder):
-    """Counts the files of a folder that are no pictures by their names."""
+    """Prints which files of a folder are ignored; not scripts, for one may fetch the pictures."""
     files = [f for f in find_files(folder, lambda error: None) if not f.name.startswith(".")]
-    # A script may fetch the pictures.
     if others := [f for f in files if not is_picture(f) and f.suffix != ".py"]:
         print(describe_others(others))
 
 
-def is_scorable(photograph):
-    """Whether a picture has a score: a flat one is restored exactly, its PSNR is infinite."""
-    return bool((photograph.hr != photograph.hr[0, 0]).any())
-
-
 def hold_out(paths, scale, crop, skips, before=()):
-    """Holds out the first usable one of every 50 pictures, or more: 12 at most, if possible one.
+    """Splits paths into a dict of path -> centre of pictures to validate on, and the others.
 
-    Those held out `before` again, for nothing that was trained on may be scored. Returns a dict
-    of path -> centre, and the paths that are left.
+    Holds out the first usable one of every 50 pictures, or of more, 12 in all; or those held out
+    `before` by the same run, which has trained on all others.
     """
     every = max(50, math.ceil(len(paths) / 12))
     groups = [[path] for path in paths if str(path) in before]
@@ -96,7 +82,7 @@ def hold_out(paths, scale, crop, skips, before=()):
             except UnreadablePicture as error:
                 skips(path, str(error))
                 continue
-            if is_scorable(centre):
+            if centre:
                 held_out[path] = centre
                 break
     return held_out, [path for path in paths if path not in held_out and path not in skips]
@@ -106,8 +92,8 @@ class Dataset:
     """Photographs to train on, and some to validate on.
 
     Attributes:
-        validation: dict of path -> `Photograph`, the centre that is scored.
-        record: dict of what a training needs to resume with the same pictures, and to name them.
+        validation: dict of path -> `Photograph`, the scored centre.
+        record: dict that lets a run resume with the same pictures.
     """
 
     def __init__(self, source, validation, skips, record, options):
@@ -130,17 +116,12 @@ class Dataset:
 
 @contextlib.contextmanager
 def open_dataset(options, before=None, step=0):
-    """Finds the pictures to train on and the pictures to validate on, and makes them ready.
-
-    Pictures below VALIDATION_DATA are never trained on, also where it lies in DATA.
+    """Opens the photographs to train on and to validate on; yields a `Dataset`.
 
     Args:
         options: `DataOptions`.
-        before: `Dataset.record` of a training that is resumed.
-        step: the first one that batches are asked for.
-
-    Yields:
-        `Dataset`.
+        before: `Dataset.record` of a run that resumes.
+        step: of the first batch.
 
     Raises:
         InputError: too few pictures are usable; validation pictures are not those of `before`.
@@ -155,13 +136,13 @@ def open_dataset(options, before=None, step=0):
     }
     if record["validation"] != before.get("validation", record["validation"]):
         raise InputError(
-            "the validation pictures have changed, so that scores could not be compared; put them "
-            "back, take another NAME, or start over with --restart"
+            "the validation pictures have changed, so scores would not be comparable; put the old "
+            "ones back, take another NAME, or start over with --restart"
         )
     source = open_photographs(sizes, options, memory.free_memory(), skips, before.get("rotates"))
     record["rotates"] = source.rotates
     with contextlib.closing(source):
-        source.at(step)  # which fails where not one can be decoded
+        source.at(step)  # fails here if no photograph can be decoded
         print(f"{source.count} photographs, {source.where}; {len(validation)} to validate; {skips}")
         yield Dataset(source, validation, skips, record, options)
 
@@ -181,7 +162,7 @@ def _split(options, skips, held_out):
     if options.validation_data:
         validation_paths = find_pictures(options.validation_data)
         others = {os.path.realpath(path) for path in validation_paths}
-        paths = [path for path in paths if os.path.realpath(path) not in others]
+        paths = [path for path in paths if os.path.realpath(path) not in others]  # may lie in DATA
     report_others(options.data)
     sizes = survey(paths, options.crop_size, skips)
     if options.validation_data:
@@ -190,7 +171,7 @@ def _split(options, skips, held_out):
         validation, left = hold_out(list(sizes), scale, crop, skips, held_out)
         sizes = {path: sizes[path] for path in left}
     if options.degradation != "bicubic":
-        validation = _degraded(validation, options)
+        validation = _degrade(validation, options)
     if not paths and not options.validation_data:
         raise InputError(
             f"DATA = {options.data!r}: no photographs in {Path(options.data).resolve()}; put at "
@@ -209,8 +190,8 @@ def _split(options, skips, held_out):
     return sizes, validation
 
 
-def _degraded(validation, options):
-    """Validation pictures that have been through what the crops have, the same in every run."""
+def _degrade(validation, options):
+    """Degrades validation pictures as crops are, each the same way in every run."""
     degraded = {}
     for number, (path, photograph) in enumerate(validation.items()):
         degradation, random = degradation_of(options.degradation, number)
@@ -221,14 +202,13 @@ def _degraded(validation, options):
 
 
 def _centres(paths, scale, crop, skips):
-    """The centres of validation pictures, by path; those without a score are skipped."""
-    # Something must be left of a picture inside the border that is not scored.
-    usable, centres = survey(paths, 4 * scale, skips), {}
+    """The centres of validation pictures, by path; skips those without a score."""
+    usable, centres = survey(paths, 4 * scale, skips), {}  # no smaller: borders are not scored
     results = in_order(lambda path: decode_centre(path, scale, crop), usable, UnreadablePicture)
     for path, centre in tqdm(results, "validation", len(usable), unit="picture", leave=False):
         if isinstance(centre, UnreadablePicture):
             skips(path, str(centre))
-        elif not is_scorable(centre):
+        elif centre is None:
             skips(path, "flat: it has no score")
         else:
             centres[path] = centre

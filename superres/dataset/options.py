@@ -1,30 +1,19 @@
-"""Options of the pictures of a training."""
+"""Options of the pictures that a network is trained on."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class DataOptions:
-    """The settings of the same names.
+    """The settings of the same names."""
 
-    Attributes:
-        data, validation_data, cache: folders; the last two may be empty.
-        scale: reduction of the LR pictures.
-        crop_size: side of a crop, HR pixels.
-        batch_size: crops a step, of all processes together.
-        validation_crop: side of the centre of a validation picture that is scored, HR pixels.
-        seed: of all crops.
-        degradation: of LR crops: bicubic, none; or wild, as in `images.degradation`.
-        drawings: share of crops of random drawings.
-    """
-
-    data: str
-    validation_data: str
-    cache: str
-    scale: int
-    crop_size: int
-    batch_size: int
-    validation_crop: int
-    seed: int
-    degradation: str = "bicubic"
-    drawings: float = 0.0
+    data: str  # folder
+    validation_data: str  # folder, or empty
+    cache: str  # folder, or empty
+    scale: int  # reduction of the LR pictures
+    crop_size: int  # side of a crop, HR pixels
+    batch_size: int  # crops a step, of all processes together
+    validation_crop: int  # side of the scored centre of a validation picture, HR pixels
+    seed: int  # of all crops
+    degradation: str = "bicubic"  # of LR crops: bicubic, or wild, as in `images.degradation`
+    drawings: float = 0.0  # share of crops of random drawings

@@ -1,4 +1,4 @@
-"""Photographs ready to be cut: all of them or, where memory is short, a part that rotates."""
+"""Photographs to cut crops from: all in memory or mapped; or a few at a time, in rotation."""
 
 import functools
 import itertools
@@ -13,20 +13,20 @@ from superres.dataset.crops import CropSampler
 from superres.runtime.errors import InputError, UnreadablePicture, is_fault
 from superres.runtime.prefetch import in_order
 
-MEMORY_SHARE = 0.5  # of what is free, that photographs may take
-SMALL_BYTES = 2**28  # fewer are decoded anew at every start, in a few seconds
+MEMORY_SHARE = 0.5  # of free memory, for photographs
+SMALL_BYTES = 2**28  # below, no cache: all are decoded at every start, in a few seconds
 MAX_MAPPED = 2**15  # files; Linux allows 65,530 mappings
-MAX_RESIDENT, RESIDENT_BYTES = 128, 2**31  # in memory, where photographs rotate
-STEPS_PER_PHOTOGRAPH = 32  # until one is replaced by the next
+MAX_RESIDENT, MAX_RESIDENT_BYTES = 128, 2**31  # photographs in memory, in rotation
+STEPS_PER_PHOTOGRAPH = 32  # then the oldest makes room for the next
 LOADED_AHEAD = 8
 NONE_SOUND = (
-    "none of the {} pictures left to train on could be decoded; at least two sound ones are "
-    "needed, one of them to validate on, or VALIDATION_DATA"
+    "none of the {} pictures to train on could be decoded; expected at least two sound ones, "
+    "one of them to validate on, or VALIDATION_DATA"
 )
 
 
 class Resident:
-    """Photographs that are all there, in memory or in files that are mapped into it."""
+    """All photographs, in memory or in files mapped into it."""
 
     rotates = False
 
@@ -39,14 +39,11 @@ class Resident:
         return self._pool
 
     def close(self):
-        """Nothing to end."""
+        """Does nothing; `Rotating` ends its threads."""
 
 
 class Rotating:
-    """Photographs of which a part is in memory, each for a while; threads load the next.
-
-    All come again and again, in random order; which ones are there follows from seed and step.
-    """
+    """A few photographs at a time, in an order set by the seed; threads load the next ones."""
 
     rotates = True
 
@@ -54,7 +51,7 @@ class Rotating:
         self.paths, self.options, self.on_skip = list(sizes), options, on_skip
         self.count = len(sizes) - len(skipped)
         largest = max(pixel_bytes(size, options.scale) for size in sizes.values())
-        self.resident = max(1, min(MAX_RESIDENT, len(sizes), RESIDENT_BYTES // largest))
+        self.resident = max(1, min(MAX_RESIDENT, len(sizes), MAX_RESIDENT_BYTES // largest))
         self.load = cache.load if cache else functools.partial(decode, scale=options.scale)
         source = f"loaded from {cache.folder}" if cache else "decoded"
         self.where = f"{source}, {self.resident} at a time"
@@ -64,7 +61,7 @@ class Rotating:
         self._first = self._pool = None  # slot of the first photograph in the pool
 
     def at(self, step):
-        """The `CropSampler` for a step; raises InputError where not one photograph loads."""
+        """The `CropSampler` for a step; raises InputError if no photograph can be loaded."""
         if self._first != (first := step // STEPS_PER_PHOTOGRAPH):
             self._fill(first)
         return self._pool
@@ -77,7 +74,7 @@ class Rotating:
                 self._loading.pop(slot).cancel()
             for slot in sorted(wanted - self._loading.keys()):
                 self._loading[slot] = self._workers.submit(self._load, slot)
-            is_quiet = self._first is not None  # the bar of the training is there
+            is_quiet = self._first is not None  # train.py shows its own bar by now
             bar = tqdm(slots, "loading", unit="picture", delay=1, leave=False, disable=is_quiet)
             photographs = list(filter(None, (self._loading[slot].result() for slot in bar)))
             if photographs:
@@ -87,7 +84,7 @@ class Rotating:
                 raise InputError(NONE_SOUND.format(len(self.paths)))
 
     def _load(self, slot):
-        """The `Photograph` of a slot; `None` where it cannot be used."""
+        """The `Photograph` of a slot; `None` if it cannot be used."""
         turn, place = divmod(slot, len(self.paths))
         order = np.random.default_rng((self.options.seed, turn)).permutation(len(self.paths))
         path = self.paths[order[place]]
@@ -96,7 +93,7 @@ class Rotating:
         try:
             photograph = self.load(path)
             height, width = photograph.hr.shape[:2]
-            if min(height, width) < self.options.crop_size:  # replaced since it was surveyed
+            if min(height, width) < self.options.crop_size:  # the file has been replaced
                 raise UnreadablePicture(f"{width}x{height} is smaller than a crop by now")
             return photograph
         except UnreadablePicture as error:
@@ -112,15 +109,15 @@ class Rotating:
 
 
 def _into_memory(paths, scale):
-    """The photographs that can be decoded, and a dict of path -> reason of the others."""
+    """Decoded photographs, and a dict of path -> reason of bad ones."""
     results = in_order(lambda path: decode(path, scale), paths, UnreadablePicture)
     results = dict(tqdm(results, "decoding", len(paths), unit="picture"))
     skipped = {path: str(r) for path, r in results.items() if isinstance(r, UnreadablePicture)}
     return [results[path] for path in paths if path not in skipped], skipped
 
 
-def _filled_cache(sizes, options):
-    """A `Cache` of the photographs, or `None`, and a dict of path -> reason of the others."""
+def _into_cache(sizes, options):
+    """A full `Cache`, or `None` if there is no place, and a dict of path -> reason of bad ones."""
     cache = Cache(options.cache, options.scale)
     try:
         return cache, cache.fill(sizes)
@@ -132,17 +129,16 @@ def _filled_cache(sizes, options):
 
 
 def open_photographs(sizes, options, free_memory, on_skip, rotates=None):
-    """Decodes photographs into memory; many into a cache, of which they are mapped into memory.
+    """Decodes photographs: few into memory, many into a cache of mapped files.
 
-    Where memory cannot hold them they rotate, because to read single crops from a disk is a
-    hundred times as slow; `rotates` says how a training that is resumed began. Crops depend on
-    whether photographs rotate, and not on where the pixels are.
+    If memory cannot hold them they rotate: single crops from a disk take a hundred times as long.
+    Crops depend on whether photographs rotate, so a run that resumes gives its `rotates`.
     """
     needed = sum(pixel_bytes(size, options.scale) for size in sizes.values())
     fits = needed <= MEMORY_SHARE * free_memory
     rotates = not fits if rotates is None else rotates
-    is_kept = options.cache and needed > SMALL_BYTES
-    cache, skipped = _filled_cache(sizes, options) if is_kept else (None, {})
+    is_cached = options.cache and needed > SMALL_BYTES
+    cache, skipped = _into_cache(sizes, options) if is_cached else (None, {})
     if not (cache or fits or rotates):
         print("not enough memory to resume with the same crops: photographs rotate from here on")
         rotates = True

@@ -1,1 +1,1 @@
-"""Restored pictures to scores, tables and a page."""
+"""Scores of enlarged pictures, their tables and their page."""

@@ -1,6 +1,6 @@
-"""What others have published about test sets."""
+"""Published scores of test sets."""
 
-BICUBIC_MARGIN = 0.25  # dB, for differences of border, rounding and cropping
+BICUBIC_MARGIN = 0.25  # dB; papers differ in borders, rounding and cropping
 DIV2K = "on DIV2K: the authors' EDSR-PyTorch, without scale + 2 pixels at each border"
 SOURCES = {
     "EDSR-baseline": f"Ahn et al., CARN, ECCV 2018 ({DIV2K})",
@@ -8,7 +8,7 @@ SOURCES = {
 }
 PICTURES = {"Set5": 5, "Set14": 14, "B100": 100, "Urban100": 100, "DIV2K": 100}
 # PSNR of bicubic enlargement, from Lim et al., and the scores of each of SOURCES: PSNR and SSIM on
-# Y; of DIV2K PSNR over RGB. Those of EDSR-baseline were measured by Ahn et al. from its weights.
+# Y, or PSNR over RGB of DIV2K. Ahn et al. measured EDSR-baseline with its weights.
 PUBLISHED = {
     ("Set5", 2): (33.66, (37.99, 0.9604), (38.11, 0.9601)),
     ("Set5", 3): (30.39, (34.37, 0.9270), (34.65, 0.9282)),
@@ -29,10 +29,9 @@ PUBLISHED = {
 
 
 def published(name, scale, mean):
-    """What others have published about a test set, all of whose pictures were scored.
+    """Published scores of a test set: method -> dict of psnr and ssim, or of rgb_psnr.
 
-    `mean` holds the scores of bicubic enlargement: other pictures in a folder of that name have
-    others. Returns a dict of method -> dict of psnr and ssim, or of rgb_psnr; empty for those.
+    Empty if `mean`, the scores of bicubic enlargement, shows that its pictures are others.
     """
     bicubic, *methods = PUBLISHED[name, scale]
     keys = ("psnr", "ssim") if len(methods[0]) == 2 else ("rgb_psnr",)

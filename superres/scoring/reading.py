@@ -1,4 +1,4 @@
-"""Pictures of test sets as they are scored: 8 bits, without transparency, HR and LR alike."""
+"""Pictures of test sets: HR and LR as 8 bits without transparency."""
 
 import cv2
 import numpy as np
@@ -11,7 +11,7 @@ from superres.scoring import metrics
 
 
 def read_noted(path, notes, what):
-    """A picture as uint8, grey or RGB; what was changed is added to the list `notes`."""
+    """A picture as uint8, grey or RGB; adds what it changed to `notes`."""
     pixels, _ = read_picture(path)
     if pixels.dtype == np.uint16:
         notes.append(f"{what} of 16 bits, rounded to 8")
@@ -21,7 +21,7 @@ def read_noted(path, notes, what):
 
 
 def in_colours_of(picture, hr, notes, what):
-    """A picture as grey or RGB, as the original is."""
+    """A picture as grey or RGB, like the original; adds what it changed to `notes`."""
     if picture.ndim == hr.ndim:
         return picture
     if hr.ndim == 3:
@@ -32,7 +32,7 @@ def in_colours_of(picture, hr, notes, what):
 
 
 def read_pair(pair, scale):
-    """The HR picture, cropped to a multiple of the scale, its LR picture, and a list of notes."""
+    """HR, cropped to a multiple of the scale, LR, and a list of notes."""
     notes = []
     whole = read_noted(pair.hr, notes, "original")
     hr = crop_to_multiple(whole, scale)

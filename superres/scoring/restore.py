@@ -1,4 +1,4 @@
-"""One picture of a test set in all its versions, scored, and the pictures that show it."""
+"""Views of one picture: restored, scored, and drawn."""
 
 import math
 from dataclasses import dataclass
@@ -18,31 +18,30 @@ from superres.scoring.results import BICUBIC, NEAREST, ORIGINAL, PREDICTION
 
 
 @dataclass(frozen=True)
-class Restored:
-    """One picture in all its versions."""
+class Restoration:
+    """One picture in all its views."""
 
     views: dict  # `VIEWS` and other programs -> uint8 (H, W, 3), or (H, W) of a grey original
-    scores: dict  # each view but the original -> what `metrics.score` returns
-    notes: list  # texts: what had to be changed
-    left_out: dict  # path of another program's picture -> why it was refused
-    box: tuple  # left, top, width, height of where the prediction, or the first other, gains most
-    is_bicubic: bool | None  # whether the LR picture is MATLAB's bicubic; None: it was made so here
-    degradation: str = ""  # of the LR picture, in words
+    scores: dict  # each view but the original -> dict of scores
+    notes: list  # texts: what was changed
+    refused: dict  # path of another program's picture -> reason
+    box: tuple  # left, top, width, height of the largest gain of the main method
+    is_bicubic: bool | None  # whether LR is MATLAB's bicubic; None: it was made so here
+    degradation: str = ""  # of LR, in words
 
 
 def restore(pair, scale, enlarge=None, others=None, degradation=None, random=None):
-    """Makes, reads and scores all versions of one picture: `Restored`.
+    """Makes, reads and scores all views of one picture: `Restoration`.
 
     Args:
         pair: `testsets.Pair`.
         scale: 2, 3 or 4.
-        enlarge: function of the LR picture, uint8 (H, W[, 3]), and of its `Condition`, that
-            predicts the HR picture; or `None`.
-        others: dict of another program's name -> path of what it made of the picture.
-        degradation, random: what the LR picture goes through, as `degrade` takes it; or `None`.
+        enlarge: function of LR, uint8 (H, W[, 3]), and its `Condition` that predicts HR; or `None`.
+        others: dict of another program's name -> path of its picture.
+        degradation, random: of LR, as `degrade` takes them; or `None`.
 
     Raises:
-        InputError: the pair cannot be scored, as `reading.read_pair` says, or is blank.
+        InputError: the pair does not fit together, is too small, or is blank.
     """
     hr, lr, notes = reading.read_pair(pair, scale)
     is_bicubic = np.array_equal(lr, downscale(hr, scale)) if pair.lr else None
@@ -55,36 +54,27 @@ def restore(pair, scale, enlarge=None, others=None, degradation=None, random=Non
     views = {NEAREST: upscale_nearest(lr, scale), BICUBIC: upscale_bicubic(lr, scale)}
     if enlarge:
         views[PREDICTION] = enlarge(lr, condition)
-    left_out = {}
+    refused = {}
     for name, path in (others or {}).items():
         try:
             views[name] = compare.read_result(path, hr, notes)
         except InputError as error:
-            left_out[path] = str(error)
+            refused[path] = str(error)
     scores = {name: metrics.score(hr, view, scale) for name, view in views.items()}
     if math.isinf(scores[BICUBIC]["psnr"]):
         raise InputError("blank: bicubic enlargement restores it exactly, which has no finite PSNR")
     best = results.main_method(scores)
     before = BICUBIC if best != BICUBIC else NEAREST
-    return Restored(
-        views=views | {ORIGINAL: hr},
-        scores=scores,
-        notes=notes,
-        left_out=left_out,
-        box=figures.find_box(hr, views[before], views[best], scale),
-        is_bicubic=is_bicubic,
-        degradation=str(degradation or ""),
-    )
+    box = figures.find_box(hr, views[before], views[best], scale)
+    views[ORIGINAL] = hr
+    return Restoration(views, scores, notes, refused, box, is_bicubic, str(degradation or ""))
 
 
 def places_of(test_sets):
-    """Where each picture is written, and its title, by the names of its test set and its own.
-
-    No two are the same: dict of (name, name) -> relative path of a PNG file, title.
-    """
+    """(name of a test set, `Pair.name`) -> unique relative path of a PNG file, and title."""
     names = [(one.name, pair.name) for one in test_sets for pair in one.pairs]
     taken, places = set(), {}
-    # PNG files keep their names: of a.jpg and a.jpg.png the first is written as a.jpg-2.png.
+    # PNG files first, to keep their names: beside a.jpg.png, a.jpg becomes a.jpg-2.png.
     for test_set, name in sorted(names, key=lambda key: key[1].suffix.lower() != ".png"):
         title = Path(test_set, name) if len(test_sets) > 1 else name
         ending = name.suffix if name.suffix.lower() == ".png" else ".png"
@@ -95,26 +85,20 @@ def places_of(test_sets):
     return places
 
 
-def write_pictures(folder, place, title, restored):
-    """Writes a `Restored` as `place` into folder/output, Combined and figures, under a title."""
-    views, scores = restored.views, restored.scores
+def write_pictures(folder, place, title, restoration):
+    """Writes a `Restoration` as `place` into folder/output, Combined and figures."""
+    views, scores = restoration.views, restoration.scores
     others = [view for view in scores if view not in (NEAREST, BICUBIC)]
-    main = [PREDICTION] if PREDICTION in views else others or [BICUBIC]
-    panels = [(ORIGINAL, views[ORIGINAL])]
-    for view in (NEAREST, *main):
-        label = "nearest neighbour" if view == NEAREST else view
-        panels.append((f"{label}  {scores[view]['psnr']:.2f} dB", views[view]))
-    details = []
-    for view, picture in views.items():
-        text = "PSNR / SSIM"
-        if view in scores:
-            text = f"{scores[view]['psnr']:.2f} dB / {scores[view]['ssim']:.4f}"
-        details.append((view, text, picture))
-    if restored.degradation:
-        title += f", LR: {restored.degradation}"
+    methods = [PREDICTION] if PREDICTION in views else others or [BICUBIC]
+    labels = [("nearest neighbour", NEAREST), *((method, method) for method in methods)]
+    panels = [(f"{label}  {scores[v]['psnr']:.2f} dB", views[v]) for label, v in labels]
+    texts = {v: f"{one['psnr']:.2f} dB / {one['ssim']:.4f}" for v, one in scores.items()}
+    details = [(view, texts.get(view, "PSNR / SSIM"), one) for view, one in views.items()]
+    if restoration.degradation:
+        title += f", LR: {restoration.degradation}"
     pictures = {
-        "Combined": side_by_side(panels),
-        "figures": figures.paper_figure(title, views[ORIGINAL], details, restored.box),
+        "Combined": side_by_side([(ORIGINAL, views[ORIGINAL]), *panels]),
+        "figures": figures.paper_figure(title, views[ORIGINAL], details, restoration.box),
     }
     if PREDICTION in views:
         pictures["output"] = views[PREDICTION]

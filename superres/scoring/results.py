@@ -1,4 +1,4 @@
-"""Scores of an evaluation: of each picture, and a summary of each test set."""
+"""Scores of pictures, and a summary of each test set."""
 
 import csv
 import hashlib
@@ -11,26 +11,23 @@ import numpy as np
 from superres.scoring.published import PICTURES, published
 
 KEYS = ("psnr", "ssim", "rgb_psnr")
-# Views of a picture; those of other programs bear the names of their folders.
+# Views of a picture; other programs' are named by their folders.
 VIEWS = NEAREST, BICUBIC, PREDICTION, ORIGINAL = "nearest", "bicubic", "prediction", "original"
 
 
 def gain(score, reference):
-    """How much higher one PSNR is than another, in dB; 0 where both are infinite."""
+    """By how many dB one PSNR is higher; 0 if both are infinite."""
     return 0.0 if score == reference else score - reference
 
 
 def main_method(methods):
-    """Whose gain over bicubic counts: the network's, else another program's, else bicubic."""
+    """The first of the network, other programs and bicubic that is among the methods."""
     others = [method for method in methods if method not in (NEAREST, BICUBIC)]
     return PREDICTION if PREDICTION in others else (others or [BICUBIC])[0]
 
 
 def means(rows, methods):
-    """Mean scores over pictures: dict of method -> dict of `KEYS`.
-
-    A method that lacks a picture has `None`: its mean would not be comparable.
-    """
+    """method -> dict of mean scores; `None` if it lacks a picture: it would not be comparable."""
     result = dict.fromkeys(methods)
     for method in methods:
         scores = [row["scores"].get(method) for row in rows]
@@ -40,59 +37,54 @@ def means(rows, methods):
 
 
 class Results:
-    """Scores of the pictures of test sets, as they come in.
-
-    Attributes:
-        rows: list of dicts, one for each picture, as `add` makes them.
-        refused: dict of path -> reason.
-        faults: places in the code of the program's faults among the reasons.
-    """
+    """Scores of the pictures of test sets; `methods` are those beside nearest."""
 
     def __init__(self, test_sets, methods, scale, degradation=""):
-        self.test_sets, self.scale = test_sets, scale
-        self.methods = methods  # that are scored beside nearest
-        self.degradation = degradation  # of the LR pictures, by name; empty: none
-        self.rows, self.refused, self.faults = [], {}, set()
-        self._failed = Counter()
+        self.test_sets, self.methods, self.scale = test_sets, methods, scale
+        self.degradation = degradation  # name; empty: none
+        self.rows = []  # a dict for each picture
+        self.refused = {}  # path -> reason
+        self.faults = set()  # places in the code of the program's faults among the reasons
+        self._failed = Counter()  # pictures by test set
 
-    def add(self, test_set, pair, restored):
-        """Adds what `restore` made of a picture."""
-        self.refused |= restored.left_out
+    def add(self, test_set, pair, restoration):
+        """Adds the `Restoration` of a picture."""
+        self.refused |= restoration.refused
         self.rows.append(
             {
                 "test_set": test_set.name,
                 "name": pair.name.as_posix(),
-                "scores": restored.scores,
-                "notes": restored.notes,
-                "is_bicubic": restored.is_bicubic,
+                "scores": restoration.scores,
+                "notes": restoration.notes,
+                "is_bicubic": restoration.is_bicubic,
             }
         )
 
     def refuse(self, test_set, pair, error):
-        """Adds a picture that cannot be scored."""
+        """Notes why a picture cannot be scored."""
         self.refused[pair.hr] = str(error)
         self._failed[test_set.name] += 1
 
-    def of(self, test_set):
+    def rows_of(self, test_set):
         """The rows of a test set."""
         return [row for row in self.rows if row["test_set"] == test_set.name]
 
     def notes(self):
-        """What had to be changed in which picture: list of texts."""
-        named = ((f"{row['test_set']}, {row['name']}", row["notes"]) for row in self.rows)
-        return [f"{name}: {note}" for name, notes in named for note in notes]
+        """What was changed in which picture: list of texts."""
+        rows = self.rows
+        return [f"{r['test_set']}, {r['name']}: {note}" for r in rows for note in r["notes"]]
 
     def summaries(self):
-        """What tables, page and results.json say about each test set: list of dicts."""
+        """A dict for each test set, as results.json has it."""
         return [self._summary(one) for one in self.test_sets]
 
     def _summary(self, test_set):
-        rows = self.of(test_set)
+        rows, benchmark = self.rows_of(test_set), test_set.benchmark
         given = [row["is_bicubic"] for row in rows if row["is_bicubic"] is not None]
         mean = means(rows, [NEAREST, *self.methods])
-        # What is published of other pictures, or of other LR pictures, would be no comparison.
-        is_whole = len(rows) == len(test_set.pairs) == PICTURES.get(test_set.known) and all(given)
-        others = published(test_set.known, self.scale, mean[BICUBIC]) if is_whole else {}
+        # Published scores are comparable only for all pictures, and bicubic LR pictures.
+        is_whole = len(rows) == len(test_set.pairs) == PICTURES.get(benchmark) and all(given)
+        others = published(benchmark, self.scale, mean[BICUBIC]) if is_whole else {}
         lacking = {m: sum(m not in row["scores"] for row in rows) for m in self.methods}
         refused = self._failed[test_set.name]
         return {
@@ -108,11 +100,11 @@ class Results:
             "missing": {method: count for method, count in lacking.items() if count},
             "mean": mean,
             "published": others,
-            "other_than": test_set.known if is_whole and not others else "",
+            "other_than": benchmark if is_whole and not others else "",
         }
 
     def as_csv(self):
-        """A line for nearest and each method of each picture, as CSV; infinite PSNR is `inf`."""
+        """CSV with a line for each picture and method; infinite PSNR is `inf`."""
         file = io.StringIO()
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["test_set", "picture", "method", *KEYS])
@@ -123,10 +115,10 @@ class Results:
                     writer.writerow([row["test_set"], row["name"], method, *values])
         return file.getvalue()
 
-    def as_json(self, made_by):
-        """All results as JSON text, after `how_made`; infinity, which JSON lacks, is null."""
+    def as_json(self, setup):
+        """All results as JSON text; infinity, which JSON lacks, is null."""
         results = {
-            **made_by,
+            **setup,
             "images": [
                 {"name": row["name"], "test_set": row["test_set"]}
                 | _flat(row["scores"])
@@ -141,10 +133,10 @@ class Results:
         return json.dumps(with_null, indent=2) + "\n"
 
 
-def how_made(scale, networks, compared):
-    """What made the pictures and the scores: dict, as results.json begins with it.
+def setup_of(scale, networks, programs):
+    """How the scores were made: dict, the beginning of results.json.
 
-    `networks`: pictures, in words -> `utils.Network`; `compared`: another program -> its folder.
+    `networks`: kind of pictures -> `utils.Network`; `programs`: another program -> its folder.
     """
     return {
         "scale": scale,
@@ -162,12 +154,12 @@ def how_made(scale, networks, compared):
         ],
         "channel": "Y of YCbCr (BT.601), not rounded; grey originals as they are",
         "border": scale,
-        "compared": compared,
+        "compared": programs,
     }
 
 
 def _flat(scores):
-    """Scores by method as results.json has them: the network's, bicubic's, and others'."""
+    """Scores by method as results.json has them: flat, but for those of other programs."""
     flat = dict(scores.get(PREDICTION) or {})
     for method in BICUBIC, NEAREST:
         flat |= {f"{method}_{key}": value for key, value in (scores.get(method) or {}).items()}

@@ -1,4 +1,4 @@
-"""Results in tables, and in words: how they were made, and what is to be known of them."""
+"""Results as tables, with notes on how they were made and how far they compare."""
 
 import html
 import re
@@ -7,22 +7,22 @@ from superres.runtime.terminal import escaped
 from superres.scoring.published import SOURCES
 from superres.scoring.results import BICUBIC, PREDICTION, gain
 
-PUBLISHED = "published"  # a column of the tables
+PUBLISHED = "published"  # name of a column
 MARKS = re.compile(r"[|<&`\[]")  # of Markdown
+MAX_LINES = 40  # in a list of texts
 
 
 def markdown(text):
-    """Text as it stands in Markdown: its marks, which names of files may have, escaped."""
+    """Escapes the marks of Markdown, which file names may contain."""
     return MARKS.sub(r"\\\g<0>", escaped(text))
 
 
 def _whole(one):
-    """How many pictures a test set has, scored or not."""
+    """Number of pictures of a test set, scored or not."""
     return one["pictures"] + one["refused"] + one["untried"]
 
 
 def _cell(score):
-    """PSNR and SSIM on Y, and PSNR over RGB, as far as they are there."""
     if not score:
         return "–"
     y = f"{score['psnr']:.2f} / {score['ssim']:.4f}" if "psnr" in score else "– / –"
@@ -30,10 +30,9 @@ def _cell(score):
 
 
 def summary_table(results):
-    """A row for each test set of `Results`, with the published scores under it.
+    """Means of each test set, and published scores below them: list of rows, the head first.
 
-    Those stand under the network's, or in a column of their own where there is none. A table is a
-    list of rows, each a list of texts; the first is the head.
+    Published scores are in the network's column, or, without one, in a column of their own.
     """
     methods, summaries = results.methods, results.summaries()
     if PREDICTION not in methods and any(one["published"] for one in summaries):
@@ -52,7 +51,7 @@ def summary_table(results):
 
 
 def picture_table(rows, methods):
-    """The scores of each row of `Results`, with the gain of each method over bicubic."""
+    """The scores of each picture, and the gain of each method over bicubic."""
     others = [method for method in methods if method != BICUBIC]
     columns = (text for method in others for text in (method, "gain"))
     table = [["PSNR and SSIM on Y", BICUBIC, *columns]]
@@ -60,8 +59,8 @@ def picture_table(rows, methods):
         bicubic = row["scores"].get(BICUBIC)
         cells = [row["name"], _pair(bicubic)]
         for score in map(row["scores"].get, others):
-            more = f"{gain(score['psnr'], bicubic['psnr']):+.3f}" if score else "–"
-            cells += [_pair(score), more]
+            cells += [_pair(score)]
+            cells += [f"{gain(score['psnr'], bicubic['psnr']):+.3f}" if score else "–"]
         table.append(cells)
     return table
 
@@ -71,7 +70,7 @@ def _pair(score):
 
 
 def as_markdown(table):
-    """Rows of texts as a Markdown table whose columns are aligned, to be read as it is."""
+    """A table in Markdown, with aligned columns, to be read as it is."""
     table = [[markdown(cell) for cell in row] for row in table]
     widths = [max(len(row[n]) for row in table) for n in range(len(table[0]))]
 
@@ -85,52 +84,52 @@ def as_markdown(table):
 
 
 def as_html(table):
-    """Rows of texts as an HTML table."""
+    """A table in HTML."""
     head, *body = table
     lines = [f'<th scope="col">{html.escape(cell)}</th>' for cell in head]
     lines += ["</tr></thead><tbody>"]
     for first, *cells in body:
         kind = ' class="published"' if first.endswith(", published") else ""
         lines += [f'<tr><th scope="row">{html.escape(first)}</th>']
-        cells = (html.escape(cell).replace(" / ", "\u00a0/ ") for cell in cells)  # ends a line
+        cells = (html.escape(cell).replace(" / ", "\u00a0/ ") for cell in cells)  # breaks after /
         lines += [f"<td{kind}>{cell}</td>" for cell in cells]
         lines += ["</tr>"]
     return "\n".join(["<table><thead><tr>", *lines, "</tbody></table>"])
 
 
 def details(results):
-    """The tables of the pictures of each test set, as Markdown."""
+    """A table of pictures for each test set, as Markdown."""
     texts = []
     for test_set, one in zip(results.test_sets, results.summaries(), strict=True):
-        if rows := results.of(test_set):
+        if rows := results.rows_of(test_set):
             mean = {"name": f"mean of {len(rows)}", "scores": one["mean"]}
             table = picture_table([*rows, mean], results.methods)
             texts.append(f"{markdown(one['name'])}\n\n{as_markdown(table)}")
     return "\n\n".join(texts)
 
 
-def document(results, made_by):
-    """All that there is to read, as Markdown: tables, how they were made, notes."""
-    how = "\n".join(f"- {markdown(text)}" for text in provenance(results, made_by))
+def document(results, setup):
+    """Tables, how they were made, and notes, as Markdown."""
+    how = "\n".join(f"- {markdown(text)}" for text in provenance(results, setup))
     notes = "".join(f"- {markdown(text)}\n" for text in [*refusals(results), *results.notes()])
     notes = notes and f"\nNotes\n\n{notes}"
     return f"{as_markdown(summary_table(results))}\n\n{how}\n\n{details(results)}\n{notes}"
 
 
-def shortened(texts, most=40):
-    """The first texts of a list, and how many more there are."""
-    more = len(texts) - most
-    return [*texts[:most], *([f"{more} more in results.md"] if more > 0 else [])]
+def shortened(texts, count=MAX_LINES):
+    """The first `count` texts, and the number of those left out."""
+    more = len(texts) - count
+    return [*texts[:count], *([f"{more} more in results.md"] if more > 0 else [])]
 
 
 def refusals(results):
-    """What was refused, and why: list of texts."""
+    """Refused pictures with reasons: list of texts."""
     return [f"refused {path}: {reason}" for path, reason in results.refused.items()]
 
 
-def provenance(results, made_by):
-    """How the numbers of `Results` were made, as `how_made` says it: list of texts."""
-    scale, summaries = made_by["scale"], results.summaries()
+def provenance(results, setup):
+    """How the scores were made, by `setup_of`: list of texts."""
+    scale, summaries = setup["scale"], results.summaries()
     texts = [
         f"Originals cropped to a multiple of {scale}; predictions rounded to 8 bits; {scale} "
         "pixels left out at each border; the mean of the pictures' own scores.",
@@ -138,7 +137,7 @@ def provenance(results, made_by):
         "YCbCr (BT.601, limited range, not rounded), and PSNR over RGB beside them. Grey "
         "originals are scored as they are, full range.",
     ]
-    for one in made_by["networks"]:
+    for one in setup["networks"]:
         ensemble = "with" if one["self_ensemble"] else "without"
         texts.append(
             f"prediction of {one['pictures']}: {one['weights']} (SHA-256 "
@@ -146,25 +145,25 @@ def provenance(results, made_by):
             f"{one['precision']}, {ensemble} self-ensemble, {one['engine']}."
         )
     texts.append("bicubic: MATLAB's imresize of the LR picture.")
-    texts += [f"{name}: pictures in {folder}." for name, folder in made_by["compared"].items()]
+    texts += [f"{name}: pictures in {folder}." for name, folder in setup["compared"].items()]
     for one in summaries:
         gaps = [(one["refused"], "were refused"), (one["untried"], "were left when it was stopped")]
         unlike = "are not in the mean, which is not comparable with published ones"
         gaps = [f"{n} of {_whole(one)} pictures {why} and {unlike}" for n, why in gaps if n]
         texts += [f"{one['name']}: {text}." for text in [_lr_text(one), *gaps, *_lacks(one)]]
-    there = {method for one in summaries for method in one["published"]}
-    return texts + [f"{name}, published: {SOURCES[name]}." for name in sorted(there)]
+    methods = {method for one in summaries for method in one["published"]}
+    return texts + [f"{name}, published: {SOURCES[name]}." for name in sorted(methods)]
 
 
 def warnings(one):
-    """What must be known of a test set before its scores are compared: list of texts."""
+    """Why the scores of a test set are not comparable with others: list of texts."""
     is_bicubic = one["given_lr"] == one["given_lr_equal_to_bicubic"]
     texts = _lacks(one) + ([] if is_bicubic else [_lr_text(one)])
     return [f"{one['name']}: {text}" for text in texts]
 
 
 def _lacks(one):
-    """Which methods have no mean, and why nothing published stands beside it."""
+    """Which methods have no mean, and why published scores are missing."""
     texts = [
         f"{method} lacks {count} of {one['pictures']} pictures, so it has no mean"
         for method, count in one["missing"].items()
@@ -176,7 +175,7 @@ def _lacks(one):
 
 
 def _lr_text(one):
-    """Where the LR pictures of a test set come from."""
+    """The origin of a test set's LR pictures."""
     given, equal = one["given_lr"], one["given_lr_equal_to_bicubic"]
     unlike = "so scores are not comparable with those of bicubic LR pictures"
     if one["degradation"]:

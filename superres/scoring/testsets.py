@@ -1,4 +1,4 @@
-"""Test sets: how they lie on disk, and their pictures."""
+"""Test sets: their layouts on disk, and their pictures."""
 
 import itertools
 import re
@@ -9,16 +9,14 @@ from pathlib import Path
 from superres.images.formats import SUFFIXES, find_pictures
 from superres.runtime.errors import InputError
 
-# The folder of originals, and where beside it the LR picture of each may be, without its ending;
-# all in upper or lower case. {s} is the scale.
+# Folder of originals -> where LR pictures may be beside it, at scale {s}; in any case of letters.
 LAYOUTS = {
     "hr": ["LR/x{s}/{name}", "LR_bicubic/X{s}/{name}x{s}", "LR/{name}"],  # ours; EDSR's
     "gtmod12": ["LRbicx{s}/{name}"],  # BasicSR's
     "div2k_valid_hr": ["DIV2K_valid_LR_bicubic/X{s}/{name}x{s}"],
 }
 PARTS = re.compile(r"hr|lr|lr_bicubic|gtmod12|lrbicx\d|div2k_valid_(hr|lr_bicubic)", re.IGNORECASE)
-# The field's names of test sets, by the names of folders in lower case.
-NAMES = {
+BENCHMARKS = {  # name of a folder, in lower case -> name in papers
     "set5": "Set5",
     "set14": "Set14",
     **dict.fromkeys(("b100", "bsd100", "bsds100"), "B100"),
@@ -30,40 +28,40 @@ NAMES = {
 
 @dataclass(frozen=True)
 class Pair:
-    """A picture to be restored."""
+    """An original and its LR picture."""
 
-    hr: Path  # the original
-    lr: Path | None  # its low-resolution picture; None where that is made
-    name: Path  # relative path under which it is known and its results are written
+    hr: Path
+    lr: Path | None  # None: made from the original
+    name: Path  # relative path, which names its results too
 
 
 @dataclass(frozen=True)
 class TestSet:
-    """Pictures that are scored together."""
+    """Pictures with one mean score."""
 
-    name: str  # the field's, where the folder's name is known; else the folder's
+    name: str  # of the benchmark, or of the folder
     folder: Path
-    layout: str  # where in it the HR and the LR pictures are, in words
+    layout: str  # where HR and LR are in the folder, in words
     pairs: list = field(repr=False)  # of `Pair`
-    known: str = ""  # the field's name; empty where the folder has another
+    benchmark: str = ""  # its name in papers; empty: none
 
-    __test__ = False  # its name is not one of pytest's
+    __test__ = False  # for pytest: not a class of tests
+
+    def files(self):
+        """Paths of all HR pictures and of those LR pictures that are files."""
+        return [path for pair in self.pairs for path in (pair.hr, pair.lr) if path]
 
 
-def known_name(name):
-    """The field's name of a test set in a folder of this name, or an empty text."""
-    return NAMES.get(name.lower(), "")
+def benchmark_of(name):
+    """The benchmark in a folder of this name, or an empty text."""
+    return BENCHMARKS.get(name.lower(), "")
 
 
 def find(folder, scale, skip=()):
-    """The test sets in a folder: list of `TestSet`, each with at least one picture.
+    """The test sets in a folder, none of them empty: those in one of `LAYOUTS`, and benchmarks.
 
-    They are those in one of `LAYOUTS`, and folders of originals with the name of a test set; or
-    else all pictures in the folder. It may itself be the folder of originals of a layout.
-    Pictures in one of the folders `skip` are left out, unless `folder` is in it.
-
-    Raises:
-        InputError: no such folder, or no pictures in it.
+    Without any, all pictures are one test set. The folder may also be a layout's one of originals.
+    Ignores pictures in the folders `skip`, unless `folder` is in one of them.
     """
     path = Path(folder)
     if path.name in ("", ".."):
@@ -76,11 +74,11 @@ def find(folder, scale, skip=()):
     if not pictures:
         raise InputError(f"{folder}: no pictures found in it ({' '.join(sorted(SUFFIXES))})")
 
-    def by_folder(paths, is_wanted):
-        """Pictures by the folder above each that is wanted, the innermost one; `None`: by none."""
+    def by_folder(paths, fits):
+        """Paths by the innermost folder above each whose name fits; by `None` without one."""
         groups = defaultdict(list)
         for one in paths:
-            above = (p for p in one.parents if p.is_relative_to(path) and is_wanted(p.name))
+            above = (p for p in one.parents if p.is_relative_to(path) and fits(p.name))
             groups[next(above, None)].append(one)
         return groups
 
@@ -88,7 +86,7 @@ def find(folder, scale, skip=()):
     rest = homes.pop(None, [])
     sets = [_in_layout(home, originals, scale) for home, originals in homes.items()]
     rest = [p for p in rest if not any(p.is_relative_to(one.folder) for one in sets)]
-    plain = by_folder(rest, known_name)
+    plain = by_folder(rest, benchmark_of)
     others = plain.pop(None, [])
     sets += [_plain(place, originals) for place, originals in plain.items()]
     if not sets:
@@ -99,16 +97,16 @@ def find(folder, scale, skip=()):
     if others:
         left_out = f"; {len(others)} other pictures in {path} left out"
         sets[0] = replace(sets[0], layout=sets[0].layout + left_out)
-    order = list(NAMES.values())
-    return sorted(sets, key=lambda one: order.index(one.known) if one.known else len(order))
+    order = [*BENCHMARKS.values(), ""]
+    return sorted(sets, key=lambda one: order.index(one.benchmark))
 
 
 def _plain(folder, paths):
-    """Originals in a folder as a test set, whose LR pictures are made."""
+    """The test set of originals in a folder, without LR pictures."""
     pairs = [Pair(path, None, path.relative_to(folder)) for path in paths]
     name = folder.absolute().name
-    known = known_name(name)
-    return TestSet(known or name, folder, "HR pictures, LR made here", pairs, known)
+    benchmark = benchmark_of(name)
+    return TestSet(benchmark or name, folder, "HR pictures, LR made here", pairs, benchmark)
 
 
 def _in_layout(home, originals, scale):
@@ -117,18 +115,18 @@ def _in_layout(home, originals, scale):
     lrs, where = [None] * len(names), "LR made here"
     for place in LAYOUTS[home.name.lower()]:
         folder, stem = place.format(s=scale, name="{name}").rsplit("/", 1)
-        found = _find_lr(home.parent, folder, stem, names)
-        if any(path.is_file() for path in found):
-            lrs, where = found, f"LR in {folder}"
+        paths = _find_lr(home.parent, folder, stem, names)
+        if any(path.is_file() for path in paths):
+            lrs, where = paths, f"LR in {folder}"
             break
     pairs = list(map(Pair, originals, lrs, names))
     top = home.parent.absolute().name
-    known = known_name(home.name) or known_name(top)
-    return TestSet(known or top, home.parent, f"HR in {home.name}, {where}", pairs, known)
+    benchmark = benchmark_of(home.name) or benchmark_of(top)
+    return TestSet(benchmark or top, home.parent, f"HR in {home.name}, {where}", pairs, benchmark)
 
 
 def _find_lr(top, place, stem, names):
-    """The LR pictures of originals of these names, or where they were expected: list of paths."""
+    """Paths of the LR pictures of these originals; expected paths of those that are missing."""
     folders = [top]
     for part in place.split("/"):
         inner = (one for folder in folders for one in folder.iterdir() if one.is_dir())
@@ -137,47 +135,42 @@ def _find_lr(top, place, stem, names):
     for folder in folders:
         for path in find_pictures(folder):
             by_stem[path.relative_to(folder).with_suffix("").as_posix().casefold()].append(path)
-    found = []
+    paths = []
     for name in names:
         lr = stem.format(name=name.with_suffix("").as_posix())
-        paths = by_stem.get(lr.casefold(), [top / place / f"{lr}{name.suffix}"])
-        found.append(min(paths, key=lambda path: path.suffix.lower() != name.suffix.lower()))
-    return found
+        fits = by_stem.get(lr.casefold(), [top / place / f"{lr}{name.suffix}"])
+        paths.append(min(fits, key=lambda path: path.suffix.lower() != name.suffix.lower()))
+    return paths
 
 
 def find_all(places, scale, skip=()):
-    """The test sets in several folders, and single pictures, each under a name of its own.
+    """The test sets in several folders, and one of single pictures, all with different names.
 
     Args:
-        places: list of folders and of files of pictures.
-        scale: how far the pictures are reduced.
-        skip: folders whose pictures are left out.
+        places: list of folders and of files.
+        scale: of LR pictures.
+        skip: folders to ignore.
 
     Raises:
-        InputError: as `find` and `of_pictures`.
+        InputError: no such folder, no pictures in it, or single pictures with the same name.
     """
     singles = [place for place in places if Path(place).is_file()]
-    found = [one for place in places if place not in singles for one in find(place, scale, skip)]
-    found += [of_pictures(singles)] if singles else []
-    named = []
-    for one in found:
-        name = free_name(one.name, {other.name for other in named})
-        named.append(replace(one, name=name))
-    return named
+    sets = [one for place in places if place not in singles for one in find(place, scale, skip)]
+    sets += [of_pictures(singles)] if singles else []
+    names = []
+    for one in sets:
+        names.append(free_name(one.name, names))
+    return [replace(one, name=name) for one, name in zip(sets, names, strict=True)]
 
 
 def free_name(name, taken):
-    """The name, or with the first number behind it, from 2, that is not among `taken`."""
+    """The name, or the first of name-2, name-3 and so on that is not among `taken`."""
     numbered = (f"{name}-{number}" for number in itertools.count(2))
     return next(one for one in itertools.chain([name], numbered) if one not in taken)
 
 
 def of_pictures(paths):
-    """Single pictures as a test set.
-
-    Raises:
-        InputError: two of them have the same name in folders of the same name.
-    """
+    """Single pictures as a test set, named by their folders too if they share names."""
     paths = [Path(path) for path in paths]
     names = [Path(path.name) for path in paths]
     if len(set(names)) < len(names):

@@ -128,11 +128,11 @@ def test_crop_is_what_the_whole_picture_would_have_there(top, left):
     whole = photograph(140, 180)
     pool = CropSampler([whole], 64)
     blur = Degradation(blur=0.7)
-    crop, _ = pool._degraded(whole, top, left, blur, None)
+    crop, _ = pool._degrade(whole, top, left, blur, None)
     expected = degrade(blur, whole.lr, whole.hr, 2)[top : top + 32, left : left + 32]
     np.testing.assert_array_equal(crop, expected)
     saving = Degradation(encodings=(Encoding(40, shift=(3, 7)),))
-    crop, _ = pool._degraded(whole, top, left, saving, None)
+    crop, _ = pool._degrade(whole, top, left, saving, None)
     begins = max(0, top - 16), max(0, left - 16)
     shift = tuple((3, 7)[n] - begins[n] for n in (0, 1))
     aligned = Degradation(encodings=(Encoding(40, shift=tuple(s % 16 for s in shift)),))

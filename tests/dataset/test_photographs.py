@@ -232,7 +232,7 @@ def test_what_no_training_uses_for_a_month_is_removed(folder, cached, tmp_path, 
     assert capsys.readouterr().out == f"{place}: removing the cache of an earlier version\n"
 
 
-@pytest.mark.parametrize("reason", ["they take 0.0 GB, and 0.0 are", "No space left", "exists"])
+@pytest.mark.parametrize("reason", ["they need 0.0 GB, and 0.0 are", "No space left", "exists"])
 def test_without_a_place_on_the_disk_photographs_are_in_memory(
     folder, skipped, cached, monkeypatch, capsys, tmp_path, reason
 ):
@@ -346,5 +346,5 @@ def test_a_picture_that_is_replaced_by_a_small_one_is_left_out(folder, rotating,
 
 def test_large_pictures_are_fewer(rotating, monkeypatch):
     monkeypatch.setattr(photographs, "MAX_RESIDENT", 9)
-    monkeypatch.setattr(photographs, "RESIDENT_BYTES", 3 * pixel_bytes((64, 64), 2))
+    monkeypatch.setattr(photographs, "MAX_RESIDENT_BYTES", 3 * pixel_bytes((64, 64), 2))
     assert rotating().resident == 3

@@ -114,8 +114,8 @@ def test_bicubic_scores_of_the_benchmarks(benchmarks, name, scale):
 @pytest.mark.parametrize("scale", RCAN)
 def test_published_pictures_of_rcan_score_as_in_its_paper(benchmarks, scale):
     test_sets = testsets.find(benchmarks / "Set5", scale)
-    compared = compare.find_compared([str(benchmarks / "Set5" / "RCAN")], test_sets, scale)
-    scored = evaluate.score(test_sets, scale, compared=compared)
+    programs = compare.find_programs([str(benchmarks / "Set5" / "RCAN")], test_sets, scale)
+    scored = evaluate.score(test_sets, scale, programs=programs)
     mean = scored.summaries()[0]["mean"]["RCAN"]
     assert not scored.refused
     assert (round(mean["psnr"], 2), round(mean["ssim"], 4)) == RCAN[scale]

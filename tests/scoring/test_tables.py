@@ -7,7 +7,7 @@ import pytest
 
 from superres.scoring import tables, testsets
 from superres.scoring.results import Results, gain, means
-from support import MADE_BY
+from support import SETUP
 
 
 def score(psnr, ssim=0.9):
@@ -25,10 +25,10 @@ ROWS = [
 METHODS = ["bicubic", "prediction", "RCAN"]
 
 
-def results_of(rows, methods=METHODS, count=None, name="mine", known=""):
+def results_of(rows, methods=METHODS, count=None, name="mine", benchmark=""):
     """Results of a test set of `count` pictures, or of as many as there are rows."""
     pairs = [None] * (len(rows) if count is None else count)
-    one = testsets.TestSet(name, name, "HR", pairs, known=known)
+    one = testsets.TestSet(name, name, "HR", pairs, benchmark=benchmark)
     found = Results([one], list(methods), 2)
     found.rows = [row | {"test_set": name} for row in rows]
     return found
@@ -40,7 +40,7 @@ def five(psnr=33.66, **others):
 
 
 def set5(rows, methods=("bicubic",), count=None, name="Set5"):
-    return results_of(rows, methods, count, name, known="Set5")
+    return results_of(rows, methods, count, name, benchmark="Set5")
 
 
 def set_(found):
@@ -64,13 +64,13 @@ def test_set_without_scored_pictures_is_in_the_table():
     for name in "ab":
         found.refuse(found.test_sets[0], testsets.Pair(name, None, name), ValueError("bad"))
     assert tables.summary_table(found)[1] == ["mine", "0 of 3", "–", "–", "–"]
-    written = json.loads(found.as_json(MADE_BY))
+    written = json.loads(found.as_json(SETUP))
     assert (written["test_sets"][0]["refused"], written["test_sets"][0]["untried"]) == (2, 1)
     assert written["refused"] == {"a": "bad", "b": "bad"}
 
 
 def test_json_has_no_infinity():
-    found = json.loads(results_of(ROWS).as_json(MADE_BY))
+    found = json.loads(results_of(ROWS).as_json(SETUP))
     assert found["images"][1]["psnr"] is None
     assert found["images"][1]["bicubic_psnr"] == 20
     assert found["images"][0]["compared"] == {"RCAN": score(34)}
@@ -84,7 +84,7 @@ def test_json_has_no_infinity():
 def test_nearest_is_in_the_files_though_not_in_the_tables():
     rows = [row(name, bicubic=score(30), nearest=score(n)) for n, name in ((25, "a"), (27, "b"))]
     found = results_of(rows, ["bicubic"])
-    written = json.loads(found.as_json(MADE_BY))
+    written = json.loads(found.as_json(SETUP))
     assert [image["nearest_psnr"] for image in written["images"]] == [25, 27]
     assert written["mean"]["nearest_psnr"] == written["test_sets"][0]["mean"]["nearest_psnr"] == 26
     assert "compared" not in written["mean"]
@@ -127,11 +127,11 @@ def test_table_has_a_row_for_each_test_set_and_the_published_scores_under_it():
         ["Set5, EDSR-baseline, published", "", "", "37.99 / 0.9604"],
         ["Set5, EDSR, published", "", "", "38.11 / 0.9601"],
     ]
-    texts = tables.provenance(set5(five(prediction=score(37)), METHODS[:2]), MADE_BY)
+    texts = tables.provenance(set5(five(prediction=score(37)), METHODS[:2]), SETUP)
     for words in "EDSR, published: Lim et al.", "EDSR-baseline, published: Ahn et al.":
         assert sum(words in text for text in texts) == 1
     rows = [row(str(n), bicubic=score(32.01), prediction=score(37)) for n in range(100)]
-    found = results_of(rows, METHODS[:2], name="DIV2K", known="DIV2K")
+    found = results_of(rows, METHODS[:2], name="DIV2K", benchmark="DIV2K")
     assert tables.summary_table(found)[3][3] == "– / – / 35.03"  # of RGB
 
 
@@ -142,11 +142,11 @@ def test_published_scores_have_a_column_of_their_own_where_there_is_no_network()
     assert table[3] == ["Set5, EDSR, published", "", "", "", "38.11 / 0.9601"]
 
 
-@pytest.mark.parametrize("known", ["Set5", "", "mine"])
+@pytest.mark.parametrize("benchmark", ["Set5", "", "mine"])
 @pytest.mark.parametrize("count", [4, 5])
-def test_published_scores_are_those_of_whole_and_known_sets(known, count):
-    one = set_(results_of(five()[:count], ["bicubic"], name="Set5-2", known=known))
-    assert bool(one["published"]) == (known == "Set5" and count == 5)
+def test_published_scores_are_those_of_whole_and_known_sets(benchmark, count):
+    one = set_(results_of(five()[:count], ["bicubic"], name="Set5-2", benchmark=benchmark))
+    assert bool(one["published"]) == (benchmark == "Set5" and count == 5)
     assert tables.warnings(one) == []
 
 
@@ -156,14 +156,14 @@ def test_other_pictures_under_a_known_name_have_no_published_scores():
     assert len(tables.summary_table(found)) == 2
     (text,) = tables.warnings(set_(found))
     assert text.startswith("Set5: not the pictures of Set5, as bicubic's PSNR shows")
-    assert f"{text}." in tables.provenance(found, MADE_BY)
+    assert f"{text}." in tables.provenance(found, SETUP)
 
 
 def test_refused_and_untried_pictures_show_in_the_table_and_hide_the_published_scores():
     found = set5(five()[:2], count=5)
     found.refuse(found.test_sets[0], testsets.Pair("a", None, "a"), ValueError("bad"))
     assert tables.summary_table(found)[1:] == [["Set5", "2 of 5", "33.66 / 0.9000 / 32.66"]]
-    assert "1 of 5 pictures were refused" in "\n".join(tables.provenance(found, MADE_BY))
+    assert "1 of 5 pictures were refused" in "\n".join(tables.provenance(found, SETUP))
     assert not set_(found)["published"]
 
 
@@ -173,12 +173,12 @@ def test_given_lr_that_is_not_bicubic_hides_the_published_scores(is_bicubic):
     assert bool(set_(found)["published"]) == is_bicubic
     warnings = " ".join(tables.warnings(set_(found)))
     assert ("1 of 5 are not what MATLAB's bicubic makes" in warnings) == (not is_bicubic)
-    provenance = " ".join(tables.provenance(found, MADE_BY))
+    provenance = " ".join(tables.provenance(found, SETUP))
     assert ("as given, bit for bit what MATLAB's bicubic makes" in provenance) == is_bicubic
 
 
 def test_provenance_says_how_each_number_was_made():
-    text = "\n".join(tables.provenance(results_of(ROWS), MADE_BY))
+    text = "\n".join(tables.provenance(results_of(ROWS), SETUP))
     assert "published:" not in text
     for words in (
         "2 pixels left out at each border",

@@ -48,7 +48,7 @@ def test_layout_is_recognised_and_its_lr_used(tmp_path, monkeypatch, layout, is_
     name, hr, lr = LAYOUTS[layout]
     place = lay_out(tmp_path / "set5", hr, lr) / (hr.split("/")[0] if is_inside else "")
     (found,) = testsets.find(place, 2)
-    assert (found.name, found.known) == (name, name)
+    assert (found.name, found.benchmark) == (name, name)
     assert [pair.name.as_posix() for pair in found.pairs] == [f"{one}.png" for one in NAMES]
     for pair in found.pairs:
         hr, lr, notes = reading.read_pair(pair, 2)
@@ -215,9 +215,9 @@ def test_what_is_no_result_is_not_taken(tmp_path):
         compare.find_results(tmp_path, test_set, 2)
     test_sets = testsets.find(lay_out(tmp_path / "Set5", "{}.png"), 2)
     with pytest.raises(ValueError, match="these are the originals themselves"):
-        compare.find_compared([str(tmp_path / "Set5")], test_sets, 2)
+        compare.find_programs([str(tmp_path / "Set5")], test_sets, 2)
     with pytest.raises(ValueError, match=r"x3: expected pictures of x2$"):
-        compare.find_compared([tmp_path / "x3"], test_sets, 2)
+        compare.find_programs([tmp_path / "x3"], test_sets, 2)
     for place in "RCAN", "RCAN/x2", "RCAN/Set5/x2", "RCAN/bsd100":  # named by its folder
         assert compare.label(tmp_path / place) == "RCAN"
 

@@ -99,8 +99,8 @@ def test_command_writes_results_and_pictures(tmp_path, benchmark, small_weights,
     assert "mean of 2" in captured.out
     assert "tiny.png: 4x4 in multiples of 2: expected at least 15x15 to be scored" in captured.err
     assert found["scale"] == 2
-    (made_by,) = found["networks"]
-    assert (made_by["weights"], made_by["pictures"]) == ("small.keras", "all pictures")
+    (network,) = found["networks"]
+    assert (network["weights"], network["pictures"]) == ("small.keras", "all pictures")
     marks = ("", "bicubic_", "nearest_")
     keys = {f"{mark}{key}" for mark in marks for key in ("psnr", "ssim", "rgb_psnr")}
     assert [set(row) for row in found["images"]] == [keys | {"name", "test_set", "notes"}] * 2

@@ -52,7 +52,7 @@ def test_bfloat16_is_left_out_where_the_hardware_has_none(capsys, monkeypatch):
 
     monkeypatch.setattr(benchmark, "multiply_matrices", multiply)
     assert benchmark.main([]) == 130
-    assert "; bfloat16 is left out, which this hardware lacks" in capsys.readouterr().out
+    assert "; no bfloat16, which this hardware lacks" in capsys.readouterr().out
 
 
 def test_a_row_is_the_best_round_after_the_first(capsys):

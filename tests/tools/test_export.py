@@ -186,15 +186,17 @@ def test_package_that_is_missing_is_named(suffix, package, tmp_path, monkeypatch
         pytest.importorskip(name)
     find = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda n: None if n == package else find(n))
-    assert export.main([str(SHIPPED), str(tmp_path / f"a{suffix}")]) == 2
-    assert f"needs the package {package}: pip install {package}" in capsys.readouterr().err
+    file = str(tmp_path / f"a{suffix}")
+    assert export.main([str(SHIPPED), file]) == 2
+    expected = f"FILE = {file!r}: needs {package}: pip install -r requirements.txt"
+    assert expected in capsys.readouterr().err
 
 
 def test_file_of_another_is_not_replaced(tmp_path, capsys):
     needs_packages(".xml")
     (tmp_path / "a.bin").write_bytes(b"mine")
     assert export.main([str(SHIPPED), str(tmp_path / "a.xml")]) == 2
-    assert f"{tmp_path / 'a.bin'} is there, and would be replaced" in capsys.readouterr().err
+    assert f"{tmp_path / 'a.bin'} exists, and would be replaced" in capsys.readouterr().err
     assert (tmp_path / "a.bin").read_bytes() == b"mine"
     (tmp_path / "a.bin").unlink()
     for _ in range(2):  # its own files are
