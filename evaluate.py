@@ -189,11 +189,11 @@ def evaluate(config, stop):
         page.add(place, title, restoration)
 
     def enlarge(lr, condition):
-        network, condition = networks.of(condition)
+        network, condition = networks.select(condition)
         by_kind[networks.kind_of(condition)] = network
         return network.upscaler.enlarge(lr, on_tile=stop.check, condition=condition)
 
-    with stop.gently():
+    with stop.deferring():
         show, enlarge = config.pictures and show, networks and enlarge
         results = score(test_sets, scale, enlarge, programs, config.degradation, show, stop)
     print_scores(results)  # first, so that they are not lost if a file cannot be written

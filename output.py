@@ -1,7 +1,7 @@
 """Enlarges pictures with trained weights.
 
-`python output.py` enlarges every picture in inference/original and below into
-inference/output, under the same name and in the same format. `python output.py SOURCE
+`python output.py` enlarges every picture in inference/original and its subfolders, and writes
+them to inference/output, under the same names and in the same formats. `python output.py SOURCE
 TARGET` takes another file or folder. Existing outputs are kept.
 
 Exit code 0: every picture is done. 1: some were refused or failed, each named with its reason.
@@ -36,10 +36,10 @@ SIZE = ""  # "2560x1440": as large as fits; "2560x", "x1440": one side; "1.5": t
 PART = ""  # "3/16": the third of 16 parts of the folder; "auto": from the cluster's job
 OVERWRITE = False  # redo pictures that are already in TARGET
 MAX_MEGAPIXELS = 270  # larger pictures are refused: they may be decompression bombs
-VERBOSE = False  # print size, tiles and extra work of each picture
+VERBOSE = False  # print size, tiles and overlap of each picture
 # network
 SCALE = 0  # of the network: 2, 3 or 4; 0: by WEIGHTS or SIZE
-NETWORK = "auto"  # large, small, or auto: large on a GPU; for empty WEIGHTS
+NETWORK = "auto"  # large, small, or auto: large on a GPU; used if WEIGHTS is empty
 WEIGHTS = ""  # .keras file; empty: the best in weights/
 SELF_ENSEMBLE = False  # average over eight flips and rotations: a little better, 8 times slower
 CONTENT = "auto"  # clean, photo (JPEGs and the like), or auto: by each file's condition
@@ -77,7 +77,7 @@ def prepare(plan, target):
 class Run(NamedTuple):
     """What the pictures of a run share."""
 
-    known: dict  # QUALITY, NOISE and BLUR where they are set
+    overrides: dict  # fields of `Condition` that QUALITY, NOISE and BLUR set for all pictures
     size: Size
     networks: utils.NetworksByScale
     report: batch.Report
@@ -85,20 +85,21 @@ class Run(NamedTuple):
     is_verbose: bool
 
 
-def load(options, known, size):
+def load(options, overrides, size):
     """Loads the networks that every picture needs; prints each when it is loaded."""
-    if known and options.content == "clean":
-        raise InputError(f"{', '.join(known).upper()}: not possible with CONTENT = 'clean'")
+    if overrides and options.content == "clean":
+        raise InputError(f"{', '.join(overrides).upper()}: not possible with CONTENT = 'clean'")
     units = {"quality": 100}
-    of_all = ", ".join(f"{name} {value * units.get(name, 1):g}" for name, value in known.items())
+    pairs = (f"{name} {value * units.get(name, 1):g}" for name, value in overrides.items())
+    for_all = f", {', '.join(pairs)} for all pictures" if overrides else ""
 
-    def on_load(networks):
-        photo = networks.photo
-        utils.check_takes(known, photo.path, photo.upscaler.conditions)
-        print_line(f"{networks}{of_all and f', {of_all} for all pictures'}")
+    def on_load(loaded):
+        photo = loaded.photo
+        utils.check_accepts(overrides, photo.path, photo.upscaler.conditions)
+        print_line(f"{loaded}{for_all}")
 
-    options = options._replace(content="photo") if known else options
-    networks = utils.NetworksByScale(options, on_load, is_one=size == Size())
+    options = options._replace(content="photo") if overrides else options
+    networks = utils.NetworksByScale(options, on_load, one_scale=size == Size())
     asked = f"SIZE = '{float(size.factor):g}'"
     try:
         needed = passes(size.factor, networks.scales) if size.factor else ()
@@ -113,53 +114,53 @@ def load(options, known, size):
 
 def enlarge_picture(run, job, picture, metadata):
     """Enlarges a picture, and hands it to the writer."""
-    way = run.size.way(*picture.shape[:2], run.networks.scales)
-    shape = (*way.shape, *picture.shape[2:])
+    route = run.size.route(*picture.shape[:2], run.networks.scales)
+    shape = (*route.shape, *picture.shape[2:])
     check_storable(job.target, shape, picture.dtype)
-    print_notes(run, job, picture, metadata, way)
+    print_notes(run, job, picture, metadata, route)
     condition = CLEAN
-    if way.scales and len(run.known) < run.networks[way.scales[0]].conditions:
+    if route.scales and len(run.overrides) < run.networks[route.scales[0]].conditions:
         condition = condition_of_file(job.source, picture)  # estimates what is not set
-    condition = condition._replace(**run.known)
+    condition = condition._replace(**run.overrides)
     output_bytes = output_memory(job.target, shape, picture.dtype)
     bands, bands_shape = [picture], picture.shape
-    for number, scale in enumerate(way.scales, 1):
+    for number, scale in enumerate(route.scales, 1):
         if number > 1:  # the second network gets a clean picture
             picture, condition = join_bands(bands, bands_shape, picture.dtype), CLEAN
         bands_shape = enlarged_shape(picture.shape, scale)
-        is_last = number == len(way.scales)
+        is_last = number == len(route.scales)
         more_bytes = 0 if is_last else math.prod(bands_shape) * picture.itemsize
         bands = enlarge_bands(run, job, picture, scale, condition, output_bytes + more_bytes)
     if bands_shape != shape:
-        bands = resize_bands(bands, bands_shape, *way.shape)
+        bands = resize_bands(bands, bands_shape, *route.shape)
     run.writer.write(job, bands, shape, picture.dtype, metadata)
 
 
-def print_notes(run, job, picture, metadata, way):
+def print_notes(run, job, picture, metadata, route):
     """Prints what is left out of a picture, and what was perhaps not meant."""
     lost = metadata.get("lost")
     notes = [f"left out: {', '.join(lost)}"] if lost else []
-    (height, width), (new_height, new_width) = picture.shape[:2], way.shape
-    if not way.scales and way.shape == picture.shape[:2]:
+    (height, width), (new_height, new_width) = picture.shape[:2], route.shape
+    if not route.scales and route.shape == picture.shape[:2]:
         notes.append(f"{width}x{height} pixels, unchanged")
-    elif not way.scales:
+    elif not route.scales:
         notes.append(f"{width}x{height} pixels reduced to {new_width}x{new_height}")
-    if len(way.scales) > 1 and not run.size.factor:  # with a factor, `load` said so for all
-        notes.append(f"enlarged in two passes, by {way.scales[0]} and by {way.scales[1]}")
+    if len(route.scales) > 1 and not run.size.factor:  # with a factor, `load` said so for all
+        notes.append(f"enlarged in two passes, by {route.scales[0]} and by {route.scales[1]}")
     for note in notes:
         print_line(f"note {quoted(job.source)}: {note}", sys.stderr)
 
 
-def enlarge_bands(run, job, picture, scale, condition, needed):
+def enlarge_bands(run, job, picture, scale, condition, reserved_bytes):
     """Yields the bands of a picture, enlarged by one network."""
-    network, condition = run.networks[scale].of(condition)
+    network, condition = run.networks[scale].select(condition)
     upscaler = network.upscaler
-    tiles = tiles_in_memory(upscaler, picture, needed, run.writer.wait)
+    tiles = tiles_in_memory(upscaler, picture, reserved_bytes, run.writer.wait)
     name = quoted(job.source)
     if upscaler.halo is None and len(tiles) > 1:
         print_line(
             f"note {name}: cut into {len(tiles)} tiles with a halo of {tiles.halo} pixels; the "
-            "network looks further, so seams are possible",
+            "network's receptive field is larger, so seams are possible",
             sys.stderr,
         )
     if run.is_verbose:
@@ -168,7 +169,7 @@ def enlarge_bands(run, job, picture, scale, condition, needed):
         count = f"{len(tiles)} tile{'s' * (len(tiles) > 1)}"
         print_line(
             f"{name}: {width}x{height}, {count} of {right - left}x{bottom - top}, halo "
-            f"{tiles.halo}, extra work {tiles.extra_work:.1%}, {network.path.name}"
+            f"{tiles.halo}, overlap {tiles.extra_work:.1%}, {network.path.name}"
             + (f" ({describe(condition)})" if upscaler.conditions else "")
         )
     with progress(total=len(tiles), desc=name, unit="tile", leave=False, delay=1) as bar:
@@ -185,10 +186,10 @@ def enlarge(config, stop):
     check(config)
     options = utils.NetworkOptions(*(getattr(config, n) for n in utils.NetworkOptions._fields))
     options.check()
-    known = utils.known_condition(vars(config), UNSET)
+    overrides = utils.condition_fields(vars(config), UNSET)
     size, part = Size.parse(config.size), parse_part(config.part, os.environ)
     plan = batch.plan(config.source, config.target, part)
-    networks = load(options, known, size)
+    networks = load(options, overrides, size)
     prepare(plan, config.target)
     if part != WHOLE:
         print_line(f"{part}: {len(plan.jobs)} picture{'s' if len(plan.jobs) != 1 else ''}")
@@ -196,13 +197,13 @@ def enlarge(config, stop):
     with progress(total=len(plan.jobs), desc="pictures", unit="picture") as bar:
         report = batch.Report(plan, stop, bar)
         try:
-            with stop.gently(), batch.BackgroundWriter(report) as writer:
-                run = Run(known, size, networks, report, writer, config.verbose)
-                for job, read in read_ahead(report.to_do(config.overwrite), max_pixels):
+            with stop.deferring(), batch.BackgroundWriter(report) as writer:
+                run = Run(overrides, size, networks, report, writer, config.verbose)
+                for job, get_picture in read_ahead(report.to_do(config.overwrite), max_pixels):
                     stop.check()
-                    with report.refusing(job):
-                        enlarge_picture(run, job, *read())
-                    if report.ended:
+                    with report.recording_errors(job):
+                        enlarge_picture(run, job, *get_picture())
+                    if report.ended_early:
                         break
         finally:
             bar.close()  # before the report, or its last line would mix with it

@@ -32,19 +32,19 @@ RECIPE = ""  # settings for SCALE in RECIPES: speedrun, small, photo, sharp or l
 # data
 DATA = "data"  # folder of HR photographs, searched recursively
 VALIDATION_DATA = ""  # folder of validation pictures; empty: hold out a few of DATA
-VALIDATION_CROP = 512  # side of the centre of validation pictures that is scored, HR pixels
+VALIDATION_CROP = 512  # of validation pictures only the centre is scored; its side, HR pixels
 CACHE = "data/.cache"  # folder of decoded photographs, 3.8 bytes a pixel; empty: none
 CROP_SIZE = 64  # height and width of a training crop, in HR pixels
 BATCH_SIZE = 8  # crops per step, on all devices together
-DEGRADATION = "bicubic"  # of LR crops; bicubic: none; wild: JPEG, noise, blur and more
+DEGRADATION = "bicubic"  # of LR crops; bicubic: reduction alone; wild: JPEG, noise, blur and more
 DRAWINGS = 0.0  # share of crops that are random drawings: text, lines, dithering
 # how long
 EPOCHS = 1000  # of STEPS_PER_EPOCH steps; the learning rate reaches 0 at the end
 STEPS_PER_EPOCH = 1000  # steps between validations
 # optimizer
-LOSS = "l1"  # l1_ycbcr: luma counts four times; ssim_l1: as in the original work; perceptual
+LOSS = "l1"  # l1; l1_ycbcr: luma counts four times; ssim_l1: SSIM and L1; perceptual: looks sharp
 FEATURES = ""  # for perceptual: VGG-16 as .npz; empty: Keras downloads it
-OPTIMIZER = "muon"  # muon; adam: as in the original work
+OPTIMIZER = "muon"  # muon; adam: as in the EDSR paper
 LEARNING_RATE = 0  # peak; 0: 2e-3 with muon, 1e-4 with adam; raise it with BATCH_SIZE
 WARMUP_STEPS = 500  # linear warm-up; at most a tenth of the run
 DECAY_EPOCHS = 0  # last epochs with a linear decay from the peak; 0: cosine over all EPOCHS
@@ -53,7 +53,7 @@ EMA_DECAY = 0.999  # decay of the averaged weights, which are scored and saved; 
 PRECISION = "float32"  # float32, mixed_bfloat16, or auto: the faster one
 # run
 NAME = ""  # files are weights/<NAME>.*; empty: my_<RECIPE or edsr>_x<SCALE>
-START_FROM = ""  # .keras file to start from; the network then has its shape, if not set otherwise
+START_FROM = ""  # .keras file to start from; its shape wins over network.py, but not over RECIPE
 SEED = 1  # of the initial weights and the crops
 SAVE_MINUTES = 10  # between saves of the state that resuming needs
 RESTART = False  # start over; replaces an earlier run of the same NAME
@@ -129,7 +129,7 @@ RECIPES = {
     },
     "photo": {2: _photo(2, 10, 4), 3: _photo(3, 3, 2), 4: _photo(4, 3, 2)},
     "sharp": {2: _sharp(2), 3: _sharp(3), 4: _sharp(4)},
-    "large": {  # on an H100 with JAX, 300 TFLOP/s
+    "large": {  # on an H100 with JAX, at 300 TFLOP/s
         2: _large(2, "edsr_small_x2", 11, 5, 2000),  # 5 minutes: 37.96, 33.32
         3: _large(3, "edsr_x2", 5, 3, 1600),  # 5 minutes: 34.30, 30.07
         4: _large(4, "edsr_x2", 5, 3, 2000),  # 6 minutes: 32.03, 28.35
@@ -137,12 +137,12 @@ RECIPES = {
 }
 
 WEIGHTS_FOLDER = utils.WEIGHTS_FOLDER
-USUAL_RATES = {"adam": 1e-4, "muon": 2e-3}  # by optimizer, of `training/optimizers.py`
+DEFAULT_RATES = {"adam": 1e-4, "muon": 2e-3}  # by optimizer
 CHOICES = {
     "scale": network.SCALES,
     "degradation": ("bicubic", "wild"),
     "loss": (*losses.LOSSES, losses.PERCEPTUAL),
-    "optimizer": tuple(USUAL_RATES),
+    "optimizer": tuple(DEFAULT_RATES),
     "precision": ("auto", "float32", "mixed_bfloat16"),
 }
 # Settings that may change on resuming, silently or with a note.
@@ -157,7 +157,7 @@ def presets(given):
     recipes = RECIPES.get(name, {})
     scale = given.get("scale", network.SCALE)
     if name and scale not in recipes:
-        raise InputError(f"SCALE = {scale}: RECIPE = {name!r} has {list(recipes)}")
+        raise InputError(f"SCALE = {scale}: expected one of {list(recipes)} with RECIPE = {name!r}")
     found = {"scale": scale} | recipes[scale] if name else {}
     start = (found | given).get("start_from", START_FROM)
     return (growing.settings_of(start) if start else {}) | found
@@ -186,19 +186,19 @@ def check(config):
             raise InputError(f"{name.upper()} = {folder!r}: no such folder")
     is_name = Path(config.name).name == config.name and not config.name.startswith(".")
     if not is_name or config.name.endswith((".progress", ".details")):
-        expected = "expected a file name without folder, .progress or .details"
+        expected = "expected a file name without folder; .progress and .details are for pictures"
         raise InputError(f"NAME = {config.name!r}: {expected}")
     if config.conditions and config.degradation == "bicubic":
         raise InputError(f"CONDITIONS = {config.conditions}: needs DEGRADATION = 'wild'")
 
 
 def fill_in_defaults(config):
-    """Sets NAME and LEARNING_RATE where they are open."""
+    """Sets NAME and LEARNING_RATE where they are empty or 0."""
     kind = config.recipe if config.recipe in ("speedrun", "small", "large") else "edsr"
-    suffix = utils.CONTENTS["clean" if config.degradation == "bicubic" else "photo"]
+    suffix = utils.SUFFIXES["clean" if config.degradation == "bicubic" else "photo"]
     suffix = utils.SHARP if config.loss == losses.PERCEPTUAL else suffix
     config.name = config.name or f"my_{kind}_x{config.scale}{suffix}"
-    config.learning_rate = config.learning_rate or USUAL_RATES[config.optimizer]
+    config.learning_rate = config.learning_rate or DEFAULT_RATES[config.optimizer]
 
 
 def train(config, stop):
@@ -209,7 +209,7 @@ def train(config, stop):
     total_steps = config.epochs * config.steps_per_epoch
     states = checkpoint.States(WEIGHTS_FOLDER, config.name)
     states.prepare_folder(config.restart)
-    devices.join()  # before anything is computed
+    devices.join_processes()  # before anything is computed
     with resume_hints(states), states.lock():
         state = None if config.restart else states.newest()
         if config.precision == "auto":
@@ -223,7 +223,7 @@ def train(config, stop):
         options = DataOptions(*(getattr(config, name) for name in DataOptions.__annotations__))
         with open_dataset(options, state and state.dataset, trainer.step) as data:
             log = TrainingLog(weights, vars(config), scored, data, state)
-            with log.progress_bar(trainer.step), stop.gently():
+            with log.progress_bar(trainer.step), stop.deferring():
                 # `fit` returns at the end of the epoch, after SAVE_MINUTES, or at a signal.
                 while trainer.step < total_steps and not trainer.is_stopped:
                     steps_left = config.steps_per_epoch - trainer.step % config.steps_per_epoch
@@ -289,7 +289,7 @@ def report_if_finished(step, total_steps, weights):
 
 def check_network(built, scale, crop_size):
     """Raises InputError where a network does not fit the settings or cannot be saved."""
-    with weight_files.reading_weights("network.py"):
+    with weight_files.naming("network.py"):
         weight_files.check_config(json.loads(built.model.to_json()))
     multiple = scale * built.traits.multiple_of
     if built.traits.scale != scale:

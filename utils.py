@@ -18,7 +18,7 @@ SCALES = (2, 3, 4)
 # Parts of names: edsr_small_x2_photo is the small network for x2 and for JPEGs. Your own weights
 # are for JPEGs if their names end in _photo, otherwise for clean pictures.
 SIZES = {"large": "", "small": "_small"}
-CONTENTS = {"auto": "", "clean": "", "photo": "_photo"}
+SUFFIXES = {"auto": "", "clean": "", "photo": "_photo"}
 SHARP = "_sharp"  # ending of weights that SHARPNESS mixes into those for JPEGs
 KINDS = {"auto": ("clean", "photo"), "clean": ("clean",), "photo": ("photo",)}  # of networks
 
@@ -46,10 +46,10 @@ class Weights:
         other = "small" if wanted == "large" else "large"
         for one in [scale] if scale else SCALES:
             for kind, why in (wanted, reason), (other, f"there is no {wanted} one"):
-                path = self.files.get(f"edsr{SIZES[kind]}_x{one}{CONTENTS[content]}")
+                path = self.files.get(f"edsr{SIZES[kind]}_x{one}{SUFFIXES[content]}")
                 if path and (kind == wanted or size == "auto" or content == "photo"):
                     return path, f"the {kind} network, because {why}"
-        ending = (f"_x{scale}" if scale else "") + CONTENTS[content]
+        ending = (f"_x{scale}" if scale else "") + SUFFIXES[content]
         for stem, path in self.files.items() if size == "auto" else ():
             if stem.endswith(ending) and stem.endswith("_photo") == (content == "photo"):
                 return path, "the newest"
@@ -92,7 +92,7 @@ def load(path, engine="auto", mix=None, **options):
         if mix:
             others = weight_files.read(mix[0]).get_weights()
             model.set_weights(weight_files.mix(model.get_weights(), others, mix[1]))
-        with weight_files.reading_weights(path):
+        with weight_files.naming(path):
             network = KerasNetwork(model)
     halos = [weight_files.stored_halo(one) for one in [path, *(mix or ())[:1]]]
     halo = None if None in halos else max(halos) * all(halos)
@@ -101,7 +101,7 @@ def load(path, engine="auto", mix=None, **options):
     return Upscaler(network, halo or None, **options)
 
 
-def known_condition(values, unset):
+def condition_fields(values, unset):
     """The fields of `Condition` in the settings `values` that differ from `unset`, both dicts.
 
     The quality is from 0 to 1. InputError: one is out of its range.
@@ -113,8 +113,8 @@ def known_condition(values, unset):
     return known | ({"quality": known["quality"] / 100} if "quality" in known else {})
 
 
-def check_takes(known, path, conditions):
-    """Raises InputError where a network takes fewer conditions than `known_condition` returns."""
+def check_accepts(known, path, conditions):
+    """Raises InputError where a network takes fewer conditions than `condition_fields` returns."""
     for name in known:
         if name not in Condition._fields[:conditions]:
             raise InputError(
@@ -173,7 +173,7 @@ class Networks(NamedTuple):
         count = max(self.photo.upscaler.conditions, int(self.photo is not self.clean))
         return 0 if self.is_clean else count
 
-    def of(self, condition):
+    def select(self, condition):
         """The `Network` for a picture of this condition, and as much of it as that takes."""
         known = Condition(*condition[: self.conditions])
         return (self.clean if known == CLEAN else self.photo), known
@@ -209,7 +209,7 @@ class NetworkOptions(NamedTuple):
         settings.check_text("weights", self.weights, may_be_empty=True)
         settings.check_choice("scale", self.scale, (0, *SCALES))
         settings.check_choice("network", self.network, ("auto", *SIZES))
-        settings.check_choice("content", self.content, tuple(CONTENTS))
+        settings.check_choice("content", self.content, tuple(SUFFIXES))
         settings.check_choice("engine", self.engine, ENGINES)
         settings.check_choice("precision", self.precision, PRECISIONS)
         settings.check_whole("tile_size", self.tile_size, 0)
@@ -275,14 +275,14 @@ class NetworkOptions(NamedTuple):
 class NetworksByScale:
     """The `Networks` of `NetworkOptions` by scale, each loaded when it is first needed.
 
-    `on_load` is called with each. With `is_one` there is one scale alone, that of SCALE or of the
+    `on_load` is called with each. With `one_scale` there is one alone, that of SCALE or of the
     weights. InputError: there are none.
     """
 
-    def __init__(self, options, on_load, is_one=False):
+    def __init__(self, options, on_load, one_scale=False):
         self._options, self._on_load, self._loaded = options, on_load, {}
-        is_one = is_one or options.weights
-        self.scales = (self._add(options.load()),) if is_one else options.scales()
+        one_scale = one_scale or options.weights
+        self.scales = (self._add(options.load()),) if one_scale else options.scales()
 
     def _add(self, networks):
         self._on_load(networks)

@@ -82,7 +82,7 @@ def export(config, stop):
     """Writes what the settings say; returns the exit code."""
     settings.check_text("weights", config.weights)
     suffix = check_file(config.file)
-    known = utils.known_condition(vars(config), UNSET)
+    known = utils.condition_fields(vars(config), UNSET)
     if known and "quality" not in known:
         raise InputError("QUALITY = 0: expected 25 to 98, since NOISE and BLUR are built in too")
     weights, file = Path(config.weights), Path(config.file)
@@ -97,7 +97,7 @@ def export(config, stop):
                 "expected a name that ends in .tflite"
             )
         scale, count, multiple = graph.scale, graph.conditions, 1
-    utils.check_takes(known, weights, count)
+    utils.check_accepts(known, weights, count)
     condition = Condition(**known).values(count) if known else None
     if suffix == ".tflite":
         contents = {file: as_tflite(network, condition)}

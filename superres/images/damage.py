@@ -1,4 +1,4 @@
-"""Files that Pillow cannot read: repaired if no pixel is missing; else, why not."""
+"""Repairs files that Pillow cannot read but that have all pixels; explains the others."""
 
 import contextlib
 import io
@@ -11,17 +11,18 @@ from PIL import Image, ImageChops, TiffImagePlugin, TiffTags, UnidentifiedImageE
 
 from superres.images.formats import FORMATS, OTHER_KINDS
 
-FRAMES = {0xF7, *range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}  # markers of a JPEG's kind
-# Tags that tell the kind of a TIFF: bits, compression, colours, channels, planes, extra, numbers.
+FRAME_MARKERS = {0xF7, *range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}  # of JPEG-LS and JPEG
+# BitsPerSample, Compression, PhotometricInterpretation, SamplesPerPixel, PlanarConfiguration,
+# ExtraSamples, SampleFormat.
 TIFF_KIND = 258, 259, 262, 277, 284, 338, 339
 
 
 def drop_bad_chunks(chunks):
     """A PNG in memory, without optional chunks whose checksum is wrong; and their names."""
-    content, bad = [b"\x89PNG\r\n\x1a\n"], []
+    content, bad = [b"\x89PNG\r\n\x1a\n"], []  # bit 5 of a kind: optional
     for kind, chunk in chunks:
         if kind[0] & 32 and zlib.crc32(chunk[4:-4]) != int.from_bytes(chunk[-4:], "big"):
-            bad.append(ascii(kind)[2:-1])  # lower case: optional
+            bad.append(ascii(kind)[2:-1])
         else:
             content.append(chunk)
     return io.BytesIO(b"".join(content)), bad
@@ -30,14 +31,14 @@ def drop_bad_chunks(chunks):
 def decode_without_end(path):
     """Decodes a JPEG that lacks only its end marker; `None` if pixels are missing."""
     content = Path(path).read_bytes().rstrip(b"\xff")
-    ends = b"\xff\xd9", 8 * b"\xaa" + b"\xff\xd9"  # missing pixels would differ
+    ends = b"\xff\xd9", 8 * b"\xaa" + b"\xff\xd9"  # missing pixels differ then
     picture, other = (Image.open(io.BytesIO(content + end), formats=["JPEG"]) for end in ends)
     return None if ImageChops.difference(picture, other).getbbox() else picture
 
 
 def reason(path, error):
     """Why a library cannot read a file, in words that say more to a user than its own."""
-    if getattr(error, "errno", None):  # of the system
+    if getattr(error, "errno", None):  # of the operating system
         return error.strerror
     with open(path, "rb") as file:
         head = file.read(16)
@@ -50,16 +51,18 @@ def reason(path, error):
         if "truncated" in str(error).lower():
             return f"cut off: the end of its {kind} data is missing"
         if kind in ("JPEG", "TIFF"):
-            kind = (_describe_jpeg if kind == "JPEG" else _describe_tiff_file)(file) or kind
-    is_sound = isinstance(error, UnidentifiedImageError) and " " in kind  # its header is
-    return f"{kind}: " + ("not supported" if is_sound else "damaged, or not supported")
+            details = (_describe_jpeg if kind == "JPEG" else _describe_tiff_file)(file)
+            if details and isinstance(error, UnidentifiedImageError):  # its header is sound
+                return f"{details}: not supported"
+            kind = details or kind
+    return f"{kind}: damaged, or not supported"
 
 
 def _describe_jpeg(file):
     file.seek(2)
     while len(head := file.read(10)) == 10:
         marker, size, bits, channels = struct.unpack(">xBHB4xB", head)
-        if marker in FRAMES:
+        if marker in FRAME_MARKERS:
             kind = "JPEG-LS" if marker == 0xF7 else "JPEG"
             return f"{kind} of {bits} bits a channel, {channels} channels (marker {marker:X})"
         file.seek(max(size - 8, 0), 1)
@@ -76,7 +79,7 @@ def _describe_tiff_file(file):
 
 
 def describe_tiff(tags):
-    """The kind of a TIFF by its tags, under their names in the standard, but for values of 1."""
+    """The kind of a TIFF as names and values of tags, without the usual values of 1."""
     values = (np.atleast_1d(tags.get(tag, 1)).tolist() for tag in TIFF_KIND)
     kinds = ("/".join(map(str, dict.fromkeys(value))) for value in values)
     names = (TiffTags.lookup(tag).name for tag in TIFF_KIND)

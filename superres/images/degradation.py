@@ -17,11 +17,12 @@ from superres.images.quality import LOSSLESS, network_quality
 from superres.runtime.errors import InputError
 
 WILD = "wild"  # in settings: a random degradation
-# Share left as it is: photo networks also get PNGs, and clean pictures must stay sharp.
+# Each share is of the pictures that the shares above leave, but for those of one group.
+# Left as they are: photo networks also get PNGs, and clean pictures must stay sharp.
 CLEAN_SHARE = 0.15
-# Share with JPEG only, some twice: without it networks get worse on plain JPEGs.
+# Encoded and nothing else, some twice: without them networks get worse on plain JPEGs.
 JPEG_ONLY_SHARE, TWICE_SHARE = 0.3, 0.4
-# Share that was larger and already saved: sites and messengers reduce JPEGs.
+# Larger and encoded before: sites and messengers reduce JPEGs.
 EARLIER_SHARE, EARLIER_FACTOR, EARLIER_QUALITY = 0.4, (1.1, 2.0), (50, 95)
 # A camera, a browser or an editor reduces by other kernels than MATLAB's bicubic.
 OTHER_KERNEL_SHARE = 0.5
@@ -32,8 +33,8 @@ KERNELS = {
 }
 # A lens a little out of focus, a scanner, a hand that moved: standard deviation in LR pixels.
 BLUR_SHARE, BLUR_SIGMA = 0.4, (0.2, MAX_BLUR)
-# Phones in the evening and scanned film: standard deviation in levels. Half of it is the same in
-# all channels, as grain is. Cameras smooth a third, which leaves blotches.
+# Phones in the evening and scanned film: standard deviation in levels. In half of these pictures it
+# is the same in all channels, like grain; a third are smoothed, as by cameras: blotches remain.
 NOISE_SHARE, NOISE_SIGMA = 0.4, (1.0, MAX_NOISE)
 GREY_SHARE, SMOOTHED_SHARE, SMOOTHING_SIGMA = 0.5, 1 / 3, (0.3, 0.6)
 # Sites sharpen what they have reduced: an unsharp mask.
@@ -63,7 +64,7 @@ class Encoding:
 
 @dataclass(frozen=True)
 class Degradation:
-    """What happens to a LR picture, in this order but for the encodings, which come last."""
+    """The order: earlier encoding, kernel, blur, noise, smoothing, unsharp mask, encodings."""
 
     kernel: str = "bicubic"  # of the reduction: bicubic or one of `KERNELS`
     blur: float = 0.0  # standard deviation in LR pixels
@@ -172,7 +173,7 @@ def degrade(degradation, lr, hr, scale, random=None):
     Args:
         degradation: `Degradation`.
         lr: uint8 (H, W) or (H, W, 3), reduced by MATLAB's bicubic.
-        hr: uint8 (scale * H, scale * W[, 3]), for other kernels; `None`: only `lr` is used.
+        hr: uint8 (scale * H, scale * W[, 3]); `None`: without kernel and earlier encoding.
         scale: of the reduction.
         random: NumPy generator of the noise, if there is some.
     """

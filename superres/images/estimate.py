@@ -1,8 +1,8 @@
 """Estimates noise and blur of a picture from statistics of its pixels.
 
 In a sharp photograph without noise, neighbours differ little in flat places and much in others. How
-much, from the flattest to the richest places, tells noise from detail: 34 numbers and one hidden
-layer, which `tools/fit_estimate.py` fits.
+much, from the flattest to the richest places, tells noise from detail. 34 such statistics go into a
+network of one hidden layer, fitted by `tools/fit_estimate.py`.
 """
 
 from pathlib import Path
@@ -14,8 +14,8 @@ from superres.images.pixels import to_8bit
 
 FILE = Path(__file__).with_name("estimate.npz")
 MAX_NOISE, MAX_BLUR = 11.0, 1.2  # levels and pixels, in the pictures that it was fitted to
-MAX_SIDE, MIN_SIDE = 1024, 16  # pixels: of large pictures the centre counts, of tiny ones nothing
-MIXED = np.float32([[1, -1], [-1, 1]])  # second difference: noise and corners, but no edges
+MAX_SIDE, MIN_SIDE = 1024, 16  # pixels: only the centre of larger pictures; no smaller ones
+MIXED = np.float32([[1, -1], [-1, 1]])  # responds to noise and corners, not to straight edges
 BLOCK_PERCENTILES, COLOUR_PERCENTILES = (5, 10, 25, 50, 75, 90), (10, 50, 90)
 QUANTILES = 0.25, 0.5, 0.75, 0.9, 0.98
 FLAT = 0.3  # levels, added before logarithms
@@ -40,7 +40,7 @@ def _quantiles(differences):
 
 
 def statistics(picture, quality):
-    """float32 (34,) of a picture, uint8 (H, W, 3), and its quality, see `images.quality`."""
+    """The statistics, float32 (34,), of uint8 RGB (H, W, 3) and its `Condition.quality`."""
     luma = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
     red, green = (cv2.extractChannel(picture, channel) for channel in (0, 1))
     *blocks, mixed = _mixed(luma, 4, 8)
@@ -51,9 +51,9 @@ def statistics(picture, quality):
         rows, columns = cv2.absdiff(luma[n:], luma[:-n]), cv2.absdiff(luma[:, n:], luma[:, :-n])
         levels.append((_quantiles(rows) + _quantiles(columns)) / 2)
     energy = np.square(mixed).mean() + FLAT**2
-    waves = (mixed[1:] * mixed[:-1]).mean(), (mixed[:, 1:] * mixed[:, :-1]).mean()
+    correlations = (mixed[1:] * mixed[:-1]).mean(), (mixed[:, 1:] * mixed[:, :-1]).mean()
     logarithms = np.log(np.concatenate(levels) + FLAT)
-    return np.float32([*logarithms, *(waves / energy), quality, quality == 1])
+    return np.float32([*logarithms, *(correlations / energy), quality, quality == 1])
 
 
 def noise_and_blur(picture, quality):

@@ -13,8 +13,8 @@ from superres.runtime.terminal import quoted
 # Endings of the files that are taken for pictures.
 JPEG_SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif")
 SUFFIXES = {".png", *JPEG_SUFFIXES, ".webp", ".bmp", ".tif", ".tiff", ".gif", ".avif"}
-# Pillow's options for each; others are written as PNG. JPEG 95 loses 0.11 dB of an enlarged JPEG 95
-# and 0.05 dB of a 75, JPEG 97 loses 0.07 and 0.03 dB.
+# Pillow's options for each; others are written as PNG. Saving as JPEG 95 costs 0.11 dB if the input
+# was a JPEG 95, 0.05 dB if it was a 75; saving as JPEG 97 costs 0.07 and 0.03 dB.
 WRITE_OPTIONS = {
     **{ending: {} for ending in (".png", ".tif", ".tiff", ".bmp")},
     **{ending: {"quality": 97, "subsampling": "4:4:4"} for ending in JPEG_SUFFIXES},
@@ -28,8 +28,9 @@ MAX_AVIF_PIXELS = 2**28
 # By Pillow's names: nothing else is opened, whatever a file is called.
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF", "AVIF")
 OTHER_PICTURES = {".heic", ".heif", ".jxl", ".jp2", ".psd", ".svg", ".tga", ".exr", ".ppm", ".ico"}
-OTHER_PICTURES |= {".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".raf", ".rw2"}  # of cameras
-# First bytes of others, often under the name .jpg.
+# Camera raws.
+OTHER_PICTURES |= {".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".raf", ".rw2"}
+# What the first 16 bytes of other formats contain, often under the name .jpg.
 OTHER_KINDS = {b"ftyphe": "HEIC", b"jP  ": "JPEG 2000", b"\xff\x0a": "JPEG XL", b"JXL ": "JPEG XL"}
 OTHER_KINDS |= {b"8BPS": "PSD", b"%PDF": "PDF", b"<svg": "SVG"}
 MAX_PIXELS = 270_000_000  # more is taken for a decompression bomb

@@ -10,14 +10,14 @@ import numpy as np
 from superres.images.jpeg_tables import tables_of
 from superres.images.pixels import to_8bit
 
-CENTRE, BLOCKS = 1024, 512  # side of the centre that counts; in it, the richest blocks
-MIN_WHOLE = 100  # blocks without a clipped channel; with fewer, those without clipped luma count
-# Fewer coefficients say nothing, nor do many of few frequencies: gradients and waves have such.
+CENTRE_SIDE, MAX_BLOCKS = 1024, 512  # only the centre is used; in it blocks of the largest variance
+MIN_WHOLE = 100  # blocks without a clipped channel; if there are fewer, only clipped luma matters
+# A frequency needs so many coefficients, and a table so many frequencies; gradients have fewer.
 MIN_OF_FREQUENCY, MIN_FREQUENCIES = 16, 8
 MIN_MATCH = 0.5  # how near coefficients are to multiples: 1 on them, 0 at random
 # Tables for luma, upright and rotated by 90°. At better qualities too many steps are 1.
 TABLES = {q: [tables_of(q)[0].reshape(8, 8).ravel(order) for order in "CF"] for q in range(20, 97)}
-LUMA = np.float32([0.299, 0.587, 0.114])
+LUMA_WEIGHTS = np.float32([0.299, 0.587, 0.114])
 FREQUENCIES = np.arange(8)[:, None]
 COSINES = np.cos(np.pi * FREQUENCIES * (np.arange(8) + 0.5) / 8)
 DCT = (np.where(FREQUENCIES == 0, 1, 2) / 8) ** 0.5 * COSINES
@@ -27,10 +27,10 @@ def former_quality(picture):
     """The quality of the JPEG that a picture came from; `None` without traces of one."""
     if picture.dtype != np.uint8:
         return None
-    start = [(length - min(length, CENTRE)) // 16 * 8 for length in picture.shape[:2]]
-    centre = to_8bit(picture)[*(slice(first, first + CENTRE) for first in start)]
+    start = [(length - min(length, CENTRE_SIDE)) // 16 * 8 for length in picture.shape[:2]]
+    centre = to_8bit(picture)[*(slice(first, first + CENTRE_SIDE) for first in start)]
     channels = centre if centre.ndim == 3 else centre[..., None]
-    luma = channels @ LUMA[: channels.shape[2]] / LUMA[: channels.shape[2]].sum()
+    luma = channels @ LUMA_WEIGHTS[: channels.shape[2]] / LUMA_WEIGHTS[: channels.shape[2]].sum()
     is_clipped = ((channels == 0) | (channels == 255)).any(axis=2)
     for rows, columns in dict.fromkeys([(0, 0), _grid(luma)]):
         coefficients = _coefficients(luma[rows:, columns:], is_clipped[rows:, columns:])
@@ -44,7 +44,7 @@ def former_quality(picture):
 def _grid(luma):
     """Rows and columns before the first whole block, by the steps where blocks meet."""
     first = []
-    # Of the third differences the first stands for the step behind the second line.
+    # Element i of the third differences is about the edge between lines i + 1 and i + 2.
     for lines in luma, luma.T:
         steps = np.abs(np.diff(lines, 3, axis=0)).mean(axis=1)
         steps = steps[: len(steps) // 8 * 8].reshape(-1, 8)
@@ -60,21 +60,21 @@ def _blocks(pixels):
 
 
 def _coefficients(luma, is_clipped):
-    """Cosine transform of those blocks that have the most in them: (N, 64)."""
+    """Cosine transform of the blocks of the largest variance: (N, 64)."""
     blocks = _blocks(luma)
     # Where the decoder had to clip, the multiples are lost.
     whole = ~_blocks(is_clipped).any(axis=(1, 2))
     if whole.sum() < MIN_WHOLE:
         whole = (blocks.min(axis=(1, 2)) > 0) & (blocks.max(axis=(1, 2)) < 255)
     blocks = blocks[whole]
-    blocks = blocks[np.argsort(-blocks.var(axis=(1, 2)))[:BLOCKS]]
-    blocks = np.unique(blocks, axis=0)  # a pattern that repeats says no more than once
+    blocks = blocks[np.argsort(-blocks.var(axis=(1, 2)))[:MAX_BLOCKS]]
+    blocks = np.unique(blocks, axis=0)  # repeated blocks count once
     return (DCT @ blocks @ DCT.T).reshape(-1, 64)
 
 
 def _match(coefficients, table):
     """How near coefficients are to multiples of a table."""
-    table = np.where(np.arange(64) > 0, table, 0)  # brightness is no trace
+    table = np.where(np.arange(64) > 0, table, 0)  # leaves out DC
     counted = (np.abs(coefficients) > table / 2) & (table > 1)  # those about 0 say nothing
     of_frequency = counted.sum(axis=0)
     is_used = of_frequency >= MIN_OF_FREQUENCY

@@ -17,7 +17,7 @@ WIDTHS, HEIGHTS = (256, 0xA002, 0x1001), (257, 0xA003, 0x1002)  # of a picture, 
 LAYOUT_TAGS = {254, 255, 258, 259, 262, 266, 273, *range(277, 282), 284, *range(290, 294), 297, 317}
 LAYOUT_TAGS |= {320, *range(322, 326), 330, *range(332, 342), 347, 400, *range(512, 533), 700}
 LAYOUT_TAGS |= {34675, 50838}
-# TIFF tags that are left out with a note; of descriptions those that count pages and pixels.
+# TIFF tags that are left out with a note; descriptions only if STACK matches: they count pages.
 UNFIT_TAGS = {37724: "layers", 34412: "LSM tags", 50839: "ImageJ tags", 50844: "RPC model"}
 UNFIT_TAGS |= {0x927C: "maker note", 270: "description by ImageJ, OME or tifffile"}
 STACK = re.compile(rb'ImageJ=|\{"shape":|.*<OME\b', re.DOTALL)
@@ -31,7 +31,7 @@ def number_at(block, start, size=4):
 
 
 def entries(block, directory):
-    """Tag, type, place and value's slice of each sound entry: in the block, without overlap."""
+    """Yields tag, type, offset and slice of the value of each entry that the block can hold."""
     end = directory + 2 + 12 * number_at(block, directory, 2)
     left = len(block)
     for place in range(directory + 2, min(end, len(block) - 11), 12):
@@ -96,8 +96,8 @@ def exif_of_tiff(path, directory, lost):
         return tiff[:4] + struct.pack(order + "L", first) + block.getvalue()[8:]
 
 
-def exif_of_size(block, width, height):
-    """An EXIF block with another size; GeoTIFF's tags are scaled with it."""
+def resize_exif(block, width, height):
+    """An EXIF block with the picture's new width and height; GeoTIFF's tags are scaled."""
     block = bytearray(block.removeprefix(b"Exif\0\0"))
     order, directories = ORDERS[bytes(block[:4])], [number_at(block, 4)]
     old, new = {}, dict.fromkeys(WIDTHS, width) | dict.fromkeys(HEIGHTS, height)
@@ -127,7 +127,7 @@ def resize_metadata(metadata, width, height):
     """Metadata for a picture of another size."""
     metadata = dict(metadata)
     if "exif" in metadata:
-        metadata["exif"] = exif_of_size(metadata["exif"], width, height)
+        metadata["exif"] = resize_exif(metadata["exif"], width, height)
     if "xmp" in metadata:
         xmp = set_number(metadata["xmp"], "exif:PixelXDimension|tiff:ImageWidth", width)
         metadata["xmp"] = set_number(xmp, "exif:PixelYDimension|tiff:ImageLength", height)

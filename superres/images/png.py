@@ -1,4 +1,4 @@
-"""PNG files of any depth, written strip by strip."""
+"""PNG files of 8 or 16 bits a channel, written strip by strip."""
 
 import math
 import struct
@@ -23,7 +23,7 @@ CHUNKS = {
 def encode_png(file, strips, shape, dtype, metadata):
     """Writes a PNG file of 8 or 16 bits from strips of rows.
 
-    Pillow writes 8 bits only, and Pillow and OpenCV need the whole picture in memory. For enlarged
+    Pillow cannot write 16 bits in colour, and like OpenCV needs the whole picture. For enlarged
     photographs Paeth's filter (4) alone is as good as the best of PNG's five for each row.
     """
 
@@ -69,8 +69,8 @@ def _paeth(left, up, corner):
     far_corner = cv2.absdiff(far_left, far_up)  # where it lies between
     guess = up.copy()
     cv2.copyTo(left, cv2.compare(far_left, far_up, cv2.CMP_LE), guess)
-    is_above = cv2.compare(corner, cv2.min(left, up), cv2.CMP_GT)
-    is_below = cv2.compare(corner, cv2.max(left, up), cv2.CMP_LT)
+    exceeds_min = cv2.compare(corner, cv2.min(left, up), cv2.CMP_GT)
+    is_under_max = cv2.compare(corner, cv2.max(left, up), cv2.CMP_LT)
     is_nearest = cv2.compare(far_corner, cv2.min(far_left, far_up), cv2.CMP_LT)
-    cv2.copyTo(corner, is_above & is_below & is_nearest, guess)
+    cv2.copyTo(corner, exceeds_min & is_under_max & is_nearest, guess)
     return guess

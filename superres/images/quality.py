@@ -14,15 +14,14 @@ from superres.images.pixels import to_8bit
 from superres.images.read import open_picture, webp_coding
 
 LOSSLESS = 1.0
-TRAINED = (25, 98)  # qualities that networks are trained on; others are clipped
-RANGES = {"quality": TRAINED, "noise": (0, MAX_NOISE), "blur": (0, MAX_BLUR)}
-MIN_WILD = 0.65  # 2 of 100 clean photographs seem wilder, half of the noisy or blurred ones
-# WebP and AVIF: the file's size relative to a JPEG of quality 75, and the best quality to give the
-# network. Over 20 pictures, 9 settings and both formats this is at most 0.05 dB below the best for
-# each; one number for all is up to 0.33 dB below.
-UNKNOWN_LOSSY = 0.9
+QUALITY_RANGE = (25, 98)  # that networks get; others are clipped
+RANGES = {"quality": QUALITY_RANGE, "noise": (0, MAX_NOISE), "blur": (0, MAX_BLUR)}
+MIN_WILD = 0.65  # of the third estimate: 2% of clean, 50% of noisy or blurred photographs are above
+UNKNOWN_LOSSY = 0.9  # of an animated AVIF, whose first picture has an unknown size
 AVIF_HEADER = 300  # bytes of the smallest file
-BYTES = (0.25, 0.35, 0.45, 0.6, 0.8, 1.1, 1.4)
+# The quality of WebP and AVIF, by their size relative to a JPEG of quality 75. For 20 pictures and
+# 9 settings it is at most 0.05 dB below the best quality for each, a constant up to 0.33 dB.
+SIZE_RATIOS = (0.25, 0.35, 0.45, 0.6, 0.8, 1.1, 1.4)
 QUALITIES = (0.6, 0.72, 0.8, 0.86, 0.91, 0.95, 0.98)
 
 
@@ -34,7 +33,7 @@ class Condition(NamedTuple):
     blur: float = 0.0  # standard deviation in pixels
 
     def values(self, count):
-        """The input of a network that takes the first `count`, of similar ranges: float32."""
+        """The first `count` fields in similar ranges, as networks take them: float32."""
         return np.array([self.quality, self.noise / 10, self.blur][:count], np.float32)
 
 
@@ -43,7 +42,7 @@ CLEAN = Condition()
 
 def network_quality(quality):
     """The `Condition.quality` of a JPEG of a quality from 1 to 100; never `LOSSLESS`."""
-    return min(max(quality, TRAINED[0]), TRAINED[1]) / 100
+    return min(max(quality, QUALITY_RANGE[0]), QUALITY_RANGE[1]) / 100
 
 
 def describe(condition):
@@ -92,4 +91,4 @@ def _quality_of_size(size, picture):
 
     pixels = to_8bit(picture)
     in_jpeg = as_jpeg(pixels) - as_jpeg(np.zeros_like(pixels[:1, :1]))  # without the header
-    return float(np.interp(size / max(in_jpeg, 1), BYTES, QUALITIES))
+    return float(np.interp(size / max(in_jpeg, 1), SIZE_RATIOS, QUALITIES))

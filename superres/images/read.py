@@ -27,9 +27,10 @@ logging.getLogger("PIL").setLevel(logging.CRITICAL)
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 # Bytes a pixel while decoding: the decoder's copy, ours, and one in between.
 DECODING_BYTES, DEEP_DECODING_BYTES = 12, 24
-SUBFILE, NO_PICTURE, SUBDIRECTORIES = 254, (1, 3, 4, 5), 330  # in TIFF: thumbnails and masks
+SUBFILE, SUBDIRECTORIES = 254, 330  # TIFF's tags NewSubfileType and SubIFDs
+NO_PICTURE = (1, 3, 4, 5)  # values of NewSubfileType for thumbnails and masks
 PNG_COLOURS = ("srgb", "gamma", "chromaticity")  # Pillow's names for chunks of a PNG
-# A PNG's text chunks, but for XMP, and for EXIF and more by ImageMagick.
+# A PNG's text chunks. Not kept as text: XMP, and ImageMagick's exif, xmp, APP1 and icc.
 TEXTS = (b"tEXt", b"zTXt", b"iTXt")
 OTHER_TEXTS = (b"XML:com.adobe.xmp", *(b"Raw profile type " + k for k in (b"e", b"x", b"A", b"ic")))
 # A JPEG's segments with XMP beyond 64 kB, and IPTC: first bytes and markers.
@@ -131,7 +132,7 @@ def _read_open(file, path, max_pixels, max_bytes):
             f"memory, {max_bytes / 2**30:.1f} are free"
         )
     metadata = {"icc_profile": file.info.get("icc_profile"), "lost": []}
-    # TIFF has it in its tags, a JPEG without JFIF in EXIF.
+    # Of a TIFF it is among the tags, of a JPEG without JFIF in EXIF.
     if file.format in ("PNG", "BMP") or file.info.get("jfif_unit"):
         metadata["dpi"] = file.info.get("dpi")
     _seek_first_picture(file, path, metadata, is_deep)
@@ -158,7 +159,7 @@ def _read_open(file, path, max_pixels, max_bytes):
     xmp = file.info.pop("xmp", None) if file.format == "AVIF" else file.info.get("xmp")
     orientation = _add_exif(file, path, metadata)
     _add_xmp(file, path, metadata, xmp, orientation)
-    swap, down, right = TURNS.get(orientation, (0, 1, 1))  # 1 in a TIFF, which libraries turn
+    swap, down, right = TURNS.get(orientation, (0, 1, 1))  # libraries have rotated a TIFF
     pixels = np.ascontiguousarray((pixels.swapaxes(0, 1) if swap else pixels)[::down, ::right])
     # sRGB's rendering intent may be 0.
     return pixels, {key: v for key, v in metadata.items() if v or key == "srgb"}
@@ -214,10 +215,10 @@ def _png_chunks(path):
 
 
 def _refuse_wide_colours(path):
-    """Refuses an AVIF of other colours than sRGB, since Pillow drops which."""
+    """Refuses an AVIF of other colours than sRGB, since Pillow does not say which."""
     with open(path, "rb") as file:
         match = re.search(b"(?s)colrnclx(.{4})", file.read(2**16))
-    # 2: unspecified; the others are BT.709 and BT.601, which differ little from sRGB.
+    # 2: unspecified; the others are sRGB or SDR curves close to it.
     primaries, transfer = struct.unpack(">2H", match[1]) if match else (2, 2)
     if primaries not in (1, 2, 5, 6) or transfer not in (1, 2, 4, 5, 6, 13, 14, 15):
         raise UnreadablePicture(
@@ -226,7 +227,7 @@ def _refuse_wide_colours(path):
 
 
 def webp_coding(path):
-    """VP8L if the first picture of a WebP is lossless, else VP8; its size without alpha."""
+    """The coding of a WebP's first picture, VP8L (lossless) or VP8, and the bytes it takes."""
     with open(path, "rb") as file:
         file.seek(12)  # past RIFF, the size and WEBP
         while len(head := file.read(8)) == 8:
@@ -273,7 +274,7 @@ def _add_xmp(file, path, metadata, xmp, orientation):
         metadata["xmp"] = set_number(xmp, "tiff:Orientation", 1)
     if "mp" in file.info:
         others = getattr(file, "mpinfo", {}).get(0xB002, [])[1:]
-        # By Google and Adobe, Apple, and ISO.
+        # Signs of gain maps: Google's and Adobe's, Apple's, ISO 21496's.
         if re.search(rb"hdrgm:|HDRGainMap|21496:-1", Path(path).read_bytes()):
             metadata["lost"].append("gain map")
         elif any("Thumbnail" not in other["Attribute"]["MPType"] for other in others):

@@ -25,12 +25,12 @@ def _contributions(length, new_length):
     """Indices and weights, (taps, new_length), of the old pixels that each new one sums."""
     ratio = new_length / length
     # When it reduces, the kernel is widened so that it also filters out what would alias.
-    widening = min(ratio, 1.0)
+    shrinkage = min(ratio, 1.0)  # the kernel is as much wider
     centres = (np.arange(new_length) + 0.5) / ratio - 0.5
-    leftmost = np.floor(centres - 2 / widening).astype(np.int64)
-    taps = math.ceil(4 / widening) + 2
+    leftmost = np.floor(centres - 2 / shrinkage).astype(np.int64)
+    taps = math.ceil(4 / shrinkage) + 2
     indices = leftmost + np.arange(taps)[:, None]
-    weights = widening * _cubic(widening * (centres - indices))
+    weights = shrinkage * _cubic(shrinkage * (centres - indices))
     weights /= weights.sum(axis=0)
     indices = np.mod(indices, 2 * length)
     indices = np.minimum(indices, 2 * length - 1 - indices)  # mirrored at the ends
@@ -76,8 +76,8 @@ def imresize(picture, height, width):
 def resize_bands(bands, shape, height, width):
     """As `imresize`, but from bands of a picture of `shape` to bands of `height` x `width`.
 
-    Colours count by their alpha, if any, so that those of transparent pixels do not bleed out; then
-    they are rounded once, at the end.
+    With alpha, colours are weighted by it, so that those of transparent pixels do not bleed out,
+    and rounded once, at the end, not after each direction.
     """
     has_alpha = shape[2:] in ((2,), (4,))
     strips = (band[first : first + STRIP] for band in bands for first in range(0, len(band), STRIP))

@@ -1,4 +1,4 @@
-"""TIFF files of any depth, written strip by strip."""
+"""TIFF files of 8 or 16 bits a channel, written strip by strip."""
 
 import struct
 import zlib

@@ -21,7 +21,7 @@ def write_picture(path, picture, metadata):
     """Writes a picture in the format of the name's ending, one of `WRITE_OPTIONS`.
 
     `picture` and `metadata` are as `read_picture` returns them. The file appears under its name
-    when it is whole. CannotStore: the format cannot hold such a picture; else as `replacing`.
+    when it is whole. Raises CannotStore if the format cannot hold it, and what `replacing` does.
     """
     write_bands(path, [picture], picture.shape, picture.dtype, metadata)
 
@@ -67,7 +67,7 @@ def _save(part, bands, shape, metadata):
         else:
             image.save(part, **options, **info, extra=metadata.get("segments", b""))
     except Exception as error:  # encoders raise errors of any kind
-        if getattr(error, "errno", None):  # of the system
+        if getattr(error, "errno", None):  # of the operating system
             raise
         raise CannotStore(f"cannot be stored as {suffix}: {error}") from error
 

@@ -20,13 +20,13 @@ SIGNALS += [signal.SIGHUP] if hasattr(signal, "SIGHUP") else []  # not on Window
 
 
 class Stop(threading.Event):
-    """An event that the first signal sets. Signals also interrupt, but within `gently` only later
+    """An event that the first signal sets. Signals also interrupt, within `deferring` only later
     ones: a library may swallow an interrupt, so the work asks for the event where it can end well.
     """
 
     def __init__(self):
         super().__init__()
-        self._is_gentle = False
+        self._defers = False
         self._before = {number: signal.getsignal(number) for number in SIGNALS}
 
     def __enter__(self):
@@ -45,20 +45,20 @@ class Stop(threading.Event):
             raise KeyboardInterrupt
 
     @contextlib.contextmanager
-    def gently(self):
+    def deferring(self):
         """Within, the first signal does not interrupt."""
-        self._is_gentle = True
+        self._defers = True
         self.__enter__()  # again: JAX takes SIGTERM when several processes train together
         try:
             yield
         finally:
-            self._is_gentle = False
+            self._defers = False
 
     def handle(self, number, frame):
         """Handles a signal."""
         is_first = not self.is_set()
         self.set()
-        if not (is_first and self._is_gentle):
+        if not (is_first and self._defers):
             raise KeyboardInterrupt
 
 

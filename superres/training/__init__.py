@@ -1,1 +1,1 @@
-"""Batches to weights."""
+"""Training a network: trainer, optimizers, losses, states, log."""

@@ -37,9 +37,9 @@ class State:
     dataset: dict  # `record` of `Dataset`
 
     def check_settings(self, now, may_change, with_note):
-        """Notes on the settings `with_note` that differ `now`.
+        """A note for each setting `with_note` that has changed.
 
-        InputError: others differ that are not in `may_change`; it names all.
+        InputError: settings in neither list have changed; it names them.
         """
         before, names = self.settings, now.keys() - set(may_change)
         changed = [n for n in now if n in names and (n not in before or before[n] != now[n])]
@@ -77,7 +77,7 @@ class States:
     def newest(self):
         """The newest sound `State`; `None` without files.
 
-        InputError: all are damaged, or several processes do not have the same.
+        InputError: all are damaged, or several processes found different ones.
         """
         state = self._newest()
         # All processes have to assign it to their models together.
@@ -103,8 +103,8 @@ class States:
             return state
         if paths:
             raise InputError(
-                f"{', '.join(map(str, paths))}: damaged; put a copy there, or start over with "
-                "--restart (and START_FROM, which takes weights alone)"
+                f"{', '.join(map(str, paths))}: damaged; restore one from a backup, or start "
+                "over with --restart (and START_FROM, which takes weights alone)"
             )
         return None
 
@@ -119,7 +119,7 @@ class States:
             file.seek(0)
             digest = hashlib.file_digest(file, DIGEST).digest()
             file.write(digest)
-        # The others are damaged, or of an earlier run of this name.
+        # Older states go, and damaged ones and those of an earlier run.
         for other in set(self.paths()) - {path, self.last}:
             other.unlink(missing_ok=True)
         self.last = path

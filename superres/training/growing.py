@@ -1,9 +1,9 @@
 """Starts a network from trained weights: of another scale, of a smaller EDSR, or of any network.
 
-A larger EDSR computes at first what the smaller one does (after Chen et al., "Net2Net", 2015),
-which its first channels are. Weights from new channels into old ones begin at 0, into new channels
-at random; added blocks begin with a second convolution of 0. Any other network takes the weights of
-layers with the same name and shape.
+At first a larger EDSR computes the same as the smaller one, whose channels become its first ones
+(after Chen et al., "Net2Net", 2015). Weights from new channels into old ones begin at 0, into new
+channels at random; added blocks begin with a second convolution of 0. Any other network takes the
+weights of layers with the same name and shape.
 """
 
 import math
@@ -20,7 +20,7 @@ from superres.runtime.errors import InputError
 from superres.upscaling import weight_files
 from superres.upscaling.graph import CONDITION_INPUTS
 
-# Names and classes of the layers and operations of `network.edsr`, and some it always has.
+# Names and classes of the layers and operations of an EDSR; NEEDED are those that each one has.
 NAMES = re.compile(
     r"lr|head|block\d+_(conv[12]|scale|add)|body|long_skip|upscale\d+|tail|bilinear|global_skip"
     r"|quality(_head)?|condition|told_quality|(depth_to_space|pad)(_\d+)?"
@@ -31,7 +31,7 @@ NEEDED = {"block1_conv1", "block1_conv2", "block1_scale", "block1_add", "long_sk
 
 
 class Shape(NamedTuple):
-    """The arguments of `network.edsr`, but `shuffles`, its upscaling factors, for the scale."""
+    """The arguments of `network.edsr`, with its upscaling factors, `shuffles`, for the scale."""
 
     num_filters: int
     residual_blocks: int
@@ -84,7 +84,7 @@ def settings_of(path):
 def start_from(model, path):
     """Puts the weights of a file into a network.
 
-    In an EDSR of another scale, upscaling by another factor begins at random.
+    In an EDSR of another scale, upscaling layers of another factor keep their random weights.
     InputError: it cannot be loaded, is a larger EDSR, or has no layer like those of `model`.
     """
     other = weight_files.read(path)
@@ -97,7 +97,7 @@ def start_from(model, path):
 
 
 def _in_order(model):
-    """Layers by name, without the numbers that Keras gives anew in each build, and order."""
+    """Layers by their name without Keras's running number, and their index among such."""
     counts, layers = Counter(), {}
     for layer in model.layers:
         name = re.sub(r"_\d+$", "", layer.name)

@@ -91,7 +91,7 @@ class TrainingLog:
         if state:
             self.rows, self.epoch = state.log["rows"], state.log["epoch"]
             self.details = state.details
-        self._is_written = not self.details  # the last run may have ended before it wrote
+        self._is_written = not self.details  # when resuming, the files may be older than the state
 
     @contextlib.contextmanager
     def progress_bar(self, step):
@@ -116,7 +116,7 @@ class TrainingLog:
         self._bar.set_postfix(psnr | {"loss": f"{loss:.4f}"}, refresh=False)
         self._bar.update(steps * self.settings["batch_size"])
         self._left -= steps
-        if self._began is None:  # after the first steps, which are compiled
+        if self._began is None:  # the first steps, with their compilation, do not count
             self._began = time.monotonic()
             return
         self._timed_steps += steps
@@ -180,11 +180,11 @@ class TrainingLog:
         return [slice(self.scale * part.start, self.scale * part.stop) for part in place]
 
     def save(self, states, trainer):
-        """Saves weights, state and log; returns the error where the disk is full."""
+        """Saves weights, state and log; returns an error of the machine, such as a full disk."""
         if not devices.is_first():
             return None
-        rows = {"rows": self.rows, "epoch": self.epoch}
-        parts = trainer.arrays(), rows, self.details, self.dataset.record
+        log = {"rows": self.rows, "epoch": self.epoch}
+        parts = trainer.arrays(), log, self.details, self.dataset.record
         try:
             # Weights first: a resumed run cannot rewrite best weights from before the saved state.
             self.write_weights()

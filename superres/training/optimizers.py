@@ -37,7 +37,7 @@ class Muon(WarmedUpAverages, keras.optimizers.Muon):
     Keras's own gives every kernel that is not 2-D to Adam. Here a kernel (kh, kw, in, out) is
     the matrix (kh * kw * in, out) that multiplies a convolution's unfolded input. Its update has
     singular values near 0.2 sqrt(the longer side), which is Adam's usual size (Liu et al., 2025,
-    https://arxiv.org/abs/2502.16982). `kernels` is the set of their paths; the rest is Adam's.
+    https://arxiv.org/abs/2502.16982). `kernels` are the paths of its variables; Adam has the rest.
     """
 
     def __init__(self, *arguments, kernels, **options):
@@ -69,11 +69,11 @@ class Muon(WarmedUpAverages, keras.optimizers.Muon):
                 variable.assign_sub(learning_rate * self.lr_adjust(update))
 
     def zeropower_via_newtonschulz5(self, x, steps):
-        """`x`, (..., kh, kw, in, out), with singular values near 1 as the matrices that it is.
+        """Kernels (..., kh, kw, in, out) whose matrices get singular values of about 1.
 
         Keras multiplies the whole matrix in every iteration. All iterations together are a
         polynomial of its Gram matrix, (out, out), times the matrix: a third of the work. But that
-        amplifies rounding: not with the 10 bits that GPUs multiply with, where Keras's is used.
+        amplifies rounding errors, so GPUs, which multiply in TF32, use Keras's version.
         """
         matrix = ops.reshape(x, (*x.shape[:-4], math.prod(x.shape[-4:-1]), x.shape[-1]))
         if backend.has_gpu():

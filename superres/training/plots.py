@@ -24,7 +24,7 @@ def plot(rows, path):
     rate.set(ylabel="learning rate", xlabel="step")
     for axes in (loss, psnr, rate):
         axes.grid(alpha=0.3)
-    # As far again on both sides, for the ends of the axes.
+    # Extend the mapping on both sides, since the axes have margins.
     known = [-steps[-1], 0, *steps, 2 * steps[-1]]
     passed = [-minutes[-1], 0, *minutes, 2 * minutes[-1]]
     functions = (lambda x: np.interp(x, known, passed), lambda x: np.interp(x, passed, known))

@@ -2,7 +2,7 @@
 
 from superres.runtime.backend import keras
 
-WARMUP_SHARE = 10  # the warm-up takes at most a tenth of all steps
+MAX_WARMUP_SHARE = 0.1  # of all steps
 
 
 def learning_rates(peak, *, total_steps, warmup_steps, decay_steps):
@@ -10,7 +10,7 @@ def learning_rates(peak, *, total_steps, warmup_steps, decay_steps):
 
     Then either a linear decay to 0 in the last `decay_steps`, or, if these are 0, a cosine.
     """
-    longest = total_steps // WARMUP_SHARE
+    longest = int(total_steps * MAX_WARMUP_SHARE)
     if warmup_steps > longest:
         print(
             f"warm-up shortened from {warmup_steps} to {longest} steps, a tenth of {total_steps:,}"

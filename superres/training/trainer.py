@@ -16,7 +16,7 @@ from superres.training.optimizers import OPTIMIZERS, inner_kernels
 READ_SECONDS = 1.0  # between readings of the loss, for each of which a GPU has to wait
 BATCHES_AHEAD = 8  # made while the device computes
 AGREEMENT_STEPS = 20  # after so many, several processes ask each other whether to stop
-CONTINUE, TIME_IS_UP, STOPPED = range(3)  # why `fit` ends: all steps done; time is up; a signal
+CONTINUE, TIME_IS_UP, STOPPED = range(3)  # reasons to end a `fit` early; CONTINUE: none
 
 
 class FitResult(NamedTuple):
@@ -75,8 +75,8 @@ class Trainer:
     def fit(self, make_batch, steps, stop, seconds=math.inf, on_steps=lambda steps, loss: None):
         """Trains for `steps`, or fewer, if `stop` is set or `seconds` are over: a `FitResult`.
 
-        `make_batch` returns what `cut_batch` does, given a step's number. `on_steps` is called
-        about once a second with the steps since the last call, and the loss.
+        `make_batch(step)` returns ((lr, condition), hr), see `crops.cut_batch`. `on_steps` is
+        called about once a second with the steps since the last call, and the loss.
         FloatingPointError: the loss is not finite.
         """
         hook = _Hook(self, stop, seconds, on_steps)
@@ -132,14 +132,14 @@ class Trainer:
         return FloatingPointError(
             f"{what} at step {step:,}, at a learning rate of {float(self.schedule(step - 1)):.3g}; "
             "earlier saves are kept. Lower LEARNING_RATE, or look for the cause in the pictures, "
-            "and run the same command to resume"
+            "and run the command again: it resumes"
         )
 
 
 class _Batches(keras.utils.PyDataset):
     """The batches of one `fit`, which a thread makes ahead.
 
-    TensorFlow keeps what a `fit` was given for ever, so `close` drops all batches.
+    TensorFlow never releases what was passed to `fit`, so `close` drops all batches.
     """
 
     def __init__(self, make, steps, conditions, with_hr=False):
@@ -179,7 +179,7 @@ class _Hook(keras.callbacks.CallbackList):
 
     def __init__(self, trainer, stop, seconds, on_steps):
         super().__init__(model=trainer.model, add_history=True)
-        self.trainer, self.stop, self.most_seconds, self.on_steps = trainer, stop, seconds, on_steps
+        self.trainer, self.stop, self.max_seconds, self.on_steps = trainer, stop, seconds, on_steps
         self.steps, self.seconds, self.reason = 0, 0.0, CONTINUE
         self._unread = []  # mean losses since the beginning, still on the device
         self._loss = math.nan
@@ -202,8 +202,8 @@ class _Hook(keras.callbacks.CallbackList):
             self.model.stop_training = True
 
     def _reason_to_end(self):
-        """The strongest of all processes, so that they end after the same step."""
-        late = TIME_IS_UP if self.seconds > self.most_seconds else CONTINUE
+        """The largest reason among all processes, so that they end after the same step."""
+        late = TIME_IS_UP if self.seconds > self.max_seconds else CONTINUE
         own = STOPPED if self.stop.is_set() else late
         if devices.index_and_count()[1] == 1:
             return own

@@ -115,7 +115,7 @@ class Report:
         self.plan, self.stop, self.bar = plan, stop, bar
         self._done = self._kept = 0
         self.refused, self.failed = dict(plan.refused), {}  # path -> reason; failed: our faults
-        self.ended, self._seen = "", set()  # why the batch ended early; places of faults
+        self.ended_early, self._seen = "", set()  # why the batch ended early; places of faults
 
     def add(self):
         """Counts a finished picture."""
@@ -123,7 +123,7 @@ class Report:
         self.bar.update()
 
     @contextlib.contextmanager
-    def refusing(self, job):
+    def recording_errors(self, job):
         """Turns an error within into the reason why this picture is refused."""
         try:
             yield
@@ -136,12 +136,12 @@ class Report:
             group[job.source] = reason_of(error, self._seen)
             self.bar.update()
             if getattr(error, "errno", None) in NO_ROOM:
-                self.ended = f"stopped ({error.strerror})"
+                self.ended_early = f"stopped ({error.strerror})"
 
     def to_do(self, overwrite):
         """Yields the jobs; unless `overwrite`, only those without an output."""
         for job in self.plan.jobs:
-            with self.refusing(job):  # its name may be too long to ask for
+            with self.recording_errors(job):  # its name may be too long to ask for
                 if overwrite or not _output_exists(job.target):
                     yield job
                 else:
@@ -153,8 +153,8 @@ class Report:
         tried = self._done + self._kept + len(self.refused | self.failed) - len(self.plan.refused)
         words = f"{self._done} done, {self._kept} already there, {len(self.refused)} refused"
         words += f", {len(self.failed)} failed" if self.failed else ""
-        if self.ended:
-            words += f", {self.ended}, {len(self.plan.jobs) - tried} not tried"
+        if self.ended_early:
+            words += f", {self.ended_early}, {len(self.plan.jobs) - tried} not tried"
         for what, reasons in ("refused", self.refused), ("failed", self.failed):
             for path, reason in reasons.items():
                 print(f"{what} {quoted(path)}: {reason}")
@@ -228,7 +228,7 @@ class BackgroundWriter(contextlib.AbstractContextManager):
             self._report.add()
 
     def _write(self, job, picture, metadata):
-        with self._report.refusing(job):
+        with self._report.recording_errors(job):
             write_picture(job.target, picture, metadata)
             self._report.add()
 

@@ -15,7 +15,7 @@ MIN_SIDE = 16  # pixels: "2x" means a factor
 FORMS = '"2560x1440" (a box), "2560x" or "x1440" (a side), or a factor above 1 such as "1.5"'
 
 
-class Way(NamedTuple):
+class Route(NamedTuple):
     """How a picture gets its size."""
 
     scales: tuple  # of the networks, one after the other; empty: it is only reduced
@@ -58,15 +58,15 @@ class Size(NamedTuple):
         half = Fraction(1, 2)
         return factor, tuple(max(1, math.floor(side * factor + half)) for side in (height, width))
 
-    def way(self, height, width, scales):
-        """The `Way` of a picture by networks of `scales`; InputError: two are not enough."""
+    def route(self, height, width, scales):
+        """The `Route` of a picture by networks of `scales`; InputError: two are not enough."""
         if self == Size():
             (scale,) = scales
-            return Way((scale,), enlarged_shape((height, width), scale))
+            return Route((scale,), enlarged_shape((height, width), scale))
         factor, shape = self.fit(height, width)
         if shape[0] <= height and shape[1] <= width:
-            return Way((), shape)
-        return Way(passes(factor, scales), shape)
+            return Route((), shape)
+        return Route(passes(factor, scales), shape)
 
 
 def passes(factor, scales):

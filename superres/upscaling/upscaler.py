@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 
 from superres.images.pixels import as_grey, join_bands, to_network, to_pixels
-from superres.images.quality import CLEAN, LOSSLESS, TRAINED, Condition
+from superres.images.quality import CLEAN, LOSSLESS, QUALITY_RANGE, Condition
 from superres.images.resize import upscale_nearest
 from superres.runtime import memory
 from superres.upscaling import channels, tiling
@@ -21,7 +21,7 @@ MEMORY_SHARE = 0.5  # of the free memory, for one tile's feature maps
 # bits.
 MIN_TILE, USUAL_TILE, MAX_TILE = 64, 256, 1024
 # Conditions that halos are measured at.
-HALO_CONDITIONS = (CLEAN, Condition(TRAINED[0] / 100), Condition(0.5, 8.0, 1.0))
+HALO_CONDITIONS = (CLEAN, Condition(QUALITY_RANGE[0] / 100), Condition(0.5, 8.0, 1.0))
 
 
 class Upscaler:

@@ -57,7 +57,7 @@ def test_within_gently_the_first_signal_is_asked_for_and_the_second_interrupts(s
     done = []
 
     def work(config, stop):
-        with stop.gently():
+        with stop.deferring():
             done.append(stop.is_set())
             signal.raise_signal(signal.SIGTERM)
             done.append(stop.is_set())

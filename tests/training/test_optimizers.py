@@ -98,4 +98,4 @@ def test_kernels_of_any_network_that_are_matrices_are_orthogonalised():
 
 
 def test_script_knows_the_names_of_all_optimizers():
-    assert OPTIMIZERS.keys() == train.USUAL_RATES.keys()
+    assert OPTIMIZERS.keys() == train.DEFAULT_RATES.keys()

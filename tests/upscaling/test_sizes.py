@@ -2,7 +2,7 @@ from fractions import Fraction
 
 import pytest
 
-from superres.upscaling.sizes import Size, Way, passes
+from superres.upscaling.sizes import Route, Size, passes
 
 ALL = (2, 3, 4)
 
@@ -76,7 +76,7 @@ WAYS = [
 @pytest.mark.parametrize(("text", "height", "width", "scales", "shape"), WAYS)
 def test_way(text, height, width, scales, shape):
     there = ALL if text else (4,)
-    assert Size.parse(text).way(height, width, there) == Way(scales, shape)
+    assert Size.parse(text).route(height, width, there) == Route(scales, shape)
 
 
 def test_passes():
@@ -85,4 +85,4 @@ def test_passes():
     with pytest.raises(ValueError, match=r"5 times as large: expected 4 at most, .* in use \(x2\)"):
         passes(5, (2,))
     with pytest.raises(ValueError, match=r"25.6 times as large: expected 16 .*\(x2, x3, x4\)"):
-        Size.parse("2560x").way(100, 100, ALL)
+        Size.parse("2560x").route(100, 100, ALL)
