@@ -1,9 +1,9 @@
 """Trains the network on a folder of photographs: photographs -> crops -> fit -> weights/.
 
 `python train.py` trains on every picture below data/ and writes weights/<NAME>.keras, the
-averaged weights of the epoch that scored best on validation pictures, with its settings
-(.json), a row for each epoch (.csv), a plot (.png) and a picture of its progress
-(.progress.png). The same command resumes after a stop.
+averaged weights of the epoch that scored best on validation pictures (of the last one with LOSS =
+"perceptual"), with its settings (.json), a row for each epoch (.csv), a plot (.png) and a picture
+of its progress (.progress.png). The same command resumes after a stop.
 
 Exit code 0: finished. 1: failed; what was saved is kept. 2: could not start. 130: stopped by
 Ctrl-C or SIGTERM, and saved.
@@ -28,7 +28,7 @@ from superres.upscaling import weight_files
 from superres.upscaling.networks import KerasNetwork
 
 # ------------------------------------------------------------------- settings ----
-RECIPE = ""  # settings for SCALE in RECIPES: speedrun, small, photo, sharp or large
+RECIPE = ""  # a set of settings, see RECIPES: speedrun, small, photo, sharp or large; empty: none
 # data
 DATA = "data"  # folder of HR photographs, searched recursively
 VALIDATION_DATA = ""  # folder of validation pictures; empty: hold out a few of DATA
@@ -52,8 +52,8 @@ CLIP_NORM = 1.0  # clip the global gradient norm
 EMA_DECAY = 0.999  # decay of the averaged weights, which are scored and saved; smaller at first
 PRECISION = "float32"  # float32, mixed_bfloat16, or auto: the faster one
 # run
-NAME = ""  # files are weights/<NAME>.*; empty: my_<RECIPE or edsr>_x<SCALE>
-START_FROM = ""  # .keras file to start from; its shape wins over network.py, but not over RECIPE
+NAME = ""  # files are weights/<NAME>.*; empty: my_edsr_x2, my_small_x2, my_edsr_x2_photo, ...
+START_FROM = ""  # .keras file to start from; its architecture wins over network.py, not over RECIPE
 SEED = 1  # of the initial weights and the crops
 SAVE_MINUTES = 10  # between saves of the state that resuming needs
 RESTART = False  # start over; replaces an earlier run of the same NAME
@@ -115,7 +115,7 @@ def _large(scale, start_from, epochs, decay_epochs, steps_per_epoch):
     }
 
 
-# Settings beside those above, by RECIPE and SCALE. Scores are Set5 and Set14; docs/weights.md says
+# Settings in place of those above, by RECIPE and SCALE. Scores: Set5, Set14; docs/weights.md says
 # how the files in weights/ were trained.
 RECIPES = {
     # VDSR's score from random weights: 7 minutes on two cores of a Xeon with AMX, 16 on an EPYC
@@ -247,7 +247,7 @@ def prepare(config, state):
     Returns:
         `KerasNetwork`, and `Trainer`, which has the weights of `state` or START_FROM, if any.
     """
-    from superres.training.trainer import Trainer  # here, since it loads Keras
+    from superres.training.trainer import Trainer  # here, since `backend.keras` is lazy
 
     keras.utils.set_random_seed(config.seed)
     model_settings = {name: getattr(config, name) for name in settings.values_of(network)}
@@ -256,7 +256,7 @@ def prepare(config, state):
     devices.use_all(config.batch_size)  # for what is built from here on
     trainer = Trainer(
         build_in(config.precision, model_settings),
-        loss=losses.make(config.loss, config.scale, config.features),
+        loss=losses.for_trainer(config.loss, config.scale, config.features),
         optimizer=config.optimizer,
         learning_rate=learning_rates(
             config.learning_rate,

@@ -109,7 +109,7 @@ def cut_batch(
     for n, number in enumerate(range(batch_size)[part]):
         random, source, place = np.random.default_rng((seed, step, number)), pool, places[n]
         if drawings and random.random() < drawings:
-            source = pool.random_degradation(random)
+            source = pool.draw(random)
             place = int(source.ends[-1]) // 2
         chain = random_degradation(random) if degradation == WILD else None
         condition[n] = source.cut(place, orientations[n], lr[n], hr[n], chain, random).values(3)

@@ -19,9 +19,10 @@ TIFF_KIND = 258, 259, 262, 277, 284, 338, 339
 
 def drop_bad_chunks(chunks):
     """A PNG in memory, without optional chunks whose checksum is wrong; and their names."""
-    content, bad = [b"\x89PNG\r\n\x1a\n"], []  # bit 5 of a kind: optional
+    content, bad = [b"\x89PNG\r\n\x1a\n"], []
     for kind, chunk in chunks:
-        if kind[0] & 32 and zlib.crc32(chunk[4:-4]) != int.from_bytes(chunk[-4:], "big"):
+        is_optional = kind[0] & 32  # a small first letter
+        if is_optional and zlib.crc32(chunk[4:-4]) != int.from_bytes(chunk[-4:], "big"):
             bad.append(ascii(kind)[2:-1])
         else:
             content.append(chunk)
@@ -31,7 +32,8 @@ def drop_bad_chunks(chunks):
 def decode_without_end(path):
     """Decodes a JPEG that lacks only its end marker; `None` if pixels are missing."""
     content = Path(path).read_bytes().rstrip(b"\xff")
-    ends = b"\xff\xd9", 8 * b"\xaa" + b"\xff\xd9"  # missing pixels differ then
+    # Pixels that the file does not hold depend on what follows.
+    ends = b"\xff\xd9", 8 * b"\xaa" + b"\xff\xd9"
     picture, other = (Image.open(io.BytesIO(content + end), formats=["JPEG"]) for end in ends)
     return None if ImageChops.difference(picture, other).getbbox() else picture
 

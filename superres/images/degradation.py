@@ -17,10 +17,10 @@ from superres.images.quality import LOSSLESS, network_quality
 from superres.runtime.errors import InputError
 
 WILD = "wild"  # in settings: a random degradation
-# Each share is of the pictures that the shares above leave, but for those of one group.
-# Left as they are: photo networks also get PNGs, and clean pictures must stay sharp.
+# Of all pictures, left as they are: photo networks also get PNGs, and clean ones must stay sharp.
 CLEAN_SHARE = 0.15
-# Encoded and nothing else, some twice: without them networks get worse on plain JPEGs.
+# Of the rest, encoded and nothing else, some twice: else networks get worse on plain JPEGs. The
+# shares below are of what then remains, each independent of the others.
 JPEG_ONLY_SHARE, TWICE_SHARE = 0.3, 0.4
 # Larger and encoded before: sites and messengers reduce JPEGs.
 EARLIER_SHARE, EARLIER_FACTOR, EARLIER_QUALITY = 0.4, (1.1, 2.0), (50, 95)

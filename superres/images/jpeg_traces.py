@@ -11,7 +11,7 @@ from superres.images.jpeg_tables import tables_of
 from superres.images.pixels import to_8bit
 
 CENTRE_SIDE, MAX_BLOCKS = 1024, 512  # only the centre is used; in it blocks of the largest variance
-MIN_WHOLE = 100  # blocks without a clipped channel; if there are fewer, only clipped luma matters
+MIN_UNCLIPPED = 100  # blocks; if fewer have no clipped channel, all without clipped luma count
 # A frequency needs so many coefficients, and a table so many frequencies; gradients have fewer.
 MIN_OF_FREQUENCY, MIN_FREQUENCIES = 16, 8
 MIN_MATCH = 0.5  # how near coefficients are to multiples: 1 on them, 0 at random
@@ -63,10 +63,10 @@ def _coefficients(luma, is_clipped):
     """Cosine transform of the blocks of the largest variance: (N, 64)."""
     blocks = _blocks(luma)
     # Where the decoder had to clip, the multiples are lost.
-    whole = ~_blocks(is_clipped).any(axis=(1, 2))
-    if whole.sum() < MIN_WHOLE:
-        whole = (blocks.min(axis=(1, 2)) > 0) & (blocks.max(axis=(1, 2)) < 255)
-    blocks = blocks[whole]
+    unclipped = ~_blocks(is_clipped).any(axis=(1, 2))
+    if unclipped.sum() < MIN_UNCLIPPED:
+        unclipped = (blocks.min(axis=(1, 2)) > 0) & (blocks.max(axis=(1, 2)) < 255)
+    blocks = blocks[unclipped]
     blocks = blocks[np.argsort(-blocks.var(axis=(1, 2)))[:MAX_BLOCKS]]
     blocks = np.unique(blocks, axis=0)  # repeated blocks count once
     return (DCT @ blocks @ DCT.T).reshape(-1, 64)

@@ -31,15 +31,15 @@ def number_at(block, start, size=4):
 
 
 def entries(block, directory):
-    """Yields tag, type, offset and slice of the value of each entry that the block can hold."""
+    """Yields tag, type, offset of the entry, and slice of its value, if that lies in the block."""
     end = directory + 2 + 12 * number_at(block, directory, 2)
-    left = len(block)
+    budget = len(block)  # of all values: overlapping ones would multiply what is written
     for place in range(directory + 2, min(end, len(block) - 11), 12):
         tag, kind = number_at(block, place, 2), number_at(block, place + 2, 2)
         size = number_at(block, place + 4) * (TYPE_BYTES[kind] if kind < len(TYPE_BYTES) else 0)
         start = place + 8 if size <= 4 else number_at(block, place + 8)
-        if 0 < size <= min(len(block) - start, left):
-            left -= size
+        if 0 < size <= min(len(block) - start, budget):
+            budget -= size
             yield tag, kind, place, slice(start, start + size)
 
 

@@ -132,7 +132,7 @@ def _read_open(file, path, max_pixels, max_bytes):
             f"memory, {max_bytes / 2**30:.1f} are free"
         )
     metadata = {"icc_profile": file.info.get("icc_profile"), "lost": []}
-    # Of a TIFF it is among the tags, of a JPEG without JFIF in EXIF.
+    # The EXIF block has the resolution of a TIFF, and of a JPEG without JFIF.
     if file.format in ("PNG", "BMP") or file.info.get("jfif_unit"):
         metadata["dpi"] = file.info.get("dpi")
     _seek_first_picture(file, path, metadata, is_deep)
@@ -309,7 +309,7 @@ def _read_shallow(file, path, metadata):
 def _read_deep(file, path, raw_modes):
     """Pixels of an open 16-bit file; OpenCV rotates those of a TIFF."""
     with decoding(path):
-        file.load()  # OpenCV accepts damaged files; Pillow decodes to 8 bits
+        file.load()  # to find damage, which OpenCV ignores; Pillow would cut pixels to 8 bits
         content, page = np.fromfile(path, np.uint8), file.tell()
         pages = cv2.imdecodemulti(content, cv2.IMREAD_UNCHANGED, range=(page, page + 1))[1]
     if not pages or pages[0].dtype != np.uint16:

@@ -24,13 +24,13 @@ def _cubic(x):
 def _contributions(length, new_length):
     """Indices and weights, (taps, new_length), of the old pixels that each new one sums."""
     ratio = new_length / length
-    # When it reduces, the kernel is widened so that it also filters out what would alias.
-    shrinkage = min(ratio, 1.0)  # the kernel is as much wider
+    # When reducing, the kernel is 1 / ratio times as wide, to filter out what would alias.
+    kernel_scale = min(ratio, 1.0)
     centres = (np.arange(new_length) + 0.5) / ratio - 0.5
-    leftmost = np.floor(centres - 2 / shrinkage).astype(np.int64)
-    taps = math.ceil(4 / shrinkage) + 2
+    leftmost = np.floor(centres - 2 / kernel_scale).astype(np.int64)
+    taps = math.ceil(4 / kernel_scale) + 2
     indices = leftmost + np.arange(taps)[:, None]
-    weights = shrinkage * _cubic(shrinkage * (centres - indices))
+    weights = kernel_scale * _cubic(kernel_scale * (centres - indices))
     weights /= weights.sum(axis=0)
     indices = np.mod(indices, 2 * length)
     indices = np.minimum(indices, 2 * length - 1 - indices)  # mirrored at the ends

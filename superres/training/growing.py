@@ -30,8 +30,8 @@ BLOCK, UPSCALE = re.compile(r"block\d+_conv1"), re.compile(r"upscale(\d+)")
 NEEDED = {"block1_conv1", "block1_conv2", "block1_scale", "block1_add", "long_skip", "upscale1"}
 
 
-class Shape(NamedTuple):
-    """The arguments of `network.edsr`, with its upscaling factors, `shuffles`, for the scale."""
+class Architecture(NamedTuple):
+    """The arguments of `network.edsr`, but its upscaling factors, `shuffles`, for `scale`."""
 
     num_filters: int
     residual_blocks: int
@@ -57,11 +57,11 @@ def is_edsr(model):
     return {one.name for one in operations} >= NEEDED and all(map(is_known, operations))
 
 
-def shape_of(configs):
-    """The `Shape` of an EDSR, from a dict of its layers' configurations."""
+def architecture_of(configs):
+    """The `Architecture` of an EDSR, from a dict of its layers' configurations."""
     filters = configs["head"]["filters"]
     upscaling = sorted(filter(UPSCALE.fullmatch, configs))
-    return Shape(
+    return Architecture(
         filters,
         len(list(filter(BLOCK.fullmatch, configs))),
         configs["block1_scale"]["scale"],
@@ -77,7 +77,7 @@ def settings_of(path):
     configs = {layer["name"]: layer["config"] for layer in layers}
     if not configs.keys() >= NEEDED or "scale" not in configs["block1_scale"]:
         return {}
-    settings = shape_of(configs)._asdict()
+    settings = architecture_of(configs)._asdict()
     return {"scale": math.prod(settings.pop("shuffles"))} | settings
 
 
@@ -97,7 +97,7 @@ def start_from(model, path):
 
 
 def _in_order(model):
-    """Layers by their name without Keras's running number, and their index among such."""
+    """Layers by (name without Keras's running number, index among layers of that name)."""
     counts, layers = Counter(), {}
     for layer in model.layers:
         name = re.sub(r"_\d+$", "", layer.name)
@@ -124,7 +124,7 @@ def _copy(ours, theirs, path):
 
 def _grow(ours, theirs, path):
     configs = [{n: one.get_config() for n, one in layers.items()} for layers in (ours, theirs)]
-    large, small = map(shape_of, configs)
+    large, small = map(architecture_of, configs)
     _check(large, small, path)
     for name, layer in ours.items():
         if not layer.trainable_weights:
@@ -149,7 +149,7 @@ def _grow(ours, theirs, path):
 
 
 def _check(large, small, path):
-    """Raises InputError where an EDSR of one `Shape` cannot grow into another."""
+    """Raises InputError where an EDSR of one `Architecture` cannot grow into another."""
     start = f"START_FROM = {str(path)!r}"
     for name in ("num_filters", "residual_blocks", "conditions"):
         value, minimum = getattr(large, name), getattr(small, name)

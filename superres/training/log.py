@@ -39,7 +39,7 @@ def validation_psnr(photographs, pictures, scale):
 def hardest_details(photographs, bicubic, scale):
     """The detail of each photograph with bicubic's largest error, in the order of these errors.
 
-    Yields the number of the photograph, and LR rows and columns.
+    Returns a list of the number of the photograph, and LR rows and columns.
     """
     side, hardest = DETAIL_SIZE // scale, []
     for number, (photograph, picture) in enumerate(zip(photographs, bicubic, strict=True)):
@@ -80,18 +80,19 @@ class TrainingLog:
         self.upscaler = Upscaler(network, precision="float32", tile_size=tile_size)
         self.dataset = dataset
         self.validation = list(dataset.validation.values())
-        self.rows, self.epoch = [], dict(EMPTY_SUMS)  # one dict for each epoch; sums of this one
+        self.rows, self.epoch_sums = [], dict(EMPTY_SUMS)  # a dict for each epoch; of this one
         self.details = {}  # epoch -> prediction of a detail
         self.best_weights = None  # until they are on the disk
         bicubic = [upscale_bicubic(p.lr, self.scale) for p in self.validation]
         self.bicubic_psnr = validation_psnr(self.validation, bicubic, self.scale)
         self._hardest = hardest_details(self.validation, bicubic, self.scale)
-        # What looks sharp has a lower PSNR.
-        self._takes_last, self._pictures = settings["loss"] == "perceptual", []
+        # PSNR cannot choose the best epoch then, since sharper pictures have a lower one.
+        self._takes_last = settings["loss"] == "perceptual"
+        self._pictures = []  # of the last epoch
         if state:
-            self.rows, self.epoch = state.log["rows"], state.log["epoch"]
+            self.rows, self.epoch_sums = state.log["rows"], state.log["epoch"]
             self.details = state.details
-        self._is_written = not self.details  # when resuming, the files may be older than the state
+        self._is_written = not self.rows  # when resuming, the files may be older than the state
 
     @contextlib.contextmanager
     def progress_bar(self, step):
@@ -131,9 +132,9 @@ class TrainingLog:
 
     def add(self, fitted):
         """Adds a `FitResult` to the epoch."""
-        self.epoch["loss"] += fitted.loss * fitted.steps
-        self.epoch["seconds"] += fitted.seconds
-        self.epoch["waited"] += fitted.waited
+        self.epoch_sums["loss"] += fitted.loss * fitted.steps
+        self.epoch_sums["seconds"] += fitted.seconds
+        self.epoch_sums["waited"] += fitted.waited
 
     def end_epoch(self, trainer):
         """Scores the averaged weights of a `Trainer` on the validation pictures."""
@@ -152,7 +153,7 @@ class TrainingLog:
             self.best_weights = weights
         row = self._row(trainer, psnr)
         self.rows.append(row)
-        self.epoch, self._is_written = dict(EMPTY_SUMS), False
+        self.epoch_sums, self._is_written = dict(EMPTY_SUMS), False
         # Keep the details of epochs 1, 2, 4, 8, ...
         self.details = {n: crop for n, crop in self.details.items() if n.bit_count() == 1}
         index, place = self._hardest[0]
@@ -169,11 +170,11 @@ class TrainingLog:
             "epoch": len(self.rows) + 1,
             "step": trainer.step,
             "learning_rate": float(trainer.schedule(trainer.step)),
-            "loss": round(self.epoch["loss"] / self.settings["steps_per_epoch"], 7),
+            "loss": round(self.epoch_sums["loss"] / self.settings["steps_per_epoch"], 7),
             "psnr": psnr,
             "bicubic_psnr": self.bicubic_psnr,
-            "waited": min(1.0, self.epoch["waited"] / max(self.epoch["seconds"], 1e-9)),
-            "seconds": self.epoch["seconds"] + (self.rows[-1]["seconds"] if self.rows else 0.0),
+            "waited": min(1.0, self.epoch_sums["waited"] / max(self.epoch_sums["seconds"], 1e-9)),
+            "seconds": self.epoch_sums["seconds"] + sum(row["seconds"] for row in self.rows[-1:]),
         }
 
     def _in_hr(self, place):
@@ -183,10 +184,10 @@ class TrainingLog:
         """Saves weights, state and log; returns an error of the machine, such as a full disk."""
         if not devices.is_first():
             return None
-        log = {"rows": self.rows, "epoch": self.epoch}
+        log = {"rows": self.rows, "epoch": self.epoch_sums}
         parts = trainer.arrays(), log, self.details, self.dataset.record
         try:
-            # Weights first: a resumed run cannot rewrite best weights from before the saved state.
+            # Weights before the state: after an end between the two, they could not be made again.
             self.write_weights()
             states.save(State(trainer.step, self.settings, *parts))
             self.write()

@@ -72,10 +72,10 @@ LOSSES = {
 }
 
 
-def make(name, scale, features):
-    """A name in `LOSSES`, or for "perceptual" a `PerceptualLoss`."""
+def for_trainer(name, scale, features):
+    """What `Trainer` takes: a name in `LOSSES` as it is, for "perceptual" a `PerceptualLoss`."""
     if name != PERCEPTUAL:
         return name
-    from superres.training.perceptual import PerceptualLoss  # here, since it loads Keras
+    from superres.training.perceptual import PerceptualLoss  # here, since `backend.keras` is lazy
 
     return PerceptualLoss(scale, features)

@@ -17,10 +17,10 @@ from superres.runtime.backend import keras
 from superres.runtime.errors import InputError
 
 L1, AGREEMENT, GRID, ADVERSARY = 8.0, 10.0, 1.0, 0.4
-ADVERSARY_FROM = 40  # steps; before, the network leaves its blurred pictures
+ADVERSARY_FROM = 40  # steps without the adversary, while the others end the blur
 LAYERS = ("conv2_2", "conv3_3", "conv4_3")
 MEAN = (103.939, 116.779, 123.68)  # of blue, green and red in VGG-16's training, 0 to 255
-SIGMA, RADIUS = 1.5, 6  # pixels, of the blur that the high band lacks; a multiple of 2 and 3
+SIGMA, RADIUS = 1.5, 6  # pixels, of the blur that is subtracted for the high band
 ops = keras.ops
 
 
@@ -77,7 +77,8 @@ def discriminator():
 def _fork(x):
     """Two copies of `x`, (2, N, ...); the gradient of the second becomes a share of the first's.
 
-    So the weight of the adversary needs no tuning: at a fixed one it is nothing or everything.
+    So ADVERSARY is a ratio of gradient norms. With a fixed weight of its loss, the adversary would
+    have no effect, or drown the others.
     """
 
     @ops.custom_gradient
@@ -105,11 +106,11 @@ def high_band(pictures):
 
 def reduced(pictures, scale):
     """MATLAB's bicubic reduction of (N, H, W, 3), without two pixels along the border."""
-    line = imresize(np.eye(8 * scale), 8, 8 * scale)[3]
+    line = imresize(np.eye(8 * scale), 8, 8 * scale)[3]  # the kernel of LR pixel 3
     first, last = np.flatnonzero(line)[[0, -1]]
     line = line[first : last + 1]
     kernel = np.tile(np.outer(line, line)[..., None, None], (1, 1, 3, 1)).astype(np.float32)
-    inner = pictures[:, first - scale :, first - scale :]  # from what LR pixel 2 needs
+    inner = pictures[:, first - scale :, first - scale :]  # from LR pixel 2 on
     return ops.depthwise_conv(inner, kernel, strides=scale, data_format="channels_last")
 
 
@@ -162,12 +163,13 @@ class PerceptualLoss(keras.layers.Layer):
 
     def _adversary(self, sr, hr):
         real, fake = 4 * high_band(hr), 4 * high_band(sr)
-        real, seen = self.discriminator(real), self.discriminator(fake)
-        fixed = self.discriminator(ops.stop_gradient(fake))
-        network = _softplus(ops.stop_gradient(real) - seen)
-        network -= _softplus(ops.stop_gradient(real) - fixed)  # 0, but for the gradients
+        real_score, fake_score = self.discriminator(real), self.discriminator(fake)
+        detached_score = self.discriminator(ops.stop_gradient(fake))
+        # The same value twice: only the gradient for the network remains.
+        network_loss = _softplus(ops.stop_gradient(real_score) - fake_score)
+        network_loss -= _softplus(ops.stop_gradient(real_score) - detached_score)
         is_on = ops.cast(self.steps > ADVERSARY_FROM, "float32")
-        return is_on * network + _softplus(fixed - real)
+        return is_on * network_loss + _softplus(detached_score - real_score)
 
 
 def _mean(values):

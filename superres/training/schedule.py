@@ -20,7 +20,7 @@ def learning_rates(peak, *, total_steps, warmup_steps, decay_steps):
         print(f"decay shortened from {decay_steps:,} to {total_steps:,} steps, the whole run")
         decay_steps = total_steps
     if decay_steps:
-        from superres.training.optimizers import HoldAndDecay  # here, since it loads Keras
+        from superres.training.optimizers import HoldAndDecay  # here, since `backend.keras` is lazy
 
         return HoldAndDecay(
             peak, warmup_steps=warmup_steps, decay_steps=decay_steps, total_steps=total_steps

@@ -287,7 +287,7 @@ def test_the_first_line_says_how_it_computes_and_verbose_what_it_costs(pictures,
         assert first.startswith("small.keras: x2, ")
         assert first.endswith(f", {end}, halo 8")
         if "--verbose" in options and backend.supports_dynamic_shapes():
-            costs = "a.png: 60x40, 6 tiles of 23x20, halo 8, extra work 117.0%, small.keras"
+            costs = "a.png: 60x40, 6 tiles of 23x20, halo 8, overlap 117.0%, small.keras"
             assert second.endswith(costs)
 
 
@@ -506,7 +506,7 @@ def test_noisy_lossless_picture_takes_the_photo_network_that_knows_noise(
     write_picture(tmp_path / "in/clean.png", clean, {})
     write_picture(tmp_path / "in/noisy.png", np.uint8(np.clip(clean + noise, 0, 255)), {})
     assert run(tmp_path / "in", tmp_path / "out", "--verbose") == 0
-    lines = [line for line in capsys.readouterr().out.splitlines() if "extra work" in line]
+    lines = [line for line in capsys.readouterr().out.splitlines() if "overlap" in line]
     assert "edsr_small_x2.keras" in lines[0]
     assert f"edsr_small_{network}.keras" in lines[1]
     assert ("(lossless, noise " in lines[1]) == (count == 3)

@@ -601,7 +601,10 @@ def test_run_with_decay_is_made_longer(photographs, capsys):
     ("changed", "message"),
     [
         ({"scale": 5}, "SCALE = 5: expected one of 2, 3, 4"),
-        ({"recipe": "speedrun", "scale": 3}, "SCALE = 3: RECIPE = 'speedrun' has [2]"),
+        (
+            {"recipe": "speedrun", "scale": 3},
+            "SCALE = 3: expected one of [2] with RECIPE = 'speedrun'",
+        ),
         ({"recipe": "slow"}, "RECIPE = 'slow': expected one of '', 'speedrun', 'small'"),
         ({"conditions": 3}, "CONDITIONS = 3: needs DEGRADATION = 'wild'"),
         ({"data": "empty"}, "put at least two there"),

@@ -94,7 +94,7 @@ def test_what_was_written_is_not_written_again(tmp_path):
 def test_log_is_resumed_and_keeps_predictions_of_epochs_that_are_powers_of_two(tmp_path, capsys):
     log = make(tmp_path, [photograph(64, 64, 1)])
     end_epochs(log, 2)
-    state = State(200, {}, {}, {"rows": log.rows, "epoch": log.epoch}, log.details, {})
+    state = State(200, {}, {}, {"rows": log.rows, "epoch": log.epoch_sums}, log.details, {})
     again = make(tmp_path, [photograph(64, 64, 1)], state)
     end_epochs(again, 5)
     assert "epoch 3/9" in capsys.readouterr().out
