@@ -33,7 +33,7 @@ from superres.upscaling.sizes import Size, enlarged_shape, passes
 SOURCE = "inference/original"  # picture or folder of pictures, searched recursively
 TARGET = "inference/output"  # folder for the enlarged pictures
 SIZE = ""  # "2560x1440": as large as fits; "2560x", "x1440": one side; "1.5": times as large
-PART = ""  # "3/16": the third of 16 parts of the folder; "auto": from the cluster's job
+PART = ""  # "3/16": the third of 16 parts of the folder; "auto": by the variables of a job array
 OVERWRITE = False  # redo pictures that are already in TARGET
 MAX_MEGAPIXELS = 270  # larger pictures are refused: they may be decompression bombs
 VERBOSE = False  # print size, tiles and overlap of each picture

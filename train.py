@@ -78,7 +78,7 @@ _SMALL_FROM_X2 = _SMALL | {
 
 def _photo(scale, epochs, decay_epochs):
     return _SMALL | {
-        "conditions": 3,
+        "conditions": 3,  # of network.py: quality, noise and blur
         "degradation": "wild",
         "drawings": 0.03,
         "learning_rate": 1e-3,
@@ -118,8 +118,8 @@ def _large(scale, start_from, epochs, decay_epochs, steps_per_epoch):
 # Settings in place of those above, by RECIPE and SCALE. Scores: Set5, Set14; docs/weights.md says
 # how the files in weights/ were trained.
 RECIPES = {
-    # VDSR's score from random weights: 7 minutes on two cores of a Xeon with AMX, 16 on an EPYC
-    # with AVX512-BF16. Three seeds: 37.53 to 37.59, 32.93 to 32.96 dB.
+    # Reaches VDSR's published score from random weights: in 7 minutes on two cores of a Xeon with
+    # AMX, in 16 on an EPYC with AVX512-BF16. Three seeds: 37.53 to 37.59, 32.93 to 32.96 dB.
     "speedrun": {2: _SMALL | {"epochs": 4, "steps_per_epoch": 750, "decay_epochs": 1}},
     "small": {
         2: _SMALL | {"epochs": 20, "decay_epochs": 10},  # 65 min on a Xeon core: 37.71, 33.14
@@ -209,7 +209,7 @@ def train(config, stop):
     total_steps = config.epochs * config.steps_per_epoch
     states = checkpoint.States(WEIGHTS_FOLDER, config.name)
     states.prepare_folder(config.restart)
-    devices.join_processes()  # before anything is computed
+    devices.connect_processes()  # before anything is computed
     with resume_hints(states), states.lock():
         state = None if config.restart else states.newest()
         if config.precision == "auto":
@@ -247,7 +247,7 @@ def prepare(config, state):
     Returns:
         `KerasNetwork`, and `Trainer`, which has the weights of `state` or START_FROM, if any.
     """
-    from superres.training.trainer import Trainer  # here, since `backend.keras` is lazy
+    from superres.training.trainer import Trainer  # here, since importing it loads Keras
 
     keras.utils.set_random_seed(config.seed)
     model_settings = {name: getattr(config, name) for name in settings.values_of(network)}
@@ -289,7 +289,7 @@ def report_if_finished(step, total_steps, weights):
 
 def check_network(built, scale, crop_size):
     """Raises InputError where a network does not fit the settings or cannot be saved."""
-    with weight_files.naming("network.py"):
+    with weight_files.errors_naming("network.py"):
         weight_files.check_config(json.loads(built.model.to_json()))
     multiple = scale * built.traits.multiple_of
     if built.traits.scale != scale:

@@ -88,7 +88,7 @@ LINES = {
     "data": 85,
     "tools": 505,
     "superres/runtime": 1130,
-    "superres/images": 1720,
+    "superres/images": 1725,
     "superres/dataset": 610,
     "superres/upscaling": 2135,
     "superres/scoring": 1690,

@@ -29,7 +29,9 @@ WILD = {
         "area", encodings=(Encoding(78),), factor=1.5, earlier=Encoding(80)
     ),
     "phone": Degradation(blur=0.5, noise=6.0, smoothing=0.4, encodings=(Encoding(90),)),
-    "scan": Degradation("lanczos", blur=0.8, noise=7.0, is_grey=True, encodings=(Encoding(85),)),
+    "scan": Degradation(
+        "lanczos", blur=0.8, noise=7.0, is_noise_grey=True, encodings=(Encoding(85),)
+    ),
     "sharpened": Degradation("lanczos", amount=0.9, radius=0.7, encodings=(Encoding(82),)),
     "messenger": Degradation(
         "bilinear", encodings=(Encoding(45),), factor=2.0, earlier=Encoding(85)

@@ -32,7 +32,7 @@ def drop_bad_chunks(chunks):
 def decode_without_end(path):
     """Decodes a JPEG that lacks only its end marker; `None` if pixels are missing."""
     content = Path(path).read_bytes().rstrip(b"\xff")
-    # Pixels that the file does not hold depend on what follows.
+    # Decoded with two endings, pixels that the file does not hold differ.
     ends = b"\xff\xd9", 8 * b"\xaa" + b"\xff\xd9"
     picture, other = (Image.open(io.BytesIO(content + end), formats=["JPEG"]) for end in ends)
     return None if ImageChops.difference(picture, other).getbbox() else picture
@@ -54,7 +54,7 @@ def reason(path, error):
             return f"cut off: the end of its {kind} data is missing"
         if kind in ("JPEG", "TIFF"):
             details = (_describe_jpeg if kind == "JPEG" else _describe_tiff_file)(file)
-            if details and isinstance(error, UnidentifiedImageError):  # its header is sound
+            if details and isinstance(error, UnidentifiedImageError):  # we could parse its header
                 return f"{details}: not supported"
             kind = details or kind
     return f"{kind}: damaged, or not supported"

@@ -17,12 +17,12 @@ from superres.images.quality import LOSSLESS, network_quality
 from superres.runtime.errors import InputError
 
 WILD = "wild"  # in settings: a random degradation
-# Of all pictures, left as they are: photo networks also get PNGs, and clean ones must stay sharp.
+# Share of all pictures that stay clean: photo networks also get PNGs, which must stay sharp.
 CLEAN_SHARE = 0.15
-# Of the rest, encoded and nothing else, some twice: else networks get worse on plain JPEGs. The
-# shares below are of what then remains, each independent of the others.
+# Share of the rest that is only encoded, some twice: without it networks get worse on plain JPEGs.
+# The shares below are of what then remains, each independent of the others.
 JPEG_ONLY_SHARE, TWICE_SHARE = 0.3, 0.4
-# Larger and encoded before: sites and messengers reduce JPEGs.
+# Share that was saved as a larger JPEG and then reduced, as sites and messengers do.
 EARLIER_SHARE, EARLIER_FACTOR, EARLIER_QUALITY = 0.4, (1.1, 2.0), (50, 95)
 # A camera, a browser or an editor reduces by other kernels than MATLAB's bicubic.
 OTHER_KERNEL_SHARE = 0.5
@@ -36,7 +36,7 @@ BLUR_SHARE, BLUR_SIGMA = 0.4, (0.2, MAX_BLUR)
 # Phones in the evening and scanned film: standard deviation in levels. In half of these pictures it
 # is the same in all channels, like grain; a third are smoothed, as by cameras: blotches remain.
 NOISE_SHARE, NOISE_SIGMA = 0.4, (1.0, MAX_NOISE)
-GREY_SHARE, SMOOTHED_SHARE, SMOOTHING_SIGMA = 0.5, 1 / 3, (0.3, 0.6)
+GREY_NOISE_SHARE, SMOOTHED_SHARE, SMOOTHING_SIGMA = 0.5, 1 / 3, (0.3, 0.6)
 # Sites sharpen what they have reduced: an unsharp mask.
 SHARPENED_SHARE, SHARPENED_AMOUNT, SHARPENED_RADIUS = 0.25, (0.3, 1.5), (0.5, 1.2)
 # WordPress saves at 82, Pillow and the IJG at 75, cameras above 90, messengers below 50.
@@ -70,9 +70,9 @@ class Degradation:
     blur: float = 0.0  # standard deviation in LR pixels
     noise: float = 0.0  # standard deviation in levels
     encodings: tuple = ()  # of `Encoding`
-    factor: float = 1.0  # size of an earlier encoding, as a multiple of the HR size
+    factor: float = 1.0  # size at which it was encoded earlier, as a multiple of the LR size
     earlier: Encoding | None = None
-    is_grey: bool = False  # whether the noise is the same in all channels
+    is_noise_grey: bool = False  # whether the noise is the same in all channels
     smoothing: float = 0.0  # blur after the noise: standard deviation in LR pixels
     amount: float = 0.0  # of an unsharp mask
     radius: float = 0.0
@@ -86,7 +86,9 @@ class Degradation:
         words = [f"{self.factor:.1f} times as large, {self.earlier}"] if self.earlier else []
         words += [self.kernel] if self.kernel != "bicubic" else []
         words += [f"blur {self.blur:.1f}"] if self.blur else []
-        words += [f"{'grey ' if self.is_grey else ''}noise {self.noise:.1f}"] if self.noise else []
+        words += (
+            [f"{'grey ' if self.is_noise_grey else ''}noise {self.noise:.1f}"] if self.noise else []
+        )
         words += ["smoothed"] if self.smoothing else []
         words += [f"sharpened {self.amount:.1f}"] if self.amount else []
         return ", ".join([*words, *map(str, self.encodings)]) or "clean"
@@ -119,7 +121,7 @@ def random_degradation(random):
     if happens(BLUR_SHARE):
         fields["blur"] = number(BLUR_SIGMA)
     if happens(NOISE_SHARE):
-        fields |= {"noise": number(NOISE_SIGMA), "is_grey": happens(GREY_SHARE)}
+        fields |= {"noise": number(NOISE_SIGMA), "is_noise_grey": happens(GREY_NOISE_SHARE)}
         fields["smoothing"] = number(SMOOTHING_SIGMA) if happens(SMOOTHED_SHARE) else 0.0
     if happens(SHARPENED_SHARE):
         fields |= {"amount": number(SHARPENED_AMOUNT), "radius": number(SHARPENED_RADIUS)}
@@ -188,7 +190,7 @@ def degrade(degradation, lr, hr, scale, random=None):
     if degradation.blur:
         lr = cv2.GaussianBlur(lr, (0, 0), degradation.blur)
     if degradation.noise:
-        shape = (*lr.shape[:2], 1)[: lr.ndim] if degradation.is_grey else lr.shape
+        shape = (*lr.shape[:2], 1)[: lr.ndim] if degradation.is_noise_grey else lr.shape
         noisy = lr + random.normal(0, degradation.noise, shape)
         lr = np.floor(np.clip(noisy, 0, 255) + 0.5).astype(np.uint8)
     if degradation.smoothing:

@@ -21,7 +21,7 @@ MIN_WILD = 0.65
 UNKNOWN_LOSSY = 0.9  # of an animated AVIF, whose first picture has an unknown size
 AVIF_HEADER = 300  # bytes of the smallest file
 # The quality of WebP and AVIF, by their size relative to a JPEG of quality 75. Over 20 pictures and
-# 9 encoders' settings it costs at most 0.05 dB against the best for each, a constant up to 0.33.
+# 9 encoder settings it costs at most 0.05 dB against the best for each; a constant, up to 0.33.
 SIZE_RATIOS = (0.25, 0.35, 0.45, 0.6, 0.8, 1.1, 1.4)
 QUALITIES = (0.6, 0.72, 0.8, 0.86, 0.91, 0.95, 0.98)
 

@@ -30,7 +30,7 @@ DECODING_BYTES, DEEP_DECODING_BYTES = 12, 24
 SUBFILE, SUBDIRECTORIES = 254, 330  # TIFF's tags NewSubfileType and SubIFDs
 NO_PICTURE = (1, 3, 4, 5)  # values of NewSubfileType for thumbnails and masks
 PNG_COLOURS = ("srgb", "gamma", "chromaticity")  # Pillow's names for chunks of a PNG
-# A PNG's text chunks. Not kept as text: XMP, and ImageMagick's exif, xmp, APP1 and icc.
+# A PNG's text chunks. Not kept as text: XMP; ImageMagick's exif, xmp, APP1, icc and icm.
 TEXTS = (b"tEXt", b"zTXt", b"iTXt")
 OTHER_TEXTS = (b"XML:com.adobe.xmp", *(b"Raw profile type " + k for k in (b"e", b"x", b"A", b"ic")))
 # A JPEG's segments with XMP beyond 64 kB, and IPTC: first bytes and markers.
@@ -99,7 +99,7 @@ def open_picture(path):
     # Pillow could not identify it: try without a PNG's optional chunks of a wrong checksum.
     content, bad = drop_bad_chunks(_png_chunks(path))
     with decoding(path):
-        file = Image.open(content if bad else path, formats=FORMATS)
+        file = Image.open(content if bad else path, formats=FORMATS)  # `path` fails again
     file.bad_chunks = bad
     return file
 
@@ -146,20 +146,20 @@ def _read_open(file, path, max_pixels, max_bytes):
         metadata["lost"].append("channels beyond colour and alpha, such as near-infrared")
     if file.mode == "CMYK" and ";16" in raw_modes:
         metadata["lost"].append("8 of 16 bits a channel (CMYK is converted)")
-    key = file.info.get("transparency")
-    has_key = file.format == "PNG" and file.mode in ("L", "I", "I;16") and isinstance(key, int)
-    if has_key:
+    level = file.info.get("transparency")
+    is_level = file.format == "PNG" and file.mode in ("L", "I", "I;16") and isinstance(level, int)
+    if is_level:
         del file.info["transparency"]
     pixels = _read_deep(file, path, raw_modes) if is_deep else _read_shallow(file, path, metadata)
-    if has_key:  # Pillow spreads 2 and 4 bits over 8, but not the key; OpenCV ignores it
-        key *= 85 if "L;2" in raw_modes else 17 if "L;4" in raw_modes else 1
-        alpha = np.where(pixels == key, 0, np.iinfo(pixels.dtype).max)
+    if is_level:  # Pillow spreads 2 and 4 bits over 8, but not the level; OpenCV ignores it
+        level *= 85 if "L;2" in raw_modes else 17 if "L;4" in raw_modes else 1
+        alpha = np.where(pixels == level, 0, np.iinfo(pixels.dtype).max)
         pixels = np.dstack([pixels, alpha.astype(pixels.dtype)])
     # Hide XMP: Pillow would take the orientation from it, which does not apply to AVIF.
     xmp = file.info.pop("xmp", None) if file.format == "AVIF" else file.info.get("xmp")
     orientation = _add_exif(file, path, metadata)
     _add_xmp(file, path, metadata, xmp, orientation)
-    swap, down, right = TURNS.get(orientation, (0, 1, 1))  # libraries have rotated a TIFF
+    swap, down, right = TURNS.get(orientation, (0, 1, 1))  # 1 for a TIFF: it is upright already
     pixels = np.ascontiguousarray((pixels.swapaxes(0, 1) if swap else pixels)[::down, ::right])
     # sRGB's rendering intent may be 0.
     return pixels, {key: v for key, v in metadata.items() if v or key == "srgb"}

@@ -21,7 +21,7 @@ def write_picture(path, picture, metadata):
     """Writes a picture in the format of the name's ending, one of `WRITE_OPTIONS`.
 
     `picture` and `metadata` are as `read_picture` returns them. The file appears under its name
-    when it is whole. Raises CannotStore if the format cannot hold it, and what `replacing` does.
+    when it is whole. Raises CannotStore if the format cannot hold it; errors of `replacing`.
     """
     write_bands(path, [picture], picture.shape, picture.dtype, metadata)
 
@@ -58,7 +58,9 @@ def _save(part, bands, shape, metadata):
     if suffix == ".webp" and metadata.get("lossless"):
         options = {"lossless": True, "exact": True}  # exact: also what alpha hides
     info = {key: metadata[key] for key in ("icc_profile", "exif", "xmp", "dpi") if key in metadata}
-    if suffix in JPEG_SUFFIXES:  # whose segments hold 64 kB; a profile takes several
+    if (
+        suffix in JPEG_SUFFIXES
+    ):  # its segments hold 64 kB, so larger ones are dropped, but for a profile
         info = {key: v for key, v in info.items() if key == "icc_profile" or len(v) < 65_500}
     try:
         if suffix == ".bmp" and image.mode in ("LA", "RGBA"):  # Pillow would drop the alpha

@@ -7,7 +7,7 @@ from superres.runtime.backend import keras
 from superres.runtime.errors import InputError
 
 
-def join_processes():
+def connect_processes():
     """Joins the processes that Keras's KERAS_DISTRIBUTION_JOB_ADDRESSES, _NUM_PROCESSES and
     _PROCESS_ID name, before anything is computed. InputError: the others were not found.
     """

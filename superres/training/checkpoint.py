@@ -32,8 +32,8 @@ class State:
     step: int  # steps done
     settings: dict  # all, by name in lower case
     arrays: dict  # of `Trainer`
-    log: dict  # `rows` and `epoch` of `TrainingLog`
-    details: dict  # pictures of `TrainingLog`, by epoch
+    log: dict  # `rows` of `TrainingLog`, and its `epoch_sums` as "epoch"
+    details: dict  # `details` of `TrainingLog`: predicted crops, by epoch
     dataset: dict  # `record` of `Dataset`
 
     def check_settings(self, now, may_change, with_note):

@@ -31,7 +31,7 @@ NEEDED = {"block1_conv1", "block1_conv2", "block1_scale", "block1_add", "long_sk
 
 
 class Architecture(NamedTuple):
-    """The arguments of `network.edsr`, but its upscaling factors, `shuffles`, for `scale`."""
+    """The arguments of `network.edsr`, with its pixel shuffles' factors in place of `scale`."""
 
     num_filters: int
     residual_blocks: int

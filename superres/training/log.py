@@ -37,22 +37,22 @@ def validation_psnr(photographs, pictures, scale):
 
 
 def hardest_details(photographs, bicubic, scale):
-    """The detail of each photograph with bicubic's largest error, in the order of these errors.
+    """For each photograph the detail in which bicubic's error is largest; the largest error first.
 
-    Returns a list of the number of the photograph, and LR rows and columns.
+    Returns a list of [number of the photograph, LR rows and columns].
     """
     side, hardest = DETAIL_SIZE // scale, []
     for number, (photograph, picture) in enumerate(zip(photographs, bicubic, strict=True)):
         error = (photograph.hr.astype(np.float32) - picture) ** 2
         height, width = photograph.lr.shape[:2]
-        rows, columns, places = min(side, height), min(side, width), []
+        rows, columns, candidates = min(side, height), min(side, width), []
         for top in range(0, height - rows + 1, rows):
             for left in range(0, width - columns + 1, columns):
                 place = slice(top, top + rows), slice(left, left + columns)
                 inside = error[*(slice(scale * part.start, scale * part.stop) for part in place)]
-                places.append((float(inside.mean()), number, place))
-        hardest.append(max(places, key=lambda place: place[0]))
-    return [place for _, *place in sorted(hardest, key=lambda place: -place[0])]
+                candidates.append((float(inside.mean()), number, place))
+        hardest.append(max(candidates, key=lambda candidate: candidate[0]))
+    return [place for _, *place in sorted(hardest, key=lambda candidate: -candidate[0])]
 
 
 def _duration(seconds):
@@ -174,6 +174,7 @@ class TrainingLog:
             "psnr": psnr,
             "bicubic_psnr": self.bicubic_psnr,
             "waited": min(1.0, self.epoch_sums["waited"] / max(self.epoch_sums["seconds"], 1e-9)),
+            # Since the beginning of the run.
             "seconds": self.epoch_sums["seconds"] + sum(row["seconds"] for row in self.rows[-1:]),
         }
 
@@ -187,12 +188,12 @@ class TrainingLog:
         log = {"rows": self.rows, "epoch": self.epoch_sums}
         parts = trainer.arrays(), log, self.details, self.dataset.record
         try:
-            # Weights before the state: after an end between the two, they could not be made again.
+            # Weights first: with the state alone, a resumed run would not write them again.
             self.write_weights()
             states.save(State(trainer.step, self.settings, *parts))
             self.write()
         except (InputError, OSError) as error:
-            if is_fault(error):
+            if is_fault(error):  # of the program, not of the machine
                 raise
             tqdm.write(
                 f"could not save at step {trainer.step:,}: {error}; the last save is kept, and the "

@@ -76,6 +76,6 @@ def for_trainer(name, scale, features):
     """What `Trainer` takes: a name in `LOSSES` as it is, for "perceptual" a `PerceptualLoss`."""
     if name != PERCEPTUAL:
         return name
-    from superres.training.perceptual import PerceptualLoss  # here, since `backend.keras` is lazy
+    from superres.training.perceptual import PerceptualLoss  # here, since importing it loads Keras
 
     return PerceptualLoss(scale, features)

@@ -3,8 +3,8 @@
 - features: L1 between layers of VGG-16, each divided by the mean of the original's (Johnson et al.,
   2016, https://arxiv.org/abs/1603.08155);
 - agreement: L1 between the reduced result and the reduced original: detail is added, not changed;
-- grid: dots with the period of the scale, the cheapest texture for a network whose end is linear.
-  Without this term they grow along edges within 300 steps (docs/log.md);
+- grid: dots with the period of the scale, the cheapest texture for a network that ends in a pixel
+  shuffle. Without this term they grow along edges within 300 steps;
 - adversary: a small discriminator of the high band, relativistic (Jolicoeur-Martineau, 2018,
   https://arxiv.org/abs/1807.00734). Its gradient is scaled to a share of that of the others.
 """
@@ -17,7 +17,7 @@ from superres.runtime.backend import keras
 from superres.runtime.errors import InputError
 
 L1, AGREEMENT, GRID, ADVERSARY = 8.0, 10.0, 1.0, 0.4
-ADVERSARY_FROM = 40  # steps without the adversary, while the others end the blur
+ADVERSARY_FROM = 40  # steps before the adversary, in which the others remove the worst blur
 LAYERS = ("conv2_2", "conv3_3", "conv4_3")
 MEAN = (103.939, 116.779, 123.68)  # of blue, green and red in VGG-16's training, 0 to 255
 SIGMA, RADIUS = 1.5, 6  # pixels, of the blur that is subtracted for the high band
@@ -75,7 +75,7 @@ def discriminator():
 
 
 def _fork(x):
-    """Two copies of `x`, (2, N, ...); the gradient of the second becomes a share of the first's.
+    """Two copies of `x`; the gradient of the second gets ADVERSARY times the norm of the first's.
 
     So ADVERSARY is a ratio of gradient norms. With a fixed weight of its loss, the adversary would
     have no effect, or drown the others.
@@ -116,10 +116,10 @@ def reduced(pictures, scale):
 
 def grid(band, scale):
     """How much a high band (N, H, W, 3) repeats with the period of the scale; (N,)."""
-    sizes = ops.mean(_cell(ops.abs(band), scale), axis=3)  # (N, scale, scale)
-    size = ops.mean(sizes, axis=(1, 2), keepdims=True) + 1e-4
-    means = ops.abs(_cell(band, scale)) / size[..., None]
-    uneven = ops.mean(ops.abs(sizes / size - 1), axis=(1, 2))
+    magnitudes = ops.mean(_cell(ops.abs(band), scale), axis=3)  # (N, scale, scale)
+    magnitude = ops.mean(magnitudes, axis=(1, 2), keepdims=True) + 1e-4
+    means = ops.abs(_cell(band, scale)) / magnitude[..., None]
+    uneven = ops.mean(ops.abs(magnitudes / magnitude - 1), axis=(1, 2))
     return uneven + 4 * ops.mean(means, axis=(1, 2, 3))
 
 

@@ -20,7 +20,9 @@ def learning_rates(peak, *, total_steps, warmup_steps, decay_steps):
         print(f"decay shortened from {decay_steps:,} to {total_steps:,} steps, the whole run")
         decay_steps = total_steps
     if decay_steps:
-        from superres.training.optimizers import HoldAndDecay  # here, since `backend.keras` is lazy
+        from superres.training.optimizers import (
+            HoldAndDecay,
+        )  # here, since importing it loads Keras
 
         return HoldAndDecay(
             peak, warmup_steps=warmup_steps, decay_steps=decay_steps, total_steps=total_steps

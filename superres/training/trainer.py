@@ -15,7 +15,7 @@ from superres.training.optimizers import OPTIMIZERS, inner_kernels
 
 READ_SECONDS = 1.0  # between readings of the loss, for each of which a GPU has to wait
 BATCHES_AHEAD = 8  # made while the device computes
-AGREEMENT_STEPS = 20  # after so many, several processes ask each other whether to stop
+AGREEMENT_STEPS = 20  # after each 20, several processes agree whether to stop
 CONTINUE, TIME_IS_UP, STOPPED = range(3)  # reasons to end a `fit` early; CONTINUE: none
 
 
@@ -52,11 +52,12 @@ class Trainer:
             sr = network([sr, inputs[1]])
         else:
             sr = network(sr)
+        output = sr
         self._is_layer, self._constants = not isinstance(loss, str), set()
-        if self._is_layer:
-            inputs, sr = [*inputs, hr], loss([sr, scaled(hr)])
+        if self._is_layer:  # then the model's output is the loss itself
+            inputs, output = [*inputs, hr], loss([sr, scaled(hr)])
             self._constants = set(map(id, loss.features.variables))
-        self.model = keras.Model(inputs, sr)
+        self.model = keras.Model(inputs, output)
         self.model.compile(
             OPTIMIZERS[optimizer](
                 learning_rate,

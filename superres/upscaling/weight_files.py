@@ -227,7 +227,7 @@ def _arrays_in(file):
 
 
 @contextlib.contextmanager
-def naming(path):
+def errors_naming(path):
     """Names the file in every InputError within."""
     try:
         yield
@@ -254,7 +254,7 @@ def read_config(path, register=lambda: None):
         raise RefusedWeights(f"{path}: no such weights file")
     if path.suffix != ".keras" or not zipfile.is_zipfile(path):
         raise RefusedWeights(f"{path}: expected a .keras file; this is none, or a damaged one")
-    with naming(path):
+    with errors_naming(path):
         with _parsing(), zipfile.ZipFile(path) as archive:
             names = archive.namelist()
             if sorted(names) != sorted(MEMBERS):
@@ -271,7 +271,7 @@ def read_config(path, register=lambda: None):
 def read_graph(path, register=lambda: None):
     """The `Graph` of the network in a `.keras` file, as `read_config` reads it."""
     config = read_config(path, register)
-    with naming(path):
+    with errors_naming(path):
         return Graph(config)
 
 
@@ -294,7 +294,7 @@ def _arrays_of(path, numbers):
 def check(path):
     """As `read_config`; also refuses a file that lacks an array of the network."""
     config, needed, numbers = read_config(path), Counter(), math.inf
-    with naming(path):
+    with errors_naming(path):
         # A custom layer may create arrays in a way that cannot be followed.
         with contextlib.suppress(Exception) if own_layers(config) else _parsing():
             needed = _shapes_needed(config)
@@ -309,7 +309,7 @@ def check(path):
 def read_arrays(path, graph):
     """The weights of a `Graph`, without Keras: layer -> list of float32 arrays, in its order."""
     arrays, counts = {}, Counter()
-    with naming(path), _arrays_of(path, graph.parameters) as (file, _):
+    with errors_naming(path), _arrays_of(path, graph.parameters) as (file, _):
         for layer, kind in graph.layers.items():
             number, counts[kind] = counts[kind], counts[kind] + 1
             if layer not in graph.weights:
@@ -327,7 +327,7 @@ def read_arrays(path, graph):
 def read(path):
     """The `keras.Model` in a `.keras` file, not compiled; raises RefusedWeights as `check`."""
     parsing = contextlib.nullcontext() if own_layers(check(path)) else _parsing()
-    with naming(path), parsing:  # an error in a custom layer is no damage
+    with errors_naming(path), parsing:  # an error in a custom layer is no damage
         return keras.models.load_model(path, compile=False, safe_mode=True)
 
 

@@ -63,10 +63,10 @@ def noisy(picture=FLAT, **options):
 
 def test_blur_and_noise_are_as_strong_as_they_say():
     assert noisy(noise=3.0).std() == pytest.approx(3.0, abs=0.1)
-    grey = noisy(noise=5.0, is_grey=True)  # the same in all channels
+    grey = noisy(noise=5.0, is_noise_grey=True)  # the same in all channels
     assert np.ptp(grey, axis=2).max() == 0
     assert grey.std() == pytest.approx(5.0, abs=0.2)
-    only = noisy(FLAT[..., 0], noise=5.0, is_grey=True)
+    only = noisy(FLAT[..., 0], noise=5.0, is_noise_grey=True)
     np.testing.assert_array_equal(only, grey[..., 0])
     assert 2 < noisy(noise=8.0, smoothing=0.6).std() < 6
     point = np.zeros((31, 31), np.uint8)
