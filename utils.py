@@ -129,9 +129,11 @@ class Network(NamedTuple):
     path: Path
     why: str  # the reason for it; perhaps empty
     upscaler: Upscaler
+    mix: tuple | None = None  # of `FileNetwork`
 
     def __str__(self):
         why = self.why and f" ({self.why})"
+        why += f", sharpness {self.mix[1]:g}" if self.mix else ""
         traits = self.upscaler.network.traits
         ensemble = ", self-ensemble" * self.upscaler.self_ensemble
         return (
@@ -242,11 +244,11 @@ class NetworkOptions(NamedTuple):
     def _load(self, path, why, scale):
         names = "precision", "tile_size", "self_ensemble"
         options = {name: getattr(self, name) for name in names}
-        upscaler = load(path, self.engine, self._mix(path), **options)
+        mix = self._mix(path)
+        upscaler = load(path, self.engine, mix, **options)
         if scale not in (0, upscaler.scale):
             raise InputError(f"SCALE = {scale}: {path} enlarges by {upscaler.scale}")
-        reasons = [why, f"sharpness {self.sharpness:g}" * bool(self.sharpness)]
-        return Network(Path(path), "; ".join(filter(None, reasons)), upscaler)
+        return Network(Path(path), why, upscaler, mix)
 
     def _mix(self, path):
         """The sharp weights beside those in `path`, and their share; `None` without SHARPNESS."""

@@ -134,23 +134,25 @@ class Results:
 
 
 def setup_of(scale, networks, programs):
-    """How the scores were made: dict, the beginning of results.json.
+    """How `networks`, by kind of pictures, and `programs`, by their folders, made the scores."""
 
-    `networks`: kind of pictures -> `utils.Network`; `programs`: another program -> its folder.
-    """
+    def digest(path):
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+
     return {
         "scale": scale,
         "networks": [
             {
                 "pictures": pictures,
                 "weights": path.name,
-                "weights_sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+                "weights_sha256": digest(path),
                 "parameters": upscaler.network.traits.parameters,
                 "engine": str(upscaler.network),
                 "precision": upscaler.precision,
                 "self_ensemble": upscaler.self_ensemble,
+                **({"sharpness": mix[1], "sharp_sha256": digest(mix[0])} if mix else {}),
             }
-            for pictures, (path, _, upscaler) in networks.items()
+            for pictures, (path, _, upscaler, mix) in networks.items()
         ],
         "channel": "Y of YCbCr (BT.601), not rounded; grey originals as they are",
         "border": scale,

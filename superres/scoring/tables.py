@@ -139,9 +139,10 @@ def provenance(results, setup):
     ]
     for one in setup["networks"]:
         ensemble = "with" if one["self_ensemble"] else "without"
+        mix = f", sharpness {one['sharpness']:g}" if "sharpness" in one else ""
         texts.append(
             f"prediction of {one['pictures']}: {one['weights']} (SHA-256 "
-            f"{one['weights_sha256'][:16]}...), {one['parameters']:,} parameters, "
+            f"{one['weights_sha256'][:16]}...){mix}, {one['parameters']:,} parameters, "
             f"{one['precision']}, {ensemble} self-ensemble, {one['engine']}."
         )
     texts.append("bicubic: MATLAB's imresize of the LR picture.")

@@ -20,6 +20,7 @@ from superres.runtime.errors import InputError, is_fault
 from superres.runtime.files import replacing
 from superres.scoring import metrics
 from superres.training.checkpoint import State
+from superres.training.losses import PERCEPTUAL
 from superres.upscaling import weight_files
 from superres.upscaling.upscaler import Upscaler
 
@@ -87,7 +88,7 @@ class TrainingLog:
         self.bicubic_psnr = validation_psnr(self.validation, bicubic, self.scale)
         self._hardest = hardest_details(self.validation, bicubic, self.scale)
         # PSNR cannot choose the best epoch then, since sharper pictures have a lower one.
-        self._takes_last = settings["loss"] == "perceptual"
+        self._takes_last = settings["loss"] == PERCEPTUAL
         self._pictures = []  # of the last epoch
         if state:
             self.rows, self.epoch_sums = state.log["rows"], state.log["epoch"]

@@ -8,6 +8,8 @@ import utils
 from superres.images.resize import downscale, imresize
 from superres.images.write import write_picture
 from superres.runtime.backend import keras
+from superres.scoring import tables
+from superres.scoring.results import Results, setup_of
 from superres.training import perceptual, plots
 from superres.upscaling import weight_files
 from support import small_network, smooth_picture, stopped_at
@@ -144,5 +146,11 @@ def test_dial_mixes_the_weights(tmp_path, engine):
     difference = mixed.astype(int) - enlarged(tmp_path / "middle.keras")[1]
     assert np.abs(difference).max() <= 1
     assert upscaler.halo == 6
+    options = {"engine": engine, "precision": "float32", "sharpness": 0.3}
+    mixture = utils.NetworkOptions(str(paths[0]), **options).load().photo
+    assert "my_x2_photo.keras, sharpness 0.3: x2, " in str(mixture)
+    setup = setup_of(2, {"all pictures": mixture}, {})
+    assert len(setup["networks"][0]["sharp_sha256"]) == 64
+    assert "), sharpness 0.3, " in " ".join(tables.provenance(Results([], [], 2), setup))
     with pytest.raises(ValueError, match=r"SHARPNESS = 0\.3: needs .*middle_sharp\.keras"):
         enlarged(tmp_path / "middle.keras", sharpness=0.3)
