@@ -2,7 +2,8 @@
 
 `python output.py` enlarges every picture in inference/original and its subfolders, and writes
 them to inference/output, under the same names and in the same formats. `python output.py SOURCE
-TARGET` takes another file or folder. Existing outputs are kept.
+TARGET` takes another file or folder, `python output.py SOURCE ... --target TARGET` several.
+Existing outputs are kept.
 
 Exit code 0: every picture is done. 1: some were refused or failed, each named with its reason.
 2: nothing could start. 130: stopped by Ctrl-C or SIGTERM.
@@ -14,29 +15,37 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
+from tqdm import tqdm
+
 import utils
 from superres.images.formats import check_storable
 from superres.images.pixels import join_bands
 from superres.images.quality import CLEAN, condition_of_file, describe
 from superres.images.resize import resize_bands
+from superres.preview import forecast, trial
+from superres.preview.versions import Versions
 from superres.runtime import command, settings
 from superres.runtime.errors import InputError
 from superres.runtime.files import check_writable, make_folder, remove_stale_files
 from superres.runtime.parts import WHOLE, parse_part
 from superres.runtime.terminal import print_line, progress, quoted
 from superres.upscaling import batch
-from superres.upscaling.batch import output_memory, read_ahead, tiles_in_memory
+from superres.upscaling.batch import output_memory, pixels_of, read_ahead, tiles_in_memory
 from superres.upscaling.sizes import Size, enlarged_shape, passes
 
 # ------------------------------------------------------------------- settings ----
 # files
-SOURCE = "inference/original"  # picture or folder of pictures, searched recursively
+SOURCE = "inference/original"  # picture or folder, searched recursively; or a list of them
 TARGET = "inference/output"  # folder for the enlarged pictures
 SIZE = ""  # "2560x1440": as large as fits; "2560x", "x1440": one side; "1.5": times as large
 PART = ""  # "3/16": the third of 16 parts of the folder; "auto": by the variables of a job array
 OVERWRITE = False  # redo pictures that are already in TARGET
 MAX_MEGAPIXELS = 270  # larger pictures are refused: they may be decompression bombs
 VERBOSE = False  # print size, tiles and overlap of each picture
+# before a long run
+DRY_RUN = False  # print what would be made, and about how long it takes, without making it
+TRY = False  # make a page of a detail by each network and option instead, to choose by looking
+AT = ""  # "X,Y": middle of that detail, in pixels of the input; empty: where most is to see
 # network
 SCALE = 0  # of the network: 2, 3 or 4; 0: by WEIGHTS or SIZE
 NETWORK = "auto"  # large, small, or auto: large on a GPU; used if WEIGHTS is empty
@@ -52,17 +61,26 @@ PRECISION = "auto"  # float32, bfloat16, or auto: bfloat16 if the hardware has i
 TILE_SIZE = 0  # side of a tile in LR pixels; 0: by the free memory
 # ---------------------------------------------------------------------------------
 
+TRY_PAGE = Path("inference/try/index.html")
 UNSET = {"quality": 0, "noise": -1, "blur": -1}  # values that mean: estimate
+
+
+def split_target(given):
+    """Makes the second of two places the target, unless one is given or it is a file."""
+    places = given.get("source", ())
+    if len(places) == 2 and "target" not in given and not Path(places[1]).is_file():
+        given["target"] = places.pop()
+    return {}
 
 
 def check(config):
     """Raises InputError at the first setting that is out of range."""
-    for name in ("source", "target"):
-        settings.check_text(name, getattr(config, name))
+    settings.check_texts("source", config.source)
+    settings.check_text("target", config.target)
     for name in ("size", "part"):
         settings.check_text(name, getattr(config, name), may_be_empty=True)
     settings.check_number("max_megapixels", config.max_megapixels, above=0)
-    for name in ("overwrite", "verbose"):
+    for name in ("overwrite", "verbose", "dry_run", "try"):
         settings.check_flag(name, getattr(config, name))
 
 
@@ -87,8 +105,7 @@ class Run(NamedTuple):
 
 def load(options, overrides, size):
     """Loads the networks that every picture needs; prints each when it is loaded."""
-    if overrides and options.content == "clean":
-        raise InputError(f"{', '.join(overrides).upper()}: not possible with CONTENT = 'clean'")
+    options = options.for_known(overrides)
     units = {"quality": 100}
     pairs = (f"{name} {value * units.get(name, 1):g}" for name, value in overrides.items())
     for_all = f", {', '.join(pairs)} for all pictures" if overrides else ""
@@ -98,7 +115,6 @@ def load(options, overrides, size):
         utils.check_accepts(overrides, photo.path, photo.upscaler.conditions)
         print_line(f"{loaded}{for_all}")
 
-    options = options._replace(content="photo") if overrides else options
     networks = utils.NetworksByScale(options, on_load, one_scale=size == Size())
     asked = f"SIZE = '{float(size.factor):g}'"
     try:
@@ -188,14 +204,26 @@ def enlarge(config, stop):
     options.check()
     overrides = utils.condition_fields(vars(config), UNSET)
     size, part = Size.parse(config.size), parse_part(config.part, os.environ)
-    plan = batch.plan(config.source, config.target, part)
+    plan = batch.plan(settings.check_texts("source", config.source), config.target, part)
+    max_pixels = int(1e6 * config.max_megapixels)
     networks = load(options, overrides, size)
-    prepare(plan, config.target)
+    if getattr(config, "try"):
+        versions = Versions(options, overrides, networks.scales)
+        changed = settings.changed(sys.modules[__name__], vars(config))
+        trial.write_page(TRY_PAGE, plan.jobs, size, versions, config.at, changed)
+        print(f"Page: {TRY_PAGE}")
+        return 0
     if part != WHOLE:
         print_line(f"{part}: {len(plan.jobs)} picture{'s' if len(plan.jobs) != 1 else ''}")
-    max_pixels = int(1e6 * config.max_megapixels)
-    with progress(total=len(plan.jobs), desc="pictures", unit="picture") as bar:
-        report = batch.Report(plan, stop, bar)
+    if config.dry_run:
+        report = batch.Report(plan, stop, tqdm(total=0, disable=True), {})
+        forecast.print_forecast(report, networks, size, config.overwrite, max_pixels)
+        return 1 if report.refused or report.failed else 0
+    prepare(plan, config.target)
+    with progress(total=0, unit="pixel", unit_scale=True) as bar:
+        pixels = {} if bar.disable else pixels_of(plan.jobs, size, networks.scales)
+        bar.total = sum(pixels.values())
+        report = batch.Report(plan, stop, bar, pixels)
         try:
             with stop.deferring(), batch.BackgroundWriter(report) as writer:
                 run = Run(overrides, size, networks, report, writer, config.verbose)
@@ -214,7 +242,8 @@ def enlarge(config, stop):
 def main(arguments=None):
     """Runs the command; returns its exit code."""
     hint = "run the same command to continue"
-    return command.run(enlarge, [__name__], arguments, hint, positional=("SOURCE", "TARGET"))
+    options = {"positional": ("SOURCE",), "several": ("SOURCE",), "presets": split_target}
+    return command.run(enlarge, [__name__], arguments, hint, **options)
 
 
 if __name__ == "__main__":

@@ -91,7 +91,8 @@ def _photo(scale, epochs, decay_epochs):
 
 
 def _sharp(scale):
-    return _photo(scale, 12, 6) | {
+    photo = _photo(scale, 12, 6)
+    return {name: photo[name] for name in photo if name != "conditions"} | {  # as in START_FROM
         "loss": "perceptual",
         "optimizer": "adam",
         "learning_rate": 1e-4,
@@ -172,7 +173,8 @@ def check(config):
         settings.check_choice(name, getattr(config, name), choices)
     for name, least in minimums.items():
         settings.check_whole(name, getattr(config, name), least)
-    for name in ("clip_norm", "save_minutes", *["learning_rate"] * bool(config.learning_rate)):
+    rates = ("learning_rate",) if config.learning_rate else ()
+    for name in ("clip_norm", "save_minutes", *rates):
         settings.check_number(name, getattr(config, name), above=0)
     settings.check_whole("seed", config.seed, 0, at_most=2**32 - 1)
     settings.check_number("ema_decay", config.ema_decay, above=0, at_most=0.999999)
@@ -196,8 +198,10 @@ def fill_in_defaults(config):
     """Sets NAME and LEARNING_RATE where they are empty or 0."""
     kind = config.recipe if config.recipe in ("speedrun", "small", "large") else "edsr"
     suffix = utils.SUFFIXES["clean" if config.degradation == "bicubic" else "photo"]
-    suffix = utils.SHARP if config.loss == losses.PERCEPTUAL else suffix
-    config.name = config.name or f"my_{kind}_x{config.scale}{suffix}"
+    name = f"my_{kind}_x{config.scale}{suffix}"
+    if config.loss == losses.PERCEPTUAL:  # named so that SHARPNESS finds it beside START_FROM
+        name = Path(config.start_from or name).stem.removesuffix("_photo") + utils.SHARP
+    config.name = config.name or name
     config.learning_rate = config.learning_rate or DEFAULT_RATES[config.optimizer]
 
 
@@ -280,9 +284,8 @@ def report_if_finished(step, total_steps, weights):
     if step < total_steps:
         return False
     if not weights.exists():
-        raise InputError(
-            f"{weights} is missing although its run is finished; start over with --restart"
-        )
+        why = "is missing although its run is finished; start over with --restart"
+        raise InputError(f"{weights} {why}")
     print(f"{weights} is finished, after {step:,} steps; to go on, raise EPOCHS")
     return True
 
@@ -323,10 +326,8 @@ def resume_hints(states):
         if not memory.is_out_of_memory(error):
             raise
         reason = " ".join(str(error).split())[:200]
-        raise Failed(
-            f"out of memory ({reason}); lower BATCH_SIZE, CROP_SIZE, NUM_FILTERS or "
-            f"VALIDATION_CROP; {states.hint()}"
-        ) from error
+        advice = "lower BATCH_SIZE, CROP_SIZE, NUM_FILTERS or VALIDATION_CROP"
+        raise Failed(f"out of memory ({reason}); {advice}; {states.hint()}") from error
 
 
 def main(arguments=None):

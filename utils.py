@@ -180,6 +180,11 @@ class Networks(NamedTuple):
         known = Condition(*condition[: self.conditions])
         return (self.clean if known == CLEAN else self.photo), known
 
+    def names(self, suffix):
+        """The files that may enlarge a picture of a format; what is lossless may look lossy."""
+        is_lossy = suffix.lower() in (".jpg", ".jpeg", ".avif")
+        return " or ".join(dict.fromkeys(one.path.name for one in self[is_lossy:2]))
+
     def kind_of(self, condition):
         """The pictures that share a network with one of this condition, in words."""
         if self.photo is self.clean:
@@ -217,6 +222,12 @@ class NetworkOptions(NamedTuple):
         settings.check_whole("tile_size", self.tile_size, 0)
         settings.check_flag("self_ensemble", self.self_ensemble)
         settings.check_within("sharpness", self.sharpness, 0, 1)
+
+    def for_known(self, known):
+        """These options where fields of `Condition` are `known` for all pictures; or InputError."""
+        if known and self.content == "clean":
+            raise InputError(f"{', '.join(known).upper()}: not possible with CONTENT = 'clean'")
+        return self._replace(content="photo") if known else self
 
     @property
     def kinds(self):
@@ -258,8 +269,8 @@ class NetworkOptions(NamedTuple):
         sharp = path.with_stem(path.stem.removesuffix("_photo") + SHARP)
         if not sharp.is_file():
             raise InputError(
-                f"SHARPNESS = {self.sharpness:g}: needs {sharp}, which is missing; train it with "
-                "python train.py --recipe sharp"
+                f"SHARPNESS = {self.sharpness:g}: needs {sharp}, which is missing; train it by "
+                f"python train.py --recipe sharp --scale SCALE --start-from {path}"
             )
         return sharp, self.sharpness
 

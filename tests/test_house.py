@@ -10,13 +10,14 @@ import pytest
 from support import ROOT
 
 SCRIPTS = ("network", "train", "output", "evaluate", "utils")
-# Each room may use those before it; the three in the middle do not know each other.
+# Each room may use those before it; of the last five, what is not named here does not know others.
 BELOW = {
     "runtime": set(),
     "images": {"runtime"},
     "dataset": {"runtime", "images"},
     "upscaling": {"runtime", "images"},
     "scoring": {"runtime", "images"},
+    "preview": {"runtime", "images", "upscaling", "scoring"},
     "training": {"runtime", "images", "dataset", "upscaling", "scoring"},
 }
 ENGINES = {"tensorflow", "jax", "torch", "openvino"}
@@ -82,17 +83,18 @@ def test_top_level_holds_the_scripts_and_nothing_else():
 LINES = {
     "network.py": 175,
     "train.py": 340,
-    "output.py": 225,
+    "output.py": 250,
     "evaluate.py": 220,
-    "utils.py": 300,
+    "utils.py": 310,
     "data": 85,
     "tools": 505,
-    "superres/runtime": 1130,
+    "superres/runtime": 1150,
     "superres/images": 1725,
     "superres/dataset": 610,
-    "superres/upscaling": 2135,
-    "superres/scoring": 1690,
-    "superres/training": 1340,
+    "superres/upscaling": 2175,
+    "superres/scoring": 1735,
+    "superres/preview": 215,
+    "superres/training": 1345,
 }
 MAX_FUNCTION_LINES, MAX_ARGUMENTS = 60, 7
 SOURCES = [

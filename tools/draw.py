@@ -8,7 +8,7 @@ from PIL import Image
 
 import output
 import utils
-from superres.images.degradation import Degradation, Encoding, degrade, named
+from superres.images.degradation import Degradation, Encoding, degrade, parse_degradation
 from superres.images.panels import side_by_side
 from superres.images.quality import Condition, condition_of
 from superres.images.read import read_rgb
@@ -59,7 +59,7 @@ def enlarge(lr, networks, condition, labels):
 
 def jpeg_figure():
     """A JPEG, enlarged by bicubic and by both networks."""
-    degradation = named(f"jpeg{JPEG_QUALITY}")
+    degradation = parse_degradation(f"jpeg{JPEG_QUALITY}")
     hr = read_rgb(ASTRONAUT)
     lr = degrade(degradation, downscale(hr, 2), hr, 2)
     labels = "bicubic", "network for clean pictures", "network for JPEGs"

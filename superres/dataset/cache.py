@@ -42,7 +42,7 @@ class Cache:
         self.folder, self.scale = Path(folder), scale
 
     def fill(self, sizes):
-        """Decodes missing ones of `sizes`, path -> (height, width); returns errors by path."""
+        """Decodes those of `sizes`, path -> (height, width), it lacks; returns errors by path."""
         make_folder(self.folder)
         missing = [path for path in sizes if not self._file(path).exists()]
         self._remove_unused()

@@ -49,7 +49,10 @@ class CropSampler:
         self.ends = np.cumsum([r * c for r, c in zip(rows, self.columns, strict=True)])
 
     def cut(self, place, orientation, lr, hr, degradation=None, random=None):
-        """Cuts crop `place`, a number below `ends[-1]`, into `lr` and `hr`; its `Condition`."""
+        """Cuts crop `place`, a number below `ends[-1]`, into `lr` and `hr`.
+
+        Returns its `Condition`. In each photograph the places count from its end.
+        """
         index = int(np.searchsorted(self.ends, place, side="right"))
         photograph = self.photographs[index]
         top, left = divmod(int(self.ends[index]) - 1 - place, self.columns[index])

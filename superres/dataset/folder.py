@@ -35,7 +35,7 @@ def decode_centre(path, scale, size):
 def survey(paths, smallest, skips):
     """Sizes of the usable pictures by path, from their headers; skips those below `smallest`."""
     sizes, headers = {}, in_order(picture_size, paths, UnreadablePicture)
-    bar = tqdm(headers, "looking", len(paths), unit="picture", delay=1, leave=False)
+    bar = tqdm(headers, "scanning", len(paths), unit="picture", delay=1, leave=False)
     for path, size in list(bar):  # all first: `skips` would print over the bar
         if isinstance(size, UnreadablePicture):
             skips(path, str(size))
@@ -59,7 +59,7 @@ class Skips(dict):
 
 
 def report_others(folder):
-    """Prints which files of a folder are ignored; not scripts, for one may fetch the pictures."""
+    """Prints which files of a folder are ignored, except scripts such as download_div2k.py."""
     files = [f for f in find_files(folder, lambda error: None) if not f.name.startswith(".")]
     if others := [f for f in files if not is_picture(f) and f.suffix != ".py"]:
         print(describe_others(others))
@@ -68,8 +68,8 @@ def report_others(folder):
 def hold_out(paths, scale, crop, skips, before=()):
     """Splits paths into a dict of path -> centre of pictures to validate on, and the others.
 
-    Holds out the first usable one of every 50 pictures, or of more, 12 in all; or those held out
-    `before` by the same run, which has trained on all others.
+    Holds out the first usable picture of every 50, 12 in all at most; or those held out `before`
+    by the same run, which has trained on all others.
     """
     every = max(50, math.ceil(len(paths) / 12))
     groups = [[path] for path in paths if str(path) in before]
@@ -185,7 +185,7 @@ def _split(options, skips, held_out):
             f"DATA = {options.data!r}, VALIDATION_DATA = {options.validation_data!r}: "
             f"{len(sizes)} usable pictures to train on and {len(validation)} to validate among "
             f"{places} ({' '.join(sorted(SUFFIXES))}), {skips}; expected at "
-            "least two sound ones, one of them to validate on, or VALIDATION_DATA"
+            "least two readable pictures, one of them to validate on, or VALIDATION_DATA"
         )
     return sizes, validation
 

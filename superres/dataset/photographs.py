@@ -20,7 +20,7 @@ MAX_RESIDENT, MAX_RESIDENT_BYTES = 128, 2**31  # photographs in memory, in rotat
 STEPS_PER_PHOTOGRAPH = 32  # then the oldest makes room for the next
 LOADED_AHEAD = 8
 NONE_SOUND = (
-    "none of the {} pictures to train on could be decoded; expected at least two sound ones, "
+    "none of the {} pictures to train on could be decoded; expected at least two readable ones, "
     "one of them to validate on, or VALIDATION_DATA"
 )
 
@@ -117,7 +117,7 @@ def _into_memory(paths, scale):
 
 
 def _into_cache(sizes, options):
-    """A full `Cache`, or `None` if there is no place, and a dict of path -> reason of bad ones."""
+    """A filled `Cache`, or `None` without room for it, and a dict of path -> reason of bad ones."""
     cache = Cache(options.cache, options.scale)
     try:
         return cache, cache.fill(sizes)

@@ -81,7 +81,8 @@ def parse(scripts, arguments=None, positional=(), several=(), presets=None):
     """The settings of scripts, given their names and a command line, as an `argparse.Namespace`.
 
     `positional` names settings that need no option, `several` those that take several words.
-    `presets` gets the dict of the settings on the command line, and returns defaults for others.
+    `presets` gets the dict of the settings on the command line, which it may change, and returns
+    defaults for others.
     """
     modules = [sys.modules[name] for name in scripts]
     parser = _Parser(
@@ -138,6 +139,21 @@ def _add(parser, setting, is_several):
     else:
         options |= {"type": str, "metavar": "TEXT"} | ({"nargs": "+"} if is_several else {})
     parser.add_argument("--" + key.replace("_", "-"), **options)
+
+
+def changed(module, values):
+    """Those of the settings, by name in lower case, that differ from those in their file."""
+    own = values_of(module)
+    return {name: value for name, value in values.items() if value != own[name]}
+
+
+def words(values):
+    """Words of a command line for settings, by name in lower case."""
+    for name, value in values.items():
+        option = name.replace("_", "-")
+        yield f"--no-{option}" if value is False else f"--{option}"
+        if not isinstance(value, bool):
+            yield from map(str, value if isinstance(value, list) else [value])
 
 
 def check_installed(package, what, hint=""):

@@ -32,5 +32,11 @@ def reason_of(error, seen):
     return f"{kind}: {words} (traceback above)"
 
 
+def duration(seconds):
+    units = {120: (1, "seconds"), 7200: (60, "minutes"), 2 * 86400: (3600, "hours")}
+    unit, name = next((units[n] for n in units if seconds < n), (86400, "days"))
+    return f"{seconds / unit:.0f} {name}"
+
+
 def progress(**options):
     return tqdm(**options, disable=not (sys.stderr and sys.stderr.isatty()))

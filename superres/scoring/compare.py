@@ -53,7 +53,7 @@ def _match(folder, test_set):
     candidates = defaultdict(lambda: defaultdict(list))  # original -> rank -> paths
     for path in find_pictures(folder):
         stem, ending = _stem_and_ending(path.relative_to(folder))
-        # The same name is best; next, of cat and cat_2, cat_2_x2 belongs to the longer one.
+        # An equal name fits best, then the longest: cat_2_x2 belongs to cat_2, not to cat.
         fits = [
             ((stem == begin) + ((stem, ending) == (begin, end)), len(begin), name)
             for begin, end, name in originals

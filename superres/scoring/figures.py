@@ -10,7 +10,7 @@ from superres.runtime.terminal import escaped
 from superres.scoring import metrics
 
 BOX_COLOUR = (230, 30, 40)
-PANORAMA = 2.5  # width over height; of wider pictures the details are below, not at the right
+PANORAMA = 2.5  # width over height; of wider pictures the details are below, not on the right
 DETAIL_SIDE = 224  # pixels of an enlarged detail
 MAX_ERROR = 32  # levels of Y, in the brightest colour of error maps
 
@@ -75,9 +75,11 @@ def paper_figure(name, whole, panels, box):
         ratio = (2 * cell_height + GAP - line - 2) / whole.shape[0]
     size = [max(1, round(ratio * side)) for side in whole.shape[1::-1]]
     resized = Image.fromarray(whole).convert("RGB").resize(size, Image.Resampling.LANCZOS)
-    left_of, below = (0, resized.height + line + GAP) if is_panorama else (resized.width + GAP, 0)
+    details_x, details_y = (
+        (0, resized.height + line + GAP) if is_panorama else (resized.width + GAP, 0)
+    )
     rows = -(-len(panels) // columns)
-    size = left_of + columns * (cell + GAP) - GAP, below + rows * (cell_height + GAP) - GAP
+    size = details_x + columns * (cell + GAP) - GAP, details_y + rows * (cell_height + GAP) - GAP
     sheet = Image.new("RGB", size, "white")
     sheet.paste(resized, (0, 0))
     draw = ImageDraw.Draw(sheet)
@@ -87,8 +89,8 @@ def paper_figure(name, whole, panels, box):
         name = name.rstrip("…")[:-1] + "…" if len(name) > 2 else ""
     draw.text((2, resized.height + 2), name, "black", font, anchor="lt")
     for n, (label, scores, picture) in enumerate(panels):
-        x = left_of + n % columns * (cell + GAP)
-        y = below + n // columns * (cell_height + GAP)
+        x = details_x + n % columns * (cell + GAP)
+        y = details_y + n // columns * (cell_height + GAP)
         part = picture[top : top + height, left : left + width]
         part = Image.fromarray(upscale_nearest(part, zoom)).convert("RGB")
         sheet.paste(part, (x, y))

@@ -15,7 +15,7 @@ def luma(picture):
 
 
 def _inside(reference, picture, border):
-    """Both pictures without `border` pixels at each side."""
+    """Both pictures without `border` pixels on each side."""
     for image in (reference, picture):
         if image.dtype != np.uint8:
             raise ValueError(f"dtype {image.dtype}: expected uint8")
@@ -38,7 +38,7 @@ def psnr(reference, picture, border):
 
     Args:
         reference, picture: uint8 RGB (H, W, 3) or grey (H, W), of the same shape.
-        border: pixels left out at each side; papers take the scale.
+        border: pixels left out on each side; papers take the scale.
 
     Returns:
         Decibels, with a peak of 255; infinity for equal pictures.

@@ -1,7 +1,7 @@
 """Published scores of test sets."""
 
 BICUBIC_MARGIN = 0.25  # dB; papers differ in borders, rounding and cropping
-DIV2K = "on DIV2K: the authors' EDSR-PyTorch, without scale + 2 pixels at each border"
+DIV2K = "on DIV2K: the authors' EDSR-PyTorch, without scale + 2 pixels on each side"
 SOURCES = {
     "EDSR-baseline": f"Ahn et al., CARN, ECCV 2018 ({DIV2K})",
     "EDSR": f"Lim et al., CVPR workshops 2017, table 3 ({DIV2K})",

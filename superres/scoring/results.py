@@ -37,14 +37,14 @@ def means(rows, methods):
 
 
 class Results:
-    """Scores of the pictures of test sets; `methods` are those beside nearest."""
+    """Scores of the pictures of test sets; `methods` are all but nearest neighbour."""
 
     def __init__(self, test_sets, methods, scale, degradation=""):
         self.test_sets, self.methods, self.scale = test_sets, methods, scale
         self.degradation = degradation  # name; empty: none
         self.rows = []  # a dict for each picture
         self.refused = {}  # path -> reason
-        self.faults = set()  # places in the code of the program's faults among the reasons
+        self.faults = set()  # places in our code where faults were raised
         self._failed = Counter()  # pictures by test set
 
     def add(self, test_set, pair, restoration):
@@ -134,7 +134,7 @@ class Results:
 
 
 def setup_of(scale, networks, programs):
-    """How `networks`, by kind of pictures, and `programs`, by their folders, made the scores."""
+    """What made the scores: `networks` by kind of pictures, and folders of `programs` by name."""
 
     def digest(path):
         return hashlib.sha256(path.read_bytes()).hexdigest()

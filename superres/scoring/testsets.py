@@ -9,7 +9,7 @@ from pathlib import Path
 from superres.images.formats import SUFFIXES, find_pictures
 from superres.runtime.errors import InputError
 
-# Folder of originals -> where LR pictures may be beside it, at scale {s}; in any case of letters.
+# Folder of originals -> where LR pictures may be beside it, at scale {s}; case-insensitive.
 LAYOUTS = {
     "hr": ["LR/x{s}/{name}", "LR_bicubic/X{s}/{name}x{s}", "LR/{name}"],  # ours; EDSR's
     "gtmod12": ["LRbicx{s}/{name}"],  # BasicSR's
@@ -60,7 +60,7 @@ def benchmark_of(name):
 def find(folder, scale, skip=()):
     """The test sets in a folder, none of them empty: those in one of `LAYOUTS`, and benchmarks.
 
-    Without any, all pictures are one test set. The folder may also be a layout's one of originals.
+    Without any, all pictures are one test set. `folder` may also be a layout's folder of originals.
     Ignores pictures in the folders `skip`, unless `folder` is in one of them.
     """
     path = Path(folder)

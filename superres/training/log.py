@@ -18,6 +18,7 @@ from superres.runtime import devices, hardware
 from superres.runtime.backend import keras
 from superres.runtime.errors import InputError, is_fault
 from superres.runtime.files import replacing
+from superres.runtime.terminal import duration
 from superres.scoring import metrics
 from superres.training.checkpoint import State
 from superres.training.losses import PERCEPTUAL
@@ -54,12 +55,6 @@ def hardest_details(photographs, bicubic, scale):
                 candidates.append((float(inside.mean()), number, place))
         hardest.append(max(candidates, key=lambda candidate: candidate[0]))
     return [place for _, *place in sorted(hardest, key=lambda candidate: -candidate[0])]
-
-
-def _duration(seconds):
-    if seconds < 2 * 60**2:
-        return f"{seconds / 60:.0f} minutes"
-    return f"{seconds / 60**2:.0f} hours" if seconds < 2 * DAY else f"{seconds / DAY:.0f} days"
 
 
 class TrainingLog:
@@ -125,7 +120,7 @@ class TrainingLog:
         if self._timed_steps >= TIMED_STEPS and not self._is_forecast:
             seconds = self._left * (time.monotonic() - self._began) / self._timed_steps
             hint = "; python train.py --recipe speedrun takes minutes" if seconds > DAY else ""
-            self._bar.write(f"{self._left:,} steps to go, about {_duration(seconds)}{hint}")
+            self._bar.write(f"{self._left:,} steps to go, about {duration(seconds)}{hint}")
             self._is_forecast = True
 
     def best(self):

@@ -6,7 +6,8 @@
 - grid: dots with the period of the scale, the cheapest texture for a network that ends in a pixel
   shuffle. Without this term they grow along edges within 300 steps;
 - adversary: a small discriminator of the high band, relativistic (Jolicoeur-Martineau, 2018,
-  https://arxiv.org/abs/1807.00734). Its gradient is scaled to a share of that of the others.
+  https://arxiv.org/abs/1807.00734). Its gradient is scaled to a share of that of L1, features and
+  agreement.
 """
 
 import numpy as np
@@ -16,7 +17,8 @@ from superres.runtime import backend
 from superres.runtime.backend import keras
 from superres.runtime.errors import InputError
 
-L1, AGREEMENT, GRID, ADVERSARY = 8.0, 10.0, 1.0, 0.4
+L1, AGREEMENT, GRID = 8.0, 10.0, 1.0
+ADVERSARY = 0.1  # of the others' gradient at the pixels: about 0.4 at the last convolution's kernel
 ADVERSARY_FROM = 40  # steps before the adversary, in which the others remove the worst blur
 LAYERS = ("conv2_2", "conv3_3", "conv4_3")
 MEAN = (103.939, 116.779, 123.68)  # of blue, green and red in VGG-16's training, 0 to 255
@@ -28,7 +30,7 @@ def vgg16(path=""):
     """VGG-16 from RGB in [0, 1] to the activations of `LAYERS`; frozen.
 
     `path` is an .npz file with `conv1_1_kernel`, `conv1_1_bias` and so on; if it is empty, Keras
-    downloads them. InputError: there is no such file, or it lacks a layer.
+    downloads them. InputError: they cannot be downloaded, or the file is none of these.
     """
     arrays, dtype = _arrays(path), backend.fastest_precision()
     rgb, outputs = keras.Input((None, None, 3)), []
@@ -52,15 +54,20 @@ def vgg16(path=""):
 def _arrays(path):
     """Kernel and bias of each convolution, by name."""
     if not path:
-        layers = keras.applications.VGG16(include_top=False).layers
+        try:
+            layers = keras.applications.VGG16(include_top=False).layers
+        except Exception as error:  # Keras' own kind for a failed download
+            if "fetch failure" not in str(error):
+                raise
+            raise InputError(f"FEATURES = '': VGG-16 could not be downloaded: {error}") from None
         names = (layer.name.replace("block", "conv").replace("_conv", "_") for layer in layers)
         return dict(zip(names, (layer.get_weights() for layer in layers), strict=True))
     try:
         with np.load(path, allow_pickle=False) as file:
             names = {name.rsplit("_", 1)[0] for name in file.files}
             return {n: [file[f"{n}_{part}"] for part in ("kernel", "bias")] for n in names}
-    except (OSError, ValueError, KeyError) as error:
-        raise InputError(f"FEATURES = {path!r}: expected VGG-16 as an .npz file: {error}") from None
+    except (OSError, ValueError, KeyError):
+        raise InputError(f"FEATURES = {path!r}: expected VGG-16 as an .npz file") from None
 
 
 def discriminator():
@@ -117,7 +124,8 @@ def reduced(pictures, scale):
 def grid(band, scale):
     """How much a high band (N, H, W, 3) repeats with the period of the scale; (N,)."""
     magnitudes = ops.mean(_cell(ops.abs(band), scale), axis=3)  # (N, scale, scale)
-    magnitude = ops.mean(magnitudes, axis=(1, 2), keepdims=True) + 1e-4
+    # A grey level more: else the gradient of a flat crop exceeds that of all other terms.
+    magnitude = ops.mean(magnitudes, axis=(1, 2), keepdims=True) + 1 / 255
     means = ops.abs(_cell(band, scale)) / magnitude[..., None]
     uneven = ops.mean(ops.abs(magnitudes / magnitude - 1), axis=(1, 2))
     return uneven + 4 * ops.mean(means, axis=(1, 2, 3))
@@ -151,7 +159,8 @@ class PerceptualLoss(keras.layers.Layer):
         sr, hr = inputs
         self.steps.assign(self.steps + 1)
         faithful, adverse = _fork(sr)
-        return self._faithful(faithful, hr) + self._adversary(adverse, hr)
+        loss = self._faithful(faithful, hr) + self._adversary(adverse, hr)
+        return loss + GRID * grid(high_band(sr), self.scale)
 
     def _faithful(self, sr, hr):
         loss = L1 * _mean(ops.abs(sr - hr))
@@ -159,7 +168,7 @@ class PerceptualLoss(keras.layers.Layer):
             ours, theirs = ops.cast(ours, "float32"), ops.cast(theirs, "float32")
             loss = loss + _mean(ops.abs(ours - theirs)) / (ops.mean(theirs) + 1e-6)
         difference = ops.abs(reduced(sr, self.scale) - reduced(hr, self.scale))
-        return loss + AGREEMENT * _mean(difference) + GRID * grid(high_band(sr), self.scale)
+        return loss + AGREEMENT * _mean(difference)
 
     def _adversary(self, sr, hr):
         real, fake = 4 * high_band(hr), 4 * high_band(sr)

@@ -6,6 +6,7 @@ import itertools
 import math
 import os
 import stat
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
@@ -36,32 +37,61 @@ class Plan(NamedTuple):
     others: list  # files that are no pictures
 
 
-def plan(source, target, part=WHOLE):
-    """The `Plan` of a folder's `Part`, or of one picture; InputError: there are no pictures.
+def plan(sources, target, part=WHOLE):
+    """The `Plan` of pictures and folders, or of a `Part`; InputError: there are no pictures.
 
-    Outputs lie in `target` as pictures in `source`. If `target` is in `source`, it holds no inputs.
+    A picture's output lies in `target` as the picture lies in its source, if that is a folder.
+    If `target` is in a source, it holds no inputs.
     """
-    source, target = Path(source), Path(target)
-    _check_places(source, target)
-    root, refused = source if source.is_dir() else source.parent, {}
-    files = _inputs(source, target, refused)
-    pictures = [path for path in files if path == source or is_picture(path)]
-    outputs = [target / p.relative_to(root).with_name(output_name(p.name)) for p in pictures]
-    jobs = _without_twins(list(map(Job, pictures, outputs)), target, refused)
+    target, jobs, refused, roots, others = Path(target), [], {}, {}, set()
+    for source in map(Path, sources):
+        _check_places(source, target)
+        root = source if source.is_dir() else source.parent
+        files = _inputs(source, target, refused)
+        pictures = [path for path in files if path == source or is_picture(path)]
+        outputs = [target / p.relative_to(root).with_name(output_name(p.name)) for p in pictures]
+        jobs += map(Job, pictures, outputs)
+        others |= set(files) - set(pictures)
+        roots |= dict.fromkeys([*pictures, *refused.keys() - roots.keys()], root)
+    jobs = _without_twins(list(dict.fromkeys(jobs)), target, refused)
+    real_roots = set(map(_real, roots.values()))
     for job in jobs:  # a link in the target may lead back to the originals
         folder = _real(job.target.parent)
-        if folder.is_relative_to(_real(root)) and not folder.is_relative_to(_real(target)):
+        is_among = any(map(folder.is_relative_to, real_roots))
+        if is_among and not folder.is_relative_to(_real(target)):
             refused[job.source] = f"its output would be among the inputs, in {quoted(folder)}"
-    jobs = [job for job in jobs if job.source not in refused]
-    others = sorted(set(files) - set(pictures))
+    jobs, others = [job for job in jobs if job.source not in refused], sorted(others)
     if not jobs and not refused:
         endings = " ".join(sorted(SUFFIXES))
         found = f"; {describe_others(others)}" if others else ""
-        raise InputError(f"SOURCE = {str(source)!r}: no pictures found in it ({endings}){found}")
+        place = ", ".join(repr(str(source)) for source in sources)
+        raise InputError(f"SOURCE = {place}: no pictures found in it ({endings}){found}")
     # Twins are refused before parts are taken, so that every machine agrees on them.
-    jobs = [job for job in jobs if part.has(job.source.relative_to(root))]
-    refused = {path: why for path, why in refused.items() if part.has(path.relative_to(root))}
-    return Plan(jobs, refused, others)
+    has = {path for path, root in roots.items() if part.has(path.relative_to(root))}
+    refused = {path: why for path, why in refused.items() if path in has}
+    return Plan([job for job in jobs if job.source in has], refused, others)
+
+
+def route_of(job, size, scales, max_pixels=math.inf):
+    """The `Route` of a job by its header, and pixels that networks take in, by scale.
+
+    InputError: the picture will be refused.
+    """
+    shape = picture_size(job.source, max_pixels)
+    route, pixels, factor = size.route(*shape, scales), Counter(), 1
+    for scale in route.scales:
+        pixels[scale] += math.prod(shape) * factor
+        factor *= scale**2
+    return route, pixels
+
+
+def pixels_of(jobs, size, scales):
+    """Pixels that networks take in, by job; without those that will be refused."""
+    pixels = {}
+    for job in jobs:
+        with contextlib.suppress(Exception):  # it comes again, in the batch
+            pixels[job] = route_of(job, size, scales)[1].total()
+    return pixels
 
 
 def _check_places(source, target):
@@ -109,18 +139,28 @@ def _without_twins(jobs, target, refused):
 
 
 class Report:
-    """The outcome of a `Plan`; `stop` is a `Stop`, `bar` counts pictures."""
+    """The outcome of a `Plan`; `stop` is a `Stop`, `bar` counts `pixels`, a dict by `Job`."""
 
-    def __init__(self, plan, stop, bar):
-        self.plan, self.stop, self.bar = plan, stop, bar
-        self._done = self._kept = 0
+    def __init__(self, plan, stop, bar, pixels):
+        self.plan, self.stop, self.bar, self._pixels = plan, stop, bar, pixels
+        self._done = self.kept = 0  # `kept`: outputs that were there already
         self.refused, self.failed = dict(plan.refused), {}  # path -> reason; failed: our faults
         self.ended_early, self._seen = "", set()  # why the batch ended early; places of faults
 
-    def add(self):
+    def add(self, job):
         """Counts a finished picture."""
         self._done += 1
-        self.bar.update()
+        self._count(job, self._pixels.get(job, 0))
+
+    def _count(self, job, pixels=0):
+        self.bar.total -= self._pixels.get(job, 0) - pixels  # what is not computed takes no time
+        words = f"{self._tried} of {len(self.plan.jobs)} pictures"
+        self.bar.set_description(words, refresh=False)
+        self.bar.update(pixels)
+
+    @property
+    def _tried(self):
+        return self._done + self.kept + len(self.refused | self.failed) - len(self.plan.refused)
 
     @contextlib.contextmanager
     def recording_errors(self, job):
@@ -134,7 +174,7 @@ class Report:
                 raise KeyboardInterrupt from error
             group = self.failed if is_fault(error) else self.refused
             group[job.source] = reason_of(error, self._seen)
-            self.bar.update()
+            self._count(job)
             if getattr(error, "errno", None) in NO_ROOM:
                 self.ended_early = f"stopped ({error.strerror})"
 
@@ -145,22 +185,25 @@ class Report:
                 if overwrite or not _output_exists(job.target):
                     yield job
                 else:
-                    self._kept += 1
-                    self.bar.update()
+                    self.kept += 1
+                    self._count(job)
 
-    def print_summary(self, target):
-        """Prints the reasons of refusals and faults, and the counts."""
-        tried = self._done + self._kept + len(self.refused | self.failed) - len(self.plan.refused)
-        words = f"{self._done} done, {self._kept} already there, {len(self.refused)} refused"
-        words += f", {len(self.failed)} failed" if self.failed else ""
-        if self.ended_early:
-            words += f", {self.ended_early}, {len(self.plan.jobs) - tried} not tried"
+    def print_reasons(self):
+        """Prints the reasons of refusals and faults."""
         for what, reasons in ("refused", self.refused), ("failed", self.failed):
             for path, reason in reasons.items():
                 print(f"{what} {quoted(path)}: {reason}")
+
+    def print_summary(self, target):
+        """Prints the reasons of refusals and faults, and the counts."""
+        self.print_reasons()
+        words = f"{self._done} done, {self.kept} already there, {len(self.refused)} refused"
+        words += f", {len(self.failed)} failed" if self.failed else ""
+        if self.ended_early:
+            words += f", {self.ended_early}, {len(self.plan.jobs) - self._tried} not tried"
         others = f"; {describe_others(self.plan.others)}" if self.plan.others else ""
         print(f"{words}, in {quoted(target)}{others}")
-        if self._kept:
+        if self.kept:
             print("Existing outputs were kept; use --overwrite to redo them.")
 
 
@@ -225,12 +268,12 @@ class BackgroundWriter(contextlib.AbstractContextManager):
         else:
             self.wait()
             write_bands(job.target, bands, shape, dtype, metadata)
-            self._report.add()
+            self._report.add(job)
 
     def _write(self, job, picture, metadata):
         with self._report.recording_errors(job):
             write_picture(job.target, picture, metadata)
-            self._report.add()
+            self._report.add(job)
 
 
 def output_memory(target, shape, dtype):

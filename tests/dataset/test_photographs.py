@@ -264,7 +264,7 @@ def test_photographs_rotate_where_memory_is_short_or_as_before(rotating, cached,
 @pytest.mark.parametrize("is_cached", [False, True])
 def test_nothing_that_can_be_decoded_is_an_error(folder, skipped, cached, is_cached, free_memory):
     damage(folder)
-    with pytest.raises(InputError, match=r"none of the 7 pictures .* two sound"):
+    with pytest.raises(InputError, match=r"none of the 7 pictures .* two readable"):
         cached(free_memory=free_memory, **{} if is_cached else {"cache": ""}).at(0)
     assert len(skipped) == 7
 

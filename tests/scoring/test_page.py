@@ -14,7 +14,7 @@ from PIL import Image
 
 from superres.images.resize import upscale_nearest
 from superres.scoring import figures, metrics, results, testsets
-from superres.scoring.page import Page
+from superres.scoring.page import Page, VersionsPage
 from superres.scoring.restore import Restoration
 from support import SETUP, smooth_picture
 
@@ -555,3 +555,41 @@ def test_page_has_no_serious_accessibility_fault(opening, scheme, width, height)
     ground = page.evaluate("getComputedStyle(document.body).backgroundColor")
     brightness = sum(map(int, re.findall(r"\d+", ground)[:3]))
     assert (brightness > 384) == (scheme == "light")
+
+
+# ---- the page of versions ----
+
+
+@pytest.fixture(scope="module")
+def versions_file(tmp_path_factory):
+    page = VersionsPage(tmp_path_factory.mktemp("try") / "index.html")
+    head = ["version", "by", "seconds per megapixel", "2 pictures", "command"]
+    for name, picture in ("a.png", ramp()), ("b.png", smooth_picture(60, 80)):
+        rows = [
+            head,
+            ["bicubic", "", "", "", ""],
+            ["photo", "x", "1", "9 seconds", "output.py <a>"],
+        ]
+        page.add(f"{name}", name, {"bicubic": picture, "photo": 255 - picture}, rows)
+    page.write(["bicubic", "photo"], "photo")
+    return page.path
+
+
+@pytest.mark.parametrize("width", [1440, 390])
+def test_page_of_versions_has_the_slider_and_no_scores(opening, versions_file, width):
+    page = opening("a.png", versions_file, viewport={"width": width, "height": 900})
+    assert (
+        page.page.locator("canvas").get_attribute("aria-label") == "bicubic, left, and photo, right"
+    )
+    for name in "Original", "Error map", "Largest gain":
+        assert page.page.get_by_text(name, exact=True).is_hidden()
+    assert page.page.locator("select:visible").count() == 2
+    assert "output.py <a>" in page.page.locator("#scores").inner_text()
+    before = page.zoom()
+    page.press("n", "+", "o", "e", "g")  # the last three are for originals
+    page.wait_for("b.png")
+    assert page.zoom() != before
+    page.set_split(100)
+    assert page.split() == 1
+    sizes = page.page.evaluate("[document.body.scrollWidth, window.innerWidth]")
+    assert sizes[0] <= sizes[1]

@@ -202,3 +202,8 @@ def test_file_of_another_is_not_replaced(tmp_path, capsys):
     for _ in range(2):  # its own files are
         assert export.main([str(SHIPPED), str(tmp_path / "a.xml")]) == 0
     assert f"{tmp_path / 'a.xml'} and {tmp_path / 'a.bin'}: from lr" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", ["benchmark", "draw", "export"])
+def test_every_tool_can_be_imported(name):
+    importlib.import_module(f"tools.{name}")

@@ -50,7 +50,7 @@ def test_grid_measures_dots_of_the_scales_period(scale):
     others = noise.copy()
     others[:, ::5, ::5] += 0.05
     small, large, other = (float(perceptual.grid(one, scale)[0]) for one in (noise, dots, others))
-    assert large > 4 * small
+    assert large > 3 * small
     assert other < 0.6 * large
 
 
@@ -70,9 +70,11 @@ def test_the_adversarys_gradient_is_a_share_of_the_others(features):
         return tape.gradient(loss, sr)
 
     faithful = gradient(lambda: layer._faithful(sr, hr))
-    np.testing.assert_allclose(gradient(lambda: layer([sr, hr])), faithful)  # it is off at first
+    others = faithful + gradient(lambda: perceptual.grid(perceptual.high_band(sr), 2))
+    off = gradient(lambda: layer([sr, hr]))  # as it is at first
+    np.testing.assert_allclose(off, others, rtol=1e-3, atol=1e-5)
     layer.steps.assign(perceptual.ADVERSARY_FROM)
-    adverse = gradient(lambda: layer([sr, hr])) - faithful
+    adverse = gradient(lambda: layer([sr, hr])) - off
     norms = [float(tf.norm(one)) for one in (adverse, faithful)]
     assert norms[0] == pytest.approx(perceptual.ADVERSARY * norms[1], rel=1e-3)
 

@@ -1,0 +1,1 @@
+"""What a run would give: versions of a detail to choose from, and a forecast."""

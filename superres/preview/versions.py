@@ -1,0 +1,131 @@
+"""Versions of a detail, each by another network or option, to choose by looking."""
+
+import re
+import time
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+
+from superres.images.quality import CLEAN, RANGES, describe
+from superres.images.resize import upscale_bicubic
+from superres.runtime.errors import InputError
+
+SIDE, MARGIN = 384, 64  # LR pixels of a detail, and of what is computed around it
+# By how much the stronger versions differ from the estimate.
+LESS_QUALITY, MORE_NOISE, MORE_BLUR = 25, 3, 0.4
+
+
+class Version(NamedTuple):
+    """A detail, enlarged in one way."""
+
+    name: str
+    settings: dict  # of output.py, by name in lower case, that make it
+    picture: np.ndarray | None = None  # uint8 (H, W, 3); `None`: see `note`
+    seconds: float = 0.0  # per megapixel of the input
+    note: str = ""
+    is_default: bool = False  # made without any option
+
+
+def settings_to_try(condition, count):
+    """Settings by names, for a picture of this `Condition`; networks take `count` fields of it."""
+    stronger = {
+        "quality": max(RANGES["quality"][0], round(100 * condition.quality) - LESS_QUALITY),
+        "noise": min(RANGES["noise"][1], round(condition.noise + MORE_NOISE)),
+        "blur": min(RANGES["blur"][1], round(condition.blur + MORE_BLUR, 1)),
+    }
+    names = {"quality": "cleaner", "noise": "smoother", "blur": "crisper"}
+    return {
+        "clean": {"content": "clean"},
+        "photo": {"content": "photo"},
+        **{names[field]: {field: stronger[field]} for field in list(stronger)[:count]},
+        "large": {"network": "large"},
+        "self-ensemble": {"self_ensemble": True},
+        "half sharp": {"sharpness": 0.5},
+        "sharp": {"sharpness": 1.0},
+    }
+
+
+def find_part(picture, middle=""):
+    """Left, top, width and height of a detail, around `middle` or where gradients are largest.
+
+    `picture` is uint8 (H, W, 3), `middle` "X,Y" in pixels. InputError: it is something else.
+    """
+    if middle and not re.fullmatch(r"[0-9]{1,9},[0-9]{1,9}", middle):
+        raise InputError(f'AT = {middle!r}: expected "X,Y", two whole numbers')
+    height, width = (min(SIDE, length) for length in picture.shape[:2])
+    if middle:
+        sides = zip(map(int, middle.split(",")), picture.shape[1::-1], (width, height), strict=True)
+        left, top = (min(max(0, at - side // 2), length - side) for at, length, side in sides)
+    else:
+        grey = picture.astype(np.float32).mean(axis=2)
+        total = cv2.integral(np.hypot(cv2.Sobel(grey, -1, 1, 0), cv2.Sobel(grey, -1, 0, 1)))
+        rows = total[height:] - total[: len(total) - height]
+        sums = rows[:, width:] - rows[:, : total.shape[1] - width]
+        top, left = map(int, np.unravel_index(np.argmax(sums), sums.shape))
+    return left, top, width, height
+
+
+def timed(upscaler, picture, condition):
+    """A picture, enlarged, and the seconds that it takes per megapixel of the input."""
+    upscaler.enlarge(picture, condition=condition)  # compiles
+    began = time.perf_counter()
+    enlarged = upscaler.enlarge(picture, condition=condition)
+    return enlarged, (time.perf_counter() - began) * 1e6 / picture[..., 0].size
+
+
+class Versions:
+    """Makes the versions of details.
+
+    Args:
+        options: `NetworkOptions` of utils.py; each version changes one of them.
+        known: fields of `Condition` for all pictures.
+        scales: of the networks that `options` give.
+    """
+
+    def __init__(self, options, known, scales):
+        self._options, self._known, self._loaded = options, known, {}
+        self.scales = scales
+
+    def select(self, changes, scale, condition):
+        """The `Network` of changed settings, and what it gets of a picture's `Condition`."""
+        fields = {name: value for name, value in changes.items() if name in RANGES}
+        fields |= {"quality": fields["quality"] / 100} if "quality" in fields else {}
+        known = self._known | fields
+        others = {name: value for name, value in changes.items() if name not in RANGES}
+        options = self._options._replace(**others).for_known(known)
+        if (options, scale) not in self._loaded:
+            self._loaded[options, scale] = options.load(scale)
+        return self._loaded[options, scale].select(condition._replace(**known))
+
+    def of(self, picture, box, scale, condition):
+        """Yields the `Version`s of the detail `box` of a picture, uint8 (H, W, 3)."""
+        x, y, width, height = box
+        left, top = max(0, x - MARGIN), max(0, y - MARGIN)
+        part = picture[top : y + height + MARGIN, left : x + width + MARGIN]
+        rows, columns = (
+            slice(scale * start, scale * (start + length))
+            for start, length in ((y - top, height), (x - left, width))
+        )
+        yield Version("bicubic", {}, upscale_bicubic(part, scale)[rows, columns])
+        made, default = {}, _key(*self.select({}, scale, condition))
+        condition = condition._replace(**self._known)
+        count = self.select({"content": "photo"}, scale, condition)[0].upscaler.conditions
+        for name, settings in settings_to_try(condition, count).items():
+            try:
+                network, known = self.select(settings, scale, condition)
+            except InputError as error:
+                yield Version(name, settings, note=str(error))
+                continue
+            key = _key(network, known)
+            if (same := made.setdefault(key, name)) != name:
+                yield Version(name, settings, note=f"the same as {same}")
+                continue
+            enlarged, seconds = timed(network.upscaler, part, known)
+            note = network.path.name + f", {describe(known)}" * (known != CLEAN)
+            note += ", the default" * (key == default)
+            yield Version(name, settings, enlarged[rows, columns], seconds, note, key == default)
+
+
+def _key(network, condition):
+    return network.path, network.mix, network.upscaler.self_ensemble, condition
