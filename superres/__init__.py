@@ -1,1 +1,1 @@
-"""Super-resolution in six rooms, one a stage of the way of the data; see docs/development.md."""
+"""Super-resolution in rooms, one a stage of the way of the data; see docs/development.md."""

@@ -22,6 +22,7 @@ ADVERSARY = 0.1  # of the others' gradient at the pixels: about 0.4 at the last 
 ADVERSARY_FROM = 40  # steps before the adversary, in which the others remove the worst blur
 LAYERS = ("conv2_2", "conv3_3", "conv4_3")
 MEAN = (103.939, 116.779, 123.68)  # of blue, green and red in VGG-16's training, 0 to 255
+WINDOW = 7  # LR pixels, of the windows in which the grid is measured
 SIGMA, RADIUS = 1.5, 6  # pixels, of the blur that is subtracted for the high band
 ops = keras.ops
 
@@ -122,21 +123,27 @@ def reduced(pictures, scale):
 
 
 def grid(band, scale):
-    """How much a high band (N, H, W, 3) repeats with the period of the scale; (N,)."""
-    magnitudes = ops.mean(_cell(ops.abs(band), scale), axis=3)  # (N, scale, scale)
-    # A grey level more: else the gradient of a flat crop exceeds that of all other terms.
-    magnitude = ops.mean(magnitudes, axis=(1, 2), keepdims=True) + 1 / 255
-    means = ops.abs(_cell(band, scale)) / magnitude[..., None]
-    uneven = ops.mean(ops.abs(magnitudes / magnitude - 1), axis=(1, 2))
-    return uneven + 4 * ops.mean(means, axis=(1, 2, 3))
+    """How much a high band (N, H, W, 3) repeats with the period of the scale, in each window.
+
+    Windows are of `WINDOW` x `WINDOW` cells, which are of `scale` x `scale` pixels: dots of opposite
+    phase along two edges would cancel in larger ones.
+    """
+    magnitudes = ops.mean(_cells(ops.abs(band), scale), axis=-1)  # (N, H', W', scale, scale)
+    # A grey level more: else the gradient of a flat window exceeds that of all other terms.
+    magnitude = ops.mean(magnitudes, axis=(3, 4), keepdims=True) + 1 / 255
+    means = ops.abs(_cells(band, scale)) / magnitude[..., None]
+    uneven = ops.mean(ops.abs(magnitudes / magnitude - 1), axis=(3, 4))
+    return uneven + 4 * ops.mean(means, axis=(3, 4, 5))
 
 
-def _cell(band, scale):
-    """The mean of all cells of `scale` x `scale` pixels: (N, scale, scale, 3)."""
-    height, width = (length // scale for length in ops.shape(band)[1:3])
-    band = band[:, : scale * height, : scale * width]
-    cells = ops.reshape(band, (-1, height, scale, width, scale, 3))
-    return ops.mean(cells, axis=(1, 3))
+def _cells(band, scale):
+    """The mean of all cells of each window: (N, H', W', scale, scale, 3)."""
+    sides = ops.shape(band)[1:3]
+    window = min(WINDOW, *(length // scale for length in sides))
+    rows, columns = (length // (window * scale) for length in sides)
+    band = band[:, : rows * window * scale, : columns * window * scale]
+    cells = ops.reshape(band, (-1, rows, window, scale, columns, window, scale, 3))
+    return ops.transpose(ops.mean(cells, axis=(2, 5)), (0, 1, 3, 2, 4, 5))
 
 
 class PerceptualLoss(keras.layers.Layer):
@@ -160,7 +167,8 @@ class PerceptualLoss(keras.layers.Layer):
         self.steps.assign(self.steps + 1)
         faithful, adverse = _fork(sr)
         loss = self._faithful(faithful, hr) + self._adversary(adverse, hr)
-        return loss + GRID * grid(high_band(sr), self.scale)
+        ours, theirs = (grid(high_band(one), self.scale) for one in (sr, hr))
+        return loss + GRID * ops.mean(ops.relu(ours - theirs), axis=(1, 2))
 
     def _faithful(self, sr, hr):
         loss = L1 * _mean(ops.abs(sr - hr))

@@ -49,9 +49,14 @@ def test_grid_measures_dots_of_the_scales_period(scale):
     dots[:, ::scale, ::scale] += 0.05
     others = noise.copy()
     others[:, ::5, ::5] += 0.05
-    small, large, other = (float(perceptual.grid(one, scale)[0]) for one in (noise, dots, others))
-    assert large > 3 * small
-    assert other < 0.6 * large
+    opposed = dots.copy()  # dots of another phase in the right half
+    opposed[:, :, 48:] = np.roll(dots[:, :, 48:], 1, axis=(1, 2))
+    small, large, other, opposite = (
+        float(keras.ops.mean(perceptual.grid(one, scale))) for one in (noise, dots, others, opposed)
+    )
+    assert large > 1.8 * small
+    assert other < 0.7 * large
+    assert opposite > 0.9 * large
 
 
 def pictures():
@@ -70,7 +75,8 @@ def test_the_adversarys_gradient_is_a_share_of_the_others(features):
         return tape.gradient(loss, sr)
 
     faithful = gradient(lambda: layer._faithful(sr, hr))
-    others = faithful + gradient(lambda: perceptual.grid(perceptual.high_band(sr), 2))
+    band, theirs = perceptual.high_band, perceptual.grid(perceptual.high_band(hr), 2)
+    others = faithful + gradient(lambda: tf.nn.relu(perceptual.grid(band(sr), 2) - theirs))
     off = gradient(lambda: layer([sr, hr]))  # as it is at first
     np.testing.assert_allclose(off, others, rtol=1e-3, atol=1e-5)
     layer.steps.assign(perceptual.ADVERSARY_FROM)
