@@ -125,8 +125,8 @@ def reduced(pictures, scale):
 def grid(band, scale):
     """How much a high band (N, H, W, 3) repeats with the period of the scale, in each window.
 
-    Windows are of `WINDOW` x `WINDOW` cells, which are of `scale` x `scale` pixels: dots of opposite
-    phase along two edges would cancel in larger ones.
+    Windows are of `WINDOW` x `WINDOW` cells of `scale` x `scale` pixels: in larger ones, dots of
+    opposite phase along two edges would cancel.
     """
     magnitudes = ops.mean(_cells(ops.abs(band), scale), axis=-1)  # (N, H', W', scale, scale)
     # A grey level more: else the gradient of a flat window exceeds that of all other terms.
