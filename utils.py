@@ -269,8 +269,8 @@ class NetworkOptions(NamedTuple):
         sharp = path.with_stem(path.stem.removesuffix("_photo") + SHARP)
         if not sharp.is_file():
             raise InputError(
-                f"SHARPNESS = {self.sharpness:g}: needs {sharp}, which is missing; train it by "
-                f"python train.py --recipe sharp --scale SCALE --start-from {path}"
+                f"SHARPNESS = {self.sharpness:g}: needs {sharp.name} beside {path}; "
+                'docs/training.md, "Sharp pictures", says how to train it'
             )
         return sharp, self.sharpness
 

@@ -26,20 +26,23 @@ def write_page(path, jobs, size, versions, at, values):
     page, views, after = VersionsPage(path), {}, ""
     megapixels = sum(pixels_of(jobs, size, versions.scales).values()) / 1e6
     count = f"{len(jobs)} picture{'s' * (len(jobs) != 1)}"
-    head = ["version", "by", "seconds per megapixel", count, "command"]
+    head = ["version", "command", "seconds per megapixel", count, "network"]
     for number, job in enumerate(jobs[:MAX_PICTURES]):
-        picture, rows, made = read_rgb(job.source), [head], {}
+        picture, rows, notes, made = read_rgb(job.source), [head], [], {}
         box, condition = find_part(picture, at), condition_of_file(job.source, picture)
         scale = (size.route(*picture.shape[:2], versions.scales).scales or versions.scales)[0]
         for one in versions.of(picture, box, scale, condition):
-            takes = [f"{one.seconds:.2f}", duration(one.seconds * megapixels)]
-            command = _command(values | ({} if one.is_default else one.settings))
-            known = [*takes, command] if one.seconds else ["", "", command if one.note else ""]
-            rows.append([one.name, one.note, *known])
-            if one.picture is not None:
-                made[one.name] = views[one.name] = one.picture
+            if one.picture is None:
+                notes.append(f"{one.name}: {one.note}")
+                continue
+            made[one.name] = views[one.name] = one.picture
+            cells = ["", "", ""]
+            if one.seconds:
+                command = _command(values | ({} if one.is_default else one.settings))
+                cells = [command, f"{one.seconds:.2f}", duration(one.seconds * megapixels)]
+            rows.append([one.name, *cells, one.note])
             after = one.name if one.is_default and not number else after
-        page.add(f"{number}.png", quoted(job.source), made, rows)
+        page.add(f"{number}.png", quoted(job.source), made, rows, notes)
     page.write(list(views), after)
 
 

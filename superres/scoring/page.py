@@ -61,9 +61,9 @@ class _Page:
 class VersionsPage(_Page):
     """The page of details, each in several versions, to choose by looking."""
 
-    def add(self, place, title, views, rows):
-        """Adds a detail; `views` as above; `rows` of a table, the head first, commands last."""
-        self._add(place, title, views, table=tables.as_html(rows), notes=[])
+    def add(self, place, title, views, rows, notes):
+        """Adds a detail; `views` as above; `rows` of a table, the head first, commands second."""
+        self._add(place, title, views, table=tables.as_html(rows), notes=notes)
 
     def write(self, views, after):
         """Writes the page; `views` are the names of all, `after` is shown beside the first."""

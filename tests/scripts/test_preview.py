@@ -61,7 +61,7 @@ def test_each_version_is_what_its_command_makes(folder, capsys):
         left, top, width, height = find_part(source)
         shown = {name: read_rgb(PAGE.parent / picture["images"][name]) for name in made}
         for name in made:
-            command = shlex.split(picture["rows"][name][-1])
+            command = shlex.split(picture["rows"][name][0])
             assert command[:4] == ["python", "output.py", "in", "out"]
             assert run(picture["title"], name, *command[4:]) == 0
             enlarged = read_rgb(Path(name, Path(picture["title"]).name))
@@ -73,12 +73,12 @@ def test_each_version_is_what_its_command_makes(folder, capsys):
 
 def test_what_cannot_be_made_says_why_and_nothing_is_made_twice(folder):
     assert run("in/b.jpg", "--try") == 0
-    rows = index()[1][0]["rows"]
-    assert rows["large"][0] == "the same as photo"
-    assert "edsr_small_x2_sharp.keras, which is missing" in rows["sharp"][0]
-    assert rows["photo"][0] == "edsr_small_x2_photo.keras, quality 60, the default"
-    assert rows["photo"][-1] == "python output.py in/b.jpg"
-    assert rows["cleaner"][-1] == "python output.py in/b.jpg --quality 35"
+    (picture,), rows = index()[1], index()[1][0]["rows"]
+    assert "large: the same as photo" in picture["notes"]
+    assert "SHARPNESS = 1: needs edsr_small_x2_sharp.keras beside" in picture["notes"][-1]
+    assert rows["photo"][-1] == "edsr_small_x2_photo.keras, quality 60, the default"
+    assert rows["photo"][0] == "python output.py in/b.jpg"
+    assert rows["cleaner"][0] == "python output.py in/b.jpg --quality 35"
     assert not Path("inference/output").exists()
 
 
