@@ -44,8 +44,8 @@ MAX_MEGAPIXELS = 270  # larger pictures are refused: they may be decompression b
 VERBOSE = False  # print size, tiles and overlap of each picture
 # before a long run
 DRY_RUN = False  # print what would be made, and about how long it takes, without making it
-TRY = False  # make a page of a detail by each network and option instead, to choose by looking
-AT = ""  # "X,Y": middle of that detail, in pixels of the input; empty: where most is to see
+TRY = False  # instead make a page of one detail by each network and option, to compare by eye
+AT = ""  # "X,Y": middle of that detail, in pixels of the input; empty: where there is most detail
 # network
 SCALE = 0  # of the network: 2, 3 or 4; 0: by WEIGHTS or SIZE
 NETWORK = "auto"  # large, small, or auto: large on a GPU; used if WEIGHTS is empty
@@ -66,11 +66,11 @@ UNSET = {"quality": 0, "noise": -1, "blur": -1}  # values that mean: estimate
 
 
 def split_target(given):
-    """Makes the second of two places the target, unless one is given or it is a file."""
+    """Takes the second of two SOURCEs as TARGET, unless --target is given or it is a file."""
     places = given.get("source", ())
     if len(places) == 2 and "target" not in given and not Path(places[1]).is_file():
         given["target"] = places.pop()
-    return {}
+    return {}  # no presets
 
 
 def check(config):

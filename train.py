@@ -33,7 +33,7 @@ RECIPE = ""  # a set of settings, see RECIPES: speedrun, small, photo, sharp or 
 DATA = "data"  # folder of HR photographs, searched recursively
 VALIDATION_DATA = ""  # folder of validation pictures; empty: hold out a few of DATA
 VALIDATION_CROP = 512  # of validation pictures only the centre is scored; its side, HR pixels
-CACHE = "data/.cache"  # folder of decoded photographs, 3.8 bytes a pixel; empty: none
+CACHE = "data/.cache"  # folder of decoded photographs, HR and LR, 3.8 bytes a pixel; empty: none
 CROP_SIZE = 64  # height and width of a training crop, in HR pixels
 BATCH_SIZE = 8  # crops per step, on all devices together
 DEGRADATION = "bicubic"  # of LR crops; bicubic: reduction alone; wild: JPEG, noise, blur and more
@@ -92,10 +92,11 @@ def _photo(scale, epochs, decay_epochs):
 
 def _sharp(scale):
     photo = _photo(scale, 12, 6)
-    return {name: photo[name] for name in photo if name != "conditions"} | {  # as in START_FROM
+    return {n: photo[n] for n in photo if n != "conditions"} | {  # they are START_FROM's
         "loss": "perceptual",
         "optimizer": "adam",
         "learning_rate": 1e-4,
+        "precision": "float32",  # in bfloat16 the agreement is 2 dB lower
         "batch_size": 4,
         "crop_size": 32 * scale,
         "start_from": str(utils.WEIGHTS_FOLDER / f"edsr_small_x{scale}_photo.keras"),
@@ -188,7 +189,7 @@ def check(config):
             raise InputError(f"{name.upper()} = {folder!r}: no such folder")
     is_name = Path(config.name).name == config.name and not config.name.startswith(".")
     if not is_name or config.name.endswith((".progress", ".details")):
-        expected = "expected a file name without folder; .progress and .details are for pictures"
+        expected = "expected no folder, and no .progress or .details, which our pictures end in"
         raise InputError(f"NAME = {config.name!r}: {expected}")
     if config.conditions and config.degradation == "bicubic":
         raise InputError(f"CONDITIONS = {config.conditions}: needs DEGRADATION = 'wild'")
@@ -322,7 +323,7 @@ def resume_hints(states):
         raise Failed(error) from error
     except KeyboardInterrupt:
         raise Stopped(states.hint()) from None
-    except Exception as error:  # each backend has its own kind for this
+    except Exception as error:  # each backend raises its own when out of memory
         if not memory.is_out_of_memory(error):
             raise
         reason = " ".join(str(error).split())[:200]

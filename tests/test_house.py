@@ -93,7 +93,7 @@ LINES = {
     "superres/dataset": 610,
     "superres/upscaling": 2175,
     "superres/scoring": 1735,
-    "superres/preview": 230,
+    "superres/preview": 235,
     "superres/training": 1350,
 }
 MAX_FUNCTION_LINES, MAX_ARGUMENTS = 60, 7

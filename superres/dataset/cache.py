@@ -42,14 +42,14 @@ class Cache:
         self.folder, self.scale = Path(folder), scale
 
     def fill(self, sizes):
-        """Decodes those of `sizes`, path -> (height, width), it lacks; returns errors by path."""
+        """Decodes those of `sizes` (path -> height, width) that it lacks; returns errors."""
         make_folder(self.folder)
         missing = [path for path in sizes if not self._file(path).exists()]
         self._remove_unused()
         needed = sum(pixel_bytes(sizes[path], self.scale) for path in missing)
         free = shutil.disk_usage(self.folder).free
         if needed > DISK_SHARE * free:
-            raise InputError(f"they need {needed / 1e9:.1f} GB, and {free / 1e9:.1f} are free")
+            raise InputError(f"{needed / 1e9:.1f} GB are too much for {free / 1e9:.1f} free ones")
         results = in_order(self._add, missing, UnreadablePicture)
         bar = tqdm(results, "decoding", len(missing), unit="picture", disable=not missing)
         return {path: str(error) for path, error in bar if error}

@@ -49,9 +49,9 @@ class CropSampler:
         self.ends = np.cumsum([r * c for r, c in zip(rows, self.columns, strict=True)])
 
     def cut(self, place, orientation, lr, hr, degradation=None, random=None):
-        """Cuts crop `place`, a number below `ends[-1]`, into `lr` and `hr`.
+        """Writes crop number `place`, below `ends[-1]`, to `lr` and `hr`; returns its `Condition`.
 
-        Returns its `Condition`. In each photograph the places count from its end.
+        Within a photograph the numbers run backwards.
         """
         index = int(np.searchsorted(self.ends, place, side="right"))
         photograph = self.photographs[index]

@@ -29,14 +29,15 @@ def decode_centre(path, scale, size):
     in_lr = [slice((length - kept) // 2, (length + kept) // 2) for length, kept in sides]
     in_hr = (slice(scale * part.start, scale * part.stop) for part in in_lr)
     lr, hr = lr[*in_lr].copy(), hr[*in_hr].copy()  # copies, to free the whole picture
-    return Photograph(lr, hr) if (hr != hr[0, 0]).any() else None  # flat: its PSNR is infinite
+    # The PSNR of a single colour may be infinite.
+    return Photograph(lr, hr) if (hr != hr[0, 0]).any() else None
 
 
 def survey(paths, smallest, skips):
     """Sizes of the usable pictures by path, from their headers; skips those below `smallest`."""
     sizes, headers = {}, in_order(picture_size, paths, UnreadablePicture)
     bar = tqdm(headers, "scanning", len(paths), unit="picture", delay=1, leave=False)
-    for path, size in list(bar):  # all first: `skips` would print over the bar
+    for path, size in list(bar):  # all headers, then `skips` prints
         if isinstance(size, UnreadablePicture):
             skips(path, str(size))
         elif min(size) < smallest:
@@ -185,7 +186,7 @@ def _split(options, skips, held_out):
             f"DATA = {options.data!r}, VALIDATION_DATA = {options.validation_data!r}: "
             f"{len(sizes)} usable pictures to train on and {len(validation)} to validate among "
             f"{places} ({' '.join(sorted(SUFFIXES))}), {skips}; expected at "
-            "least two readable pictures, one of them to validate on, or VALIDATION_DATA"
+            "least two readable pictures in DATA, one of them to validate on, or one in each"
         )
     return sizes, validation
 
@@ -203,13 +204,13 @@ def _degrade(validation, options):
 
 def _centres(paths, scale, crop, skips):
     """The centres of validation pictures, by path; skips those without a score."""
-    usable, centres = survey(paths, 4 * scale, skips), {}  # no smaller: borders are not scored
+    usable, centres = survey(paths, 4 * scale, skips), {}  # borders are not scored
     results = in_order(lambda path: decode_centre(path, scale, crop), usable, UnreadablePicture)
     for path, centre in tqdm(results, "validation", len(usable), unit="picture", leave=False):
         if isinstance(centre, UnreadablePicture):
             skips(path, str(centre))
         elif centre is None:
-            skips(path, "flat: it has no score")
+            skips(path, "all its pixels have one colour, so it has no score")
         else:
             centres[path] = centre
     return centres

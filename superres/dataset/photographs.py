@@ -1,4 +1,4 @@
-"""Photographs to cut crops from: all in memory or mapped; or a few at a time, in rotation."""
+"""Photographs to cut crops from: all in memory or mapped; or a few at a time, by turns."""
 
 import functools
 import itertools
@@ -16,12 +16,12 @@ from superres.runtime.prefetch import in_order
 MEMORY_SHARE = 0.5  # of free memory, for photographs
 SMALL_BYTES = 2**28  # below, no cache: all are decoded at every start, in a few seconds
 MAX_MAPPED = 2**15  # files; Linux allows 65,530 mappings
-MAX_RESIDENT, MAX_RESIDENT_BYTES = 128, 2**31  # photographs in memory, in rotation
+MAX_POOL, MAX_POOL_BYTES = 128, 2**31  # photographs in memory, of those that take turns
 STEPS_PER_PHOTOGRAPH = 32  # then the oldest makes room for the next
 LOADED_AHEAD = 8
-NONE_SOUND = (
-    "none of the {} pictures to train on could be decoded; expected at least two readable ones, "
-    "one of them to validate on, or VALIDATION_DATA"
+NONE_READABLE = (
+    "none of the {} pictures to train on could be decoded; expected at least two readable ones in "
+    "DATA, one of them to validate on, or one in DATA and one in VALIDATION_DATA"
 )
 
 
@@ -43,7 +43,10 @@ class Resident:
 
 
 class Rotating:
-    """A few photographs at a time, in an order set by the seed; threads load the next ones."""
+    """A few photographs at a time, by turns, without an end: the seed sets the order of each turn.
+
+    Threads load the next ones; a slot is a number in this order.
+    """
 
     rotates = True
 
@@ -51,10 +54,10 @@ class Rotating:
         self.paths, self.options, self.on_skip = list(sizes), options, on_skip
         self.count = len(sizes) - len(skipped)
         largest = max(pixel_bytes(size, options.scale) for size in sizes.values())
-        self.resident = max(1, min(MAX_RESIDENT, len(sizes), MAX_RESIDENT_BYTES // largest))
+        self.at_a_time = max(1, min(MAX_POOL, len(sizes), MAX_POOL_BYTES // largest))
         self.load = cache.load if cache else functools.partial(decode, scale=options.scale)
         source = f"loaded from {cache.folder}" if cache else "decoded"
-        self.where = f"{source}, {self.resident} at a time"
+        self.where = f"{source}, {self.at_a_time} at a time"
         self._skipped, self._lock = set(skipped), threading.Lock()
         self._workers = ThreadPoolExecutor()
         self._loading = {}  # slot -> Future
@@ -67,8 +70,8 @@ class Rotating:
         return self._pool
 
     def _fill(self, first):
-        for start in itertools.count(first, self.resident):
-            slots = range(start, start + self.resident)
+        for start in itertools.count(first, self.at_a_time):
+            slots = range(start, start + self.at_a_time)
             wanted = set(range(start, slots.stop + LOADED_AHEAD))
             for slot in self._loading.keys() - wanted:
                 self._loading.pop(slot).cancel()
@@ -81,7 +84,7 @@ class Rotating:
                 self._first, self._pool = first, CropSampler(photographs, self.options.crop_size)
                 return
             if len(self._skipped) == len(self.paths):
-                raise InputError(NONE_SOUND.format(len(self.paths)))
+                raise InputError(NONE_READABLE.format(len(self.paths)))
 
     def _load(self, slot):
         """The `Photograph` of a slot; `None` if it cannot be used."""
@@ -131,8 +134,8 @@ def _into_cache(sizes, options):
 def open_photographs(sizes, options, free_memory, on_skip, rotates=None):
     """Decodes photographs: few into memory, many into a cache of mapped files.
 
-    If memory cannot hold them they rotate: single crops from a disk take a hundred times as long.
-    Crops depend on whether photographs rotate, so a run that resumes gives its `rotates`.
+    If memory cannot hold them, a few are loaded at a time, by turns (`rotates`): to read single
+    crops from a disk takes a hundred times as long. Crops depend on it, so a resumed run gives it.
     """
     needed = sum(pixel_bytes(size, options.scale) for size in sizes.values())
     fits = needed <= MEMORY_SHARE * free_memory
@@ -140,7 +143,7 @@ def open_photographs(sizes, options, free_memory, on_skip, rotates=None):
     is_cached = options.cache and needed > SMALL_BYTES
     cache, skipped = _into_cache(sizes, options) if is_cached else (None, {})
     if not (cache or fits or rotates):
-        print("not enough memory to resume with the same crops: photographs rotate from here on")
+        print("not enough memory to resume with the same crops: photographs take turns from now on")
         rotates = True
     if not (cache or rotates):
         photographs, skipped = _into_memory(list(sizes), options.scale)
@@ -152,5 +155,5 @@ def open_photographs(sizes, options, free_memory, on_skip, rotates=None):
         view = cache.view if len(sizes) <= MAX_MAPPED else cache.load
         photographs = [view(path) for path in sizes if path not in skipped]
     if not photographs:
-        raise InputError(NONE_SOUND.format(len(sizes)))
+        raise InputError(NONE_READABLE.format(len(sizes)))
     return Resident(photographs, options.crop_size, f"in {cache.folder}" if cache else "in memory")

@@ -32,7 +32,7 @@ def drop_bad_chunks(chunks):
 def decode_without_end(path):
     """Decodes a JPEG that lacks only its end marker; `None` if pixels are missing."""
     content = Path(path).read_bytes().rstrip(b"\xff")
-    # Decoded with two endings, pixels that the file does not hold differ.
+    # Decoded with each ending, pixels that the file lacks come out different.
     ends = b"\xff\xd9", 8 * b"\xaa" + b"\xff\xd9"
     picture, other = (Image.open(io.BytesIO(content + end), formats=["JPEG"]) for end in ends)
     return None if ImageChops.difference(picture, other).getbbox() else picture

@@ -49,7 +49,7 @@ BLOCK = 16  # side of JPEG's coding blocks in pixels, with 4:2:0
 
 @dataclass(frozen=True)
 class Encoding:
-    """JPEG or WebP, as a picture is saved once."""
+    """One saving of a picture, as JPEG or WebP."""
 
     quality: int  # 1 to 100, libjpeg's or libwebp's
     is_subsampled: bool = True  # 4:2:0, or 4:4:4; WebP always is
@@ -64,7 +64,7 @@ class Encoding:
 
 @dataclass(frozen=True)
 class Degradation:
-    """The order: earlier encoding, kernel, blur, noise, smoothing, unsharp mask, encodings."""
+    """In this order: earlier encoding, kernel, blur, noise, smoothing, unsharp mask, encodings."""
 
     kernel: str = "bicubic"  # of the reduction: bicubic or one of `KERNELS`
     blur: float = 0.0  # standard deviation in LR pixels

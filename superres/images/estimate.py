@@ -15,16 +15,16 @@ from superres.images.pixels import to_8bit
 FILE = Path(__file__).with_name("estimate.npz")
 MAX_NOISE, MAX_BLUR = 11.0, 1.2  # levels and pixels, in the pictures that it was fitted to
 MAX_SIDE, MIN_SIDE = 1024, 16  # pixels: only the centre of larger pictures; no smaller ones
-MIXED = np.float32([[1, -1], [-1, 1]])  # responds to noise and corners, not to straight edges
+MIXED = np.float32([[1, -1], [-1, 1]])  # sees noise and corners, no horizontal or vertical edges
 BLOCK_PERCENTILES, COLOUR_PERCENTILES = (5, 10, 25, 50, 75, 90), (10, 50, 90)
 QUANTILES = 0.25, 0.5, 0.75, 0.9, 0.98
-FLAT = 0.3  # levels, added before logarithms
+FLOOR = 0.3  # levels, added before logarithms
 with np.load(FILE) as arrays:
     LAYERS = [arrays[name] for name in ("kernel1", "bias1", "kernel2", "bias2")]
 
 
 def _mixed(plane, *sides):
-    """Yields the RMS of the mixed difference in blocks of each side, then the difference itself."""
+    """Yields the RMS of the mixed difference in blocks of these sides; last, the difference."""
     mixed = cv2.filter2D(plane, cv2.CV_32F, MIXED)[1:, 1:]
     square = mixed * mixed
     for side in sides:
@@ -50,9 +50,9 @@ def statistics(picture, quality):
     for n in (1, 2, 4):
         rows, columns = cv2.absdiff(luma[n:], luma[:-n]), cv2.absdiff(luma[:, n:], luma[:, :-n])
         levels.append((_quantiles(rows) + _quantiles(columns)) / 2)
-    energy = np.square(mixed).mean() + FLAT**2
+    energy = np.square(mixed).mean() + FLOOR**2
     correlations = (mixed[1:] * mixed[:-1]).mean(), (mixed[:, 1:] * mixed[:, :-1]).mean()
-    logarithms = np.log(np.concatenate(levels) + FLAT)
+    logarithms = np.log(np.concatenate(levels) + FLOOR)
     return np.float32([*logarithms, *(correlations / energy), quality, quality == 1])
 
 

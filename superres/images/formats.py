@@ -1,4 +1,4 @@
-"""Picture formats: by which names, how they are written, what they can hold."""
+"""Picture formats: their file names, how they are written, what they can hold."""
 
 import math
 from collections import Counter
@@ -21,7 +21,7 @@ WRITE_OPTIONS = {
     ".webp": {"quality": 95, "method": 6},
     ".avif": {"quality": 90, "subsampling": "4:4:4"},
 }
-STREAMED = {".png", ".tif", ".tiff"}  # written here, in bands, with 8 or 16 bits a channel
+STREAMED = {".png", ".tif", ".tiff"}  # written by png.py and tiff.py, in bands, 8 or 16 bits
 # Limits of the formats' libraries in pixels.
 MAX_SIDE = {**dict.fromkeys(JPEG_SUFFIXES, 65_500), ".webp": 16_383, ".avif": 32_768}
 MAX_AVIF_PIXELS = 2**28

@@ -11,8 +11,8 @@ from superres.images.jpeg_tables import tables_of
 from superres.images.pixels import to_8bit
 
 CENTRE_SIDE, MAX_BLOCKS = 1024, 512  # only the centre is used; in it blocks of the largest variance
-MIN_UNCLIPPED = 100  # blocks without a clipped channel; if fewer, those with unclipped luma count
-# At least 16 coefficients per frequency, and 8 such frequencies; gradients have fewer.
+MIN_UNCLIPPED = 100  # blocks without a clipped channel; if fewer, those whose luma is unclipped
+# At least 16 coefficients per frequency, and 8 such frequencies; smooth colour ramps have fewer.
 MIN_OF_FREQUENCY, MIN_FREQUENCIES = 16, 8
 MIN_MATCH = 0.5  # how near coefficients are to multiples: 1 on them, 0 at random
 # Tables for luma, upright and rotated by 90°. At better qualities too many steps are 1.
@@ -42,7 +42,7 @@ def former_quality(picture):
 
 
 def _grid(luma):
-    """Rows and columns before the first whole block, by the steps where blocks meet."""
+    """Rows and columns before the first whole block, found by the jumps where blocks meet."""
     first = []
     # Element i of the third differences is about the edge between lines i + 1 and i + 2.
     for lines in luma, luma.T:

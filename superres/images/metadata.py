@@ -17,7 +17,7 @@ WIDTHS, HEIGHTS = (256, 0xA002, 0x1001), (257, 0xA003, 0x1002)  # of a picture, 
 LAYOUT_TAGS = {254, 255, 258, 259, 262, 266, 273, *range(277, 282), 284, *range(290, 294), 297, 317}
 LAYOUT_TAGS |= {320, *range(322, 326), 330, *range(332, 342), 347, 400, *range(512, 533), 700}
 LAYOUT_TAGS |= {34675, 50838}
-# TIFF tags that are left out with a note; descriptions only if STACK matches: they count pages.
+# TIFF tags left out with a note; a description only if STACK matches: it states a number of pages.
 UNFIT_TAGS = {37724: "layers", 34412: "LSM tags", 50839: "ImageJ tags", 50844: "RPC model"}
 UNFIT_TAGS |= {0x927C: "maker note", 270: "description by ImageJ, OME or tifffile"}
 STACK = re.compile(rb'ImageJ=|\{"shape":|.*<OME\b', re.DOTALL)
@@ -33,7 +33,7 @@ def number_at(block, start, size=4):
 def entries(block, directory):
     """Yields tag, type, offset of the entry, and slice of its value, if that lies in the block."""
     end = directory + 2 + 12 * number_at(block, directory, 2)
-    budget = len(block)  # of all values: overlapping ones would multiply what is written
+    budget = len(block)  # of all values together; those of a damaged file may overlap
     for place in range(directory + 2, min(end, len(block) - 11), 12):
         tag, kind = number_at(block, place, 2), number_at(block, place + 2, 2)
         size = number_at(block, place + 4) * (TYPE_BYTES[kind] if kind < len(TYPE_BYTES) else 0)

@@ -15,7 +15,7 @@ WIDTH, HEIGHT, SPACE, ADD = 1.6, 1.1, 0.4, "+"
 
 @cache
 def font_of(size):
-    """The font of labels: Pillow's own has Latin letters only, and no infinity."""
+    """The font of labels: Pillow's own has Latin letters only, and no ∞."""
     import matplotlib  # here, since it takes long
 
     return ImageFont.truetype(Path(matplotlib.get_data_path(), "fonts/ttf/DejaVuSans.ttf"), size)

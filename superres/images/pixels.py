@@ -7,7 +7,7 @@ GREY_ROWS = 64
 
 
 def to_8bit(pixels):
-    """What `read_picture` returns as uint8, (H, W) or (H, W, 3): rounded, without alpha."""
+    """Pixels of `read_picture` as uint8, (H, W) or (H, W, 3): rounded, without alpha."""
     pixels = to_pixels(to_network(pixels)) if pixels.dtype == np.uint16 else pixels
     if pixels.ndim == 3 and pixels.shape[2] == 2:
         return pixels[..., 0]
@@ -19,7 +19,7 @@ def as_grey(picture):
     if picture.ndim == 2 or picture.shape[2] < 3:
         return None
     blocks = (picture[first : first + GREY_ROWS] for first in range(0, len(picture), GREY_ROWS))
-    for pixels in picture[::GREY_ROWS], *blocks:  # a few rows show most colours at once
+    for pixels in picture[::GREY_ROWS], *blocks:  # a few rows first: they show most colours
         colours = pixels[..., :3].astype(np.int32)
         differences = np.abs(colours[..., ::2] - colours[..., 1:2]).max(axis=2)
         if picture.shape[2] == 4:

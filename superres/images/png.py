@@ -62,7 +62,7 @@ def encode_png(file, strips, shape, dtype, metadata):
 def _paeth(left, up, corner):
     """PNG's prediction of a byte: the neighbour nearest to left + up - corner.
 
-    In bytes alone: left is as far from that sum as up from corner, up as far as left from corner.
+    In bytes: left is as far from that sum as up from corner, and up as far as left from corner.
     Corner can be nearest only if it lies between the two.
     """
     far_left, far_up = cv2.absdiff(up, corner), cv2.absdiff(left, corner)

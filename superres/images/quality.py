@@ -16,12 +16,12 @@ from superres.images.read import open_picture, webp_coding
 LOSSLESS = 1.0
 QUALITY_RANGE = (25, 98)  # that networks get; others are clipped
 RANGES = {"quality": QUALITY_RANGE, "noise": (0, MAX_NOISE), "blur": (0, MAX_BLUR)}
-# Third result of `noise_and_blur`; 2% of clean, 50% of noisy or blurred pictures exceed it.
+# For the third result of `noise_and_blur`: 2% of clean, 50% of noisy or blurred pictures exceed it.
 MIN_WILD = 0.65
 UNKNOWN_LOSSY = 0.9  # of an animated AVIF, whose first picture has an unknown size
 AVIF_HEADER = 300  # bytes of the smallest file
 # The quality of WebP and AVIF, by their size relative to a JPEG of quality 75. Over 20 pictures and
-# 9 encoder settings it costs at most 0.05 dB against the best for each; a constant, up to 0.33.
+# 9 encoder settings this loses at most 0.05 dB to the best quality for each, a constant up to 0.33.
 SIZE_RATIOS = (0.25, 0.35, 0.45, 0.6, 0.8, 1.1, 1.4)
 QUALITIES = (0.6, 0.72, 0.8, 0.86, 0.91, 0.95, 0.98)
 

@@ -99,7 +99,7 @@ def open_picture(path):
     # Pillow could not identify it: try without a PNG's optional chunks of a wrong checksum.
     content, bad = drop_bad_chunks(_png_chunks(path))
     with decoding(path):
-        file = Image.open(content if bad else path, formats=FORMATS)  # `path` fails again
+        file = Image.open(content if bad else path, formats=FORMATS)  # `path` fails: the reason
     file.bad_chunks = bad
     return file
 
@@ -146,20 +146,20 @@ def _read_open(file, path, max_pixels, max_bytes):
         metadata["lost"].append("channels beyond colour and alpha, such as near-infrared")
     if file.mode == "CMYK" and ";16" in raw_modes:
         metadata["lost"].append("8 of 16 bits a channel (CMYK is converted)")
-    level = file.info.get("transparency")
-    is_level = file.format == "PNG" and file.mode in ("L", "I", "I;16") and isinstance(level, int)
-    if is_level:
+    clear = file.info.get("transparency")  # perhaps the one grey level that is transparent
+    has_clear = file.format == "PNG" and file.mode in ("L", "I", "I;16") and isinstance(clear, int)
+    if has_clear:
         del file.info["transparency"]
     pixels = _read_deep(file, path, raw_modes) if is_deep else _read_shallow(file, path, metadata)
-    if is_level:  # Pillow spreads 2 and 4 bits over 8, but not the level; OpenCV ignores it
-        level *= 85 if "L;2" in raw_modes else 17 if "L;4" in raw_modes else 1
-        alpha = np.where(pixels == level, 0, np.iinfo(pixels.dtype).max)
+    if has_clear:  # Pillow scales levels of 2 and 4 bits to 8, but not this one; OpenCV ignores it
+        clear *= 85 if "L;2" in raw_modes else 17 if "L;4" in raw_modes else 1
+        alpha = np.where(pixels == clear, 0, np.iinfo(pixels.dtype).max)
         pixels = np.dstack([pixels, alpha.astype(pixels.dtype)])
     # Hide XMP: Pillow would take the orientation from it, which does not apply to AVIF.
     xmp = file.info.pop("xmp", None) if file.format == "AVIF" else file.info.get("xmp")
     orientation = _add_exif(file, path, metadata)
     _add_xmp(file, path, metadata, xmp, orientation)
-    swap, down, right = TURNS.get(orientation, (0, 1, 1))  # 1 for a TIFF: it is upright already
+    swap, down, right = TURNS.get(orientation, (0, 1, 1))  # a TIFF is upright already
     pixels = np.ascontiguousarray((pixels.swapaxes(0, 1) if swap else pixels)[::down, ::right])
     # sRGB's rendering intent may be 0.
     return pixels, {key: v for key, v in metadata.items() if v or key == "srgb"}
@@ -184,8 +184,9 @@ def _seek_first_picture(file, path, metadata, is_deep):
     with decoding(path):
         is_animated = getattr(file, "is_animated", False)
         if is_animated and getattr(file, "default_image", False) and not is_deep:
-            file.load()  # a PNG's picture for programs that do not know animations
-            file.paste(0, (0, 0, *file.size))  # or it would shine through
+            # A PNG's picture for programs that do not know animations would shine through.
+            file.load()
+            file.paste(0, (0, 0, *file.size))
             file.seek(1)
     if is_animated and file.format != "MPO":
         which = f"number {file.tell() + 1}" if file.tell() else "the first"
@@ -248,7 +249,7 @@ def _add_exif(file, path, metadata):
         block = file.info.get("exif", b"")
         if "Raw profile type exif" in file.info:  # of a PNG, by ImageMagick
             block = bytes.fromhex("".join(file.info["Raw profile type exif"].split("\n")[3:]))
-        if file.format == "AVIF":  # Pillow rewrites EXIF with an orientation
+        if file.format == "AVIF":  # if it has an orientation, Pillow rewrites it
             block = file._decoder.get_info()[4] or b""
     if file.format == "TIFF":
         block = exif_of_tiff(path, file.tag_v2.offset, metadata["lost"])

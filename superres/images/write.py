@@ -58,9 +58,8 @@ def _save(part, bands, shape, metadata):
     if suffix == ".webp" and metadata.get("lossless"):
         options = {"lossless": True, "exact": True}  # exact: also what alpha hides
     info = {key: metadata[key] for key in ("icc_profile", "exif", "xmp", "dpi") if key in metadata}
-    if (
-        suffix in JPEG_SUFFIXES
-    ):  # its segments hold 64 kB, so larger ones are dropped, but for a profile
+    # A JPEG segment holds 64 kB: larger EXIF and XMP are dropped; a profile is split over several.
+    if suffix in JPEG_SUFFIXES:
         info = {key: v for key, v in info.items() if key == "icc_profile" or len(v) < 65_500}
     try:
         if suffix == ".bmp" and image.mode in ("LA", "RGBA"):  # Pillow would drop the alpha

@@ -232,7 +232,7 @@ def test_what_no_training_uses_for_a_month_is_removed(folder, cached, tmp_path, 
     assert capsys.readouterr().out == f"{place}: removing the cache of an earlier version\n"
 
 
-@pytest.mark.parametrize("reason", ["they need 0.0 GB, and 0.0 are", "No space left", "exists"])
+@pytest.mark.parametrize("reason", ["0.0 GB are too much for 0.0 free", "No space left", "exists"])
 def test_without_a_place_on_the_disk_photographs_are_in_memory(
     folder, skipped, cached, monkeypatch, capsys, tmp_path, reason
 ):
@@ -274,7 +274,7 @@ def test_nothing_that_can_be_decoded_is_an_error(folder, skipped, cached, is_cac
 
 @pytest.fixture
 def rotating(folder, skipped, monkeypatch):
-    monkeypatch.setattr(photographs, "MAX_RESIDENT", 2)
+    monkeypatch.setattr(photographs, "MAX_POOL", 2)
     monkeypatch.setattr(photographs, "STEPS_PER_PHOTOGRAPH", 4)
     opened = []
 
@@ -345,6 +345,6 @@ def test_a_picture_that_is_replaced_by_a_small_one_is_left_out(folder, rotating,
 
 
 def test_large_pictures_are_fewer(rotating, monkeypatch):
-    monkeypatch.setattr(photographs, "MAX_RESIDENT", 9)
-    monkeypatch.setattr(photographs, "MAX_RESIDENT_BYTES", 3 * pixel_bytes((64, 64), 2))
-    assert rotating().resident == 3
+    monkeypatch.setattr(photographs, "MAX_POOL", 9)
+    monkeypatch.setattr(photographs, "MAX_POOL_BYTES", 3 * pixel_bytes((64, 64), 2))
+    assert rotating().at_a_time == 3

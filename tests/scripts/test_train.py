@@ -147,7 +147,7 @@ def test_held_out_pictures_are_usable_and_have_a_score(photographs, capsys):
     assert load(validation_data="valid")[1] == [(40, 36)]
     printed = capsys.readouterr().out
     assert "skipped valid/tiny.png: 4x4 is smaller than" in printed
-    assert "skipped valid/flat.png: flat: it has no score" in printed
+    assert "skipped valid/flat.png: all its pixels have one colour" in printed
 
 
 def test_of_many_pictures_every_50th_is_held_out_and_12_at_most(monkeypatch):
@@ -543,7 +543,7 @@ def test_training_starts_from_other_weights_where_they_fit(trained, capsys):
 
 
 def test_training_on_rotating_photographs_goes_on_as_undisturbed(photographs, monkeypatch, capsys):
-    for name, value in ("MEMORY_SHARE", 0), ("MAX_RESIDENT", 2), ("STEPS_PER_PHOTOGRAPH", 2):
+    for name, value in ("MEMORY_SHARE", 0), ("MAX_POOL", 2), ("STEPS_PER_PHOTOGRAPH", 2):
         monkeypatch.setattr(photographs_module, name, value)
     run()
     assert "decoded, 2 at a time" in capsys.readouterr().out
