@@ -91,7 +91,7 @@ def enlarge_noise(table, name, precision, scale, side):
     picture = np.random.default_rng(0).integers(0, 256, (side, side, 3), np.uint8)
     model = network.edsr(scale, *NETWORKS[name], global_skip=True)
     operations = side**2 * Graph.of_model(model).flop_per_pixel
-    networks = {backend.describe(): KerasNetwork(model)}
+    networks = {backend.describe(): KerasNetwork(model, folds=True)}
     with tempfile.TemporaryDirectory() as folder:
         if engines.is_installed():
             model.save(Path(folder, "w.keras"))

@@ -8,7 +8,7 @@ from pathlib import Path
 from superres.runtime import backend, engines, memory
 from superres.runtime.backend import keras
 from superres.upscaling import probe, weight_files
-from superres.upscaling.folding import PIXELS, linear_end, smallest_side
+from superres.upscaling.folding import PIXELS, fold, linear_end, smallest_side
 from superres.upscaling.graph import Graph
 
 # Memory, with that of kernels such as copies in another layout, as a multiple of the feature maps.
@@ -21,15 +21,16 @@ WINDOW_STEP = 64  # under JAX, which compiles each size anew, windows are multip
 class KerasNetwork:
     """A Keras model, with its `Graph` and `Traits`; InputError: it does not enlarge RGB pictures.
 
-    What is compiled in float32 follows changes of its weights.
+    What is compiled in float32 follows changes of its weights, unless it `folds`, see `folding`.
     """
 
     extra_work = 0.15  # share of pixels that halos may add; larger windows add less, but are slower
     most_split = math.inf  # see `TilePlan`
 
-    def __init__(self, model):
+    def __init__(self, model, folds=False):
         self.model = model
         self.graph = Graph.of_model(model)
+        self._end = linear_end(self.graph) if folds and not self.graph.unknown else None
         self._measured_bytes = probe.bytes_per_pixel(model) if self.graph.unknown else None
         self.traits = self.graph.traits or probe.traits(model)
 
@@ -56,7 +57,13 @@ class KerasNetwork:
         It takes float32 (N, H, W, 3), and a condition (N, 1, 1, conditions) if the network does,
         and returns float32 (N, scale * H, scale * W, 3).
         """
-        return backend.compile_model(in_precision(self.model, self.graph, precision))
+        plain = functools.cache(
+            lambda: backend.compile_model(in_precision(self.model, self.graph, precision))
+        )
+        if not self._end:
+            return plain()
+        folded = in_precision(self.model, self.graph, precision, self._end)
+        return _by_size(backend.compile_model(folded), plain, self._end)
 
     def __str__(self):
         return backend.describe()
@@ -98,14 +105,7 @@ class FileNetwork:
         run = self._compile(precision, self._end)
         if not self._end:
             return run
-        unfolded = functools.cache(lambda: self._compile(precision, None))
-        smallest = smallest_side(self._end)
-
-        def call(lr, *condition):
-            is_large = min(lr.shape[1:3]) >= smallest
-            return (run if is_large else unfolded())(lr, *condition)
-
-        return call
+        return _by_size(run, functools.cache(lambda: self._compile(precision, None)), self._end)
 
     def _compile(self, precision, end):
         name = self._digest() + ("" if end else "-plain")
@@ -141,24 +141,82 @@ class FileNetwork:
         return engines.describe()
 
 
-def in_precision(model, graph, precision):
-    """A Keras model in `precision`: itself, or a copy.
+def _by_size(folded, plain, end):
+    """The function `folded` for pictures that are large enough, that which `plain` returns else."""
+    smallest = smallest_side(end)
+
+    def call(lr, *condition):
+        is_large = min(lr.shape[1:3]) >= smallest
+        return (folded if is_large else plain())(lr, *condition)
+
+    return call
+
+
+def in_precision(model, graph, precision, end=None):
+    """A Keras model in `precision`: itself, or a copy; `end` is computed as one convolution.
 
     Weights, the last convolution and all layers after it stay in float32: pixels emitted in
     bfloat16 cost 0.03 dB.
     """
     policies = {layer.dtype_policy.name for layer in model.layers}
-    if precision == "float32" and policies == {"float32"}:
+    if precision == "float32" and policies == {"float32"} and not end:
         return model
     emitting = {graph.nodes[name].layer for name in graph.emitting}
+    within = {node.layer for node in end.nodes[:-1]} if end else ()
 
     def clone(layer):
         config = layer.get_config()
+        if layer.name in within:
+            return keras.layers.Identity(name=layer.name)
+        if end and layer.name == end.nodes[-1].layer:
+            return _FoldedEnd(end, model)
         if isinstance(layer, keras.layers.Layer):
             in_float32 = precision == "float32" or layer.name in emitting
             config["dtype"] = "float32" if in_float32 else "mixed_bfloat16"
         return type(layer).from_config(config)
 
     copy = keras.models.clone_model(model, clone_function=clone, recursive=True)
-    copy.set_weights(model.get_weights())
+    for layer in copy.layers:
+        if layer.weights:
+            layer.set_weights(model.get_layer(layer.name).get_weights())
     return copy
+
+
+class _FoldedEnd(keras.layers.Layer):
+    """A linear end as one convolution in float32; along the border its own layers."""
+
+    def __init__(self, end, model):
+        super().__init__(dtype="float32", name=end.nodes[-1].layer, trainable=False)
+        self.end, kinds = end, {node.layer: node.kind for node in end.nodes}
+        convolutions = [layer for layer, kind in kinds.items() if kind == "Conv2D"]
+        self.arrays = {layer: model.get_layer(layer).get_weights() for layer in convolutions}
+        self.folded = fold(end, self.arrays)
+
+    def call(self, x):
+        end, deep = self.end, self.end.border + self.end.radius
+        folded = _shuffled(_convolved(x, *self.folded), end.factor)
+        if not end.border:
+            return folded
+        width = end.border * end.factor
+        inner = slice(width, -width)
+        left = self._unfolded(x[:, :, :deep])[:, inner, :width]
+        right = self._unfolded(x[:, :, -deep:])[:, inner, -width:]
+        middle = keras.ops.concatenate([left, folded[:, inner, inner], right], axis=2)
+        top = self._unfolded(x[:, :deep])[:, :width]
+        bottom = self._unfolded(x[:, -deep:])[:, -width:]
+        return keras.ops.concatenate([top, middle, bottom], axis=1)
+
+    def _unfolded(self, x):
+        for node in self.end.nodes:
+            is_shuffle = node.kind == "DepthToSpace"
+            values = [node.config["block_size"]] if is_shuffle else self.arrays[node.layer]
+            x = (_shuffled if is_shuffle else _convolved)(x, *values)
+        return x
+
+
+def _convolved(x, kernel, bias=0.0):
+    return keras.ops.conv(x, kernel, padding="same", data_format="channels_last") + bias
+
+
+def _shuffled(x, factor):
+    return keras.ops.depth_to_space(x, factor, data_format="channels_last")

@@ -8,7 +8,7 @@ from superres.runtime import backend
 from superres.runtime.backend import keras
 from superres.upscaling import folding
 from superres.upscaling.graph import Graph
-from superres.upscaling.networks import FileNetwork
+from superres.upscaling.networks import FileNetwork, KerasNetwork, in_precision
 from support import small_network
 
 layers, ops = keras.layers, keras.ops
@@ -77,3 +77,27 @@ def test_other_kernels_are_exact(options, tmp_path):
     model = enlarging(**options)
     assert end_of(model)
     compare(model, tmp_path, [(5, 13), (20, 7), (3, 2)])
+
+
+@pytest.mark.parametrize("conditions", [0, 3])
+@pytest.mark.parametrize("scale", [2, 3, 4])
+def test_keras_computes_a_folded_end_too(scale, conditions):
+    model = small_network(scale, global_skip=True, conditions=conditions)
+    plain = KerasNetwork(model).compile("float32")
+    folded = KerasNetwork(model, folds=True).compile("float32")
+    random = np.random.default_rng(0)
+    inputs = [np.full((1, 1, 1, conditions), 0.7, np.float32)] * bool(conditions)
+    for shape in (20, 31), (3, 40), (2, 9):  # the last one is too small to fold
+        lr = random.random((1, *shape, 3), np.float32)
+        result = folded(lr, *inputs)
+        np.testing.assert_allclose(result, plain(lr, *inputs), atol=1e-5)
+
+
+def test_in_bfloat16_a_folded_end_emits_float32():
+    model = small_network(2, global_skip=True)
+    graph = Graph.of_model(model)
+    copy = in_precision(model, graph, "bfloat16", folding.linear_end(graph))
+    assert copy.get_layer("tail").compute_dtype == "float32"
+    assert copy.get_layer("block1_conv1").compute_dtype == "bfloat16"
+    assert copy.output.dtype == "float32"
+    assert copy.count_params() < model.count_params()  # of the end, nothing is computed twice
