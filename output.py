@@ -9,8 +9,10 @@ Exit code 0: every picture is done. 1: some were refused or failed, each named w
 2: nothing could start. 130: stopped by Ctrl-C or SIGTERM.
 """
 
+import functools
 import math
 import os
+import re
 import sys
 from pathlib import Path
 from typing import NamedTuple
@@ -30,7 +32,7 @@ from superres.runtime.files import check_writable, make_folder, remove_stale_fil
 from superres.runtime.parts import WHOLE, parse_part
 from superres.runtime.terminal import print_line, progress, quoted
 from superres.upscaling import batch
-from superres.upscaling.batch import output_memory, pixels_of, read_ahead, tiles_in_memory
+from superres.upscaling.batch import output_memory, pixels_of, read_ahead, route_of, tiles_in_memory
 from superres.upscaling.sizes import Size, enlarged_shape, passes
 
 # ------------------------------------------------------------------- settings ----
@@ -66,10 +68,12 @@ UNSET = {"quality": 0, "noise": -1, "blur": -1}  # values that mean: estimate
 
 
 def split_target(given):
-    """Takes the second of two SOURCEs as TARGET, unless --target is given or it is a file."""
+    """Without --target the last of several SOURCEs is it, if new, or the second and a folder."""
     places = given.get("source", ())
-    if len(places) == 2 and "target" not in given and not Path(places[1]).is_file():
-        given["target"] = places.pop()
+    if len(places) > 1 and "target" not in given:
+        last = Path(places[-1])
+        if not last.exists() or (len(places) == 2 and last.is_dir()):
+            given["target"] = places.pop()
     return {}  # no presets
 
 
@@ -82,6 +86,13 @@ def check(config):
     settings.check_number("max_megapixels", config.max_megapixels, above=0)
     for name in ("overwrite", "verbose", "dry_run", "try"):
         settings.check_flag(name, getattr(config, name))
+    settings.check_text("at", config.at, may_be_empty=True)
+    if config.at and not getattr(config, "try"):
+        raise InputError(f"AT = {config.at!r}: needs TRY")
+    if config.at and not re.fullmatch(r"[0-9]{1,9},[0-9]{1,9}", config.at):
+        raise InputError(f'AT = {config.at!r}: expected "X,Y", two whole numbers')
+    if config.dry_run and getattr(config, "try"):
+        raise InputError("DRY_RUN and TRY: expected one of them")
 
 
 def prepare(plan, target):
@@ -207,17 +218,18 @@ def enlarge(config, stop):
     plan = batch.plan(settings.check_texts("source", config.source), config.target, part)
     max_pixels = int(1e6 * config.max_megapixels)
     networks = load(options, overrides, size)
+    find = functools.partial(route_of, size=size, scales=networks.scales, max_pixels=max_pixels)
     if getattr(config, "try"):
-        versions = Versions(options, overrides, networks.scales)
         changed = settings.changed(sys.modules[__name__], vars(config))
-        trial.write_page(TRY_PAGE, plan.jobs, size, versions, config.at, changed)
+        versions = Versions(options, overrides)
+        trial.write_page(TRY_PAGE, plan.jobs, find, versions, config.at, changed)
         print(f"Page: {TRY_PAGE}")
         return 0
     if part != WHOLE:
         print_line(f"{part}: {len(plan.jobs)} picture{'s' if len(plan.jobs) != 1 else ''}")
     if config.dry_run:
         report = batch.Report(plan, stop, tqdm(total=0, disable=True), {})
-        forecast.print_forecast(report, networks, size, config.overwrite, max_pixels)
+        forecast.print_forecast(report, find, networks, config.overwrite)
         return 1 if report.refused or report.failed else 0
     prepare(plan, config.target)
     with progress(total=0, unit="pixel", unit_scale=True) as bar:

@@ -83,7 +83,7 @@ def test_top_level_holds_the_scripts_and_nothing_else():
 LINES = {
     "network.py": 175,
     "train.py": 340,
-    "output.py": 250,
+    "output.py": 265,
     "evaluate.py": 220,
     "utils.py": 310,
     "data": 85,
@@ -93,7 +93,7 @@ LINES = {
     "superres/dataset": 610,
     "superres/upscaling": 2235,
     "superres/scoring": 1735,
-    "superres/preview": 235,
+    "superres/preview": 260,
     "superres/training": 1350,
 }
 MAX_FUNCTION_LINES, MAX_ARGUMENTS = 60, 7

@@ -1,48 +1,64 @@
 """A page of details, each by every network and option, to choose by looking."""
 
 import shlex
+import sys
 
 from superres.images.quality import condition_of_file
 from superres.images.read import read_rgb
 from superres.preview.versions import find_part
 from superres.runtime import settings
-from superres.runtime.terminal import duration, quoted
+from superres.runtime.errors import InputError
+from superres.runtime.terminal import duration, print_line, progress, quoted
 from superres.scoring.page import VersionsPage
-from superres.upscaling.batch import pixels_of
 
 MAX_PICTURES = 4
 
 
-def write_page(path, jobs, size, versions, at, values):
-    """Writes the page for the first few jobs.
+def write_page(path, jobs, find, versions, at, values):
+    """Writes the page for the first few pictures that can be read; InputError: none can.
 
     Args:
         jobs: of a `Plan`.
-        size: `Size` of the results; the page shows what the first network makes of it.
+        find: `route_of` as a function of a job.
         versions: `Versions`.
         at: "X,Y", the middle of the details, or empty.
         values: settings of output.py that differ from those in its file, for the commands.
     """
-    page, views, after = VersionsPage(path), {}, ""
-    megapixels = sum(pixels_of(jobs, size, versions.scales).values()) / 1e6
-    count = f"{len(jobs)} picture{'s' * (len(jobs) != 1)}"
-    head = ["version", "command", "seconds per megapixel", count, "network"]
-    for number, job in enumerate(jobs[:MAX_PICTURES]):
-        picture, rows, notes, made = read_rgb(job.source), [head], [], {}
-        box, condition = find_part(picture, at), condition_of_file(job.source, picture)
-        scale = (size.route(*picture.shape[:2], versions.scales).scales or versions.scales)[0]
-        for one in versions.of(picture, box, scale, condition):
-            if one.picture is None:
-                notes.append(f"{one.name}: {one.note}")
-                continue
-            made[one.name] = views[one.name] = one.picture
-            cells = ["", "", ""]
-            if one.seconds:
+    page, views, after, megapixels = VersionsPage(path), {}, "", 0
+    details = []
+    for job in jobs:
+        try:
+            (scales, _), pixels = find(job)
+            megapixels += pixels.total() / 1e6
+            if scales and len(details) < MAX_PICTURES:
+                picture = read_rgb(job.source)
+                details.append((job, scales[0], picture, find_part(picture, at)))
+        except (InputError, OSError) as error:
+            print_line(f"refused {quoted(job.source)}: {error}", sys.stderr)
+    if not details:
+        raise InputError("TRY: no picture could be enlarged")
+    head = ["version", "command", "seconds per megapixel", f"all {len(jobs)} take", "network"]
+    with progress(total=len(details), unit="picture", desc="trying") as bar:
+        for number, (job, scale, picture, box) in enumerate(details):
+            rows, notes, made = [head], [], {}
+            condition = condition_of_file(job.source, picture)
+            for one in versions.of(picture, box, scale, condition):
+                bar.set_postfix_str(one.name)
+                if one.picture is None:
+                    notes.append(f"{one.name}: {one.note}")
+                    continue
+                made[one.name] = views[one.name] = one.picture
                 command = _command(values | ({} if one.is_default else one.settings))
-                cells = [command, f"{one.seconds:.2f}", duration(one.seconds * megapixels)]
-            rows.append([one.name, *cells, one.note])
-            after = one.name if one.is_default and not number else after
-        page.add(f"{number}.png", quoted(job.source), made, rows, notes)
+                takes = [f"{one.seconds:.2f}", duration(one.seconds * megapixels)]
+                cells = [command, *takes] if one.seconds else ["", "", ""]
+                rows.append([one.name, *cells, one.note])
+                after = one.name if one.is_default and not number else after
+            left, top, width, height = box
+            title = f"{quoted(job.source)} ×{scale}"
+            if picture.shape[:2] != (height, width):
+                title += f", {width}×{height} pixels at {left},{top}"
+            page.add(f"{number}.png", title, made, rows, notes)
+            bar.update()
     page.write(list(views), after)
 
 

@@ -1,6 +1,5 @@
 """Versions of a detail, each by another network or option, to choose by looking."""
 
-import re
 import time
 from typing import NamedTuple
 
@@ -49,10 +48,8 @@ def settings_to_try(condition, count):
 def find_part(picture, middle=""):
     """Left, top, width and height of a detail, around `middle` or where gradients are largest.
 
-    `picture` is uint8 (H, W, 3), `middle` "X,Y" in pixels. InputError: it is something else.
+    `picture` is uint8 (H, W, 3), `middle` "X,Y" in pixels.
     """
-    if middle and not re.fullmatch(r"[0-9]{1,9},[0-9]{1,9}", middle):
-        raise InputError(f'AT = {middle!r}: expected "X,Y", two whole numbers')
     height, width = (min(SIDE, length) for length in picture.shape[:2])
     if middle:
         sides = zip(map(int, middle.split(",")), picture.shape[1::-1], (width, height), strict=True)
@@ -80,12 +77,10 @@ class Versions:
     Args:
         options: `NetworkOptions` of utils.py; each version changes one of them.
         known: fields of `Condition` for all pictures.
-        scales: of the networks that `options` give.
     """
 
-    def __init__(self, options, known, scales):
+    def __init__(self, options, known):
         self._options, self._known, self._loaded = options, known, {}
-        self.scales = scales
 
     def select(self, changes, scale, condition):
         """The `Network` of changed settings, and what it gets of a picture's `Condition`."""

@@ -35,7 +35,8 @@ def reason_of(error, seen):
 def duration(seconds):
     units = {120: (1, "seconds"), 7200: (60, "minutes"), 2 * 86400: (3600, "hours")}
     unit, name = next((units[n] for n in units if seconds < n), (86400, "days"))
-    return f"{seconds / unit:.0f} {name}"
+    count = max(1, round(seconds / unit))
+    return f"{count} {name if count > 1 else name[:-1]}"
 
 
 def progress(**options):

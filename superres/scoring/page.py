@@ -69,7 +69,7 @@ class VersionsPage(_Page):
         """Writes the page; `views` are the names of all, `after` is shown beside the first."""
         count = len(self._pictures)
         subtitle = "The same detail by each network and option; click a command to select it."
-        title = f"{count} picture{'s' * (count != 1)}, several ways"
+        title = f"{count} picture{'s' * (count != 1)} in every version"
         index = {"views": views, "before": views[0], "after": after}
         self._fill_in(index, title=title, subtitle=subtitle, footer="")
 

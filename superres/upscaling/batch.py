@@ -49,11 +49,12 @@ def plan(sources, target, part=WHOLE):
         root = source if source.is_dir() else source.parent
         files = _inputs(source, target, refused)
         pictures = [path for path in files if path == source or is_picture(path)]
+        pictures = [path for path in pictures if path not in roots]  # of overlapping sources
         outputs = [target / p.relative_to(root).with_name(output_name(p.name)) for p in pictures]
         jobs += map(Job, pictures, outputs)
-        others |= set(files) - set(pictures)
+        others |= {path for path in files if path != source and not is_picture(path)}
         roots |= dict.fromkeys([*pictures, *refused.keys() - roots.keys()], root)
-    jobs = _without_twins(list(dict.fromkeys(jobs)), target, refused)
+    jobs = _without_twins(jobs, target, refused)
     real_roots = set(map(_real, roots.values()))
     for job in jobs:  # a link in the target may lead back to the originals
         folder = _real(job.target.parent)

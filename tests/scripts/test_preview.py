@@ -52,23 +52,36 @@ def test_each_version_is_what_its_command_makes(folder, capsys):
     assert f"Page: {PAGE}" in capsys.readouterr().out
     whole, pictures = index()
     assert whole["views"][0] == "bicubic"
-    assert [picture["title"] for picture in pictures] == ["in/a.png", "in/b.jpg"]
+    assert pictures[0]["title"] == "in/a.png ×2"
+    assert re.fullmatch(r"in/b\.jpg ×2, 384×384 pixels at \d+,\d+", pictures[1]["title"])
     assert whole["after"] == "clean"  # what a.png gets without options
-    for picture in pictures:
+    for picture, source in zip(pictures, ["in/a.png", "in/b.jpg"], strict=True):
         made = picture["images"].keys() - {"bicubic"}
         assert {"clean", "photo", "cleaner", "self-ensemble"} == made
-        source = read_rgb(picture["title"])
-        left, top, width, height = find_part(source)
+        left, top, width, height = find_part(read_rgb(source))
         shown = {name: read_rgb(PAGE.parent / picture["images"][name]) for name in made}
         for name in made:
             command = shlex.split(picture["rows"][name][0])
             assert command[:4] == ["python", "output.py", "in", "out"]
-            assert run(picture["title"], name, *command[4:]) == 0
-            enlarged = read_rgb(Path(name, Path(picture["title"]).name))
+            assert run(source, name, *command[4:]) == 0
+            enlarged = read_rgb(Path(name, Path(source).name))
             part = enlarged[2 * top : 2 * (top + height), 2 * left : 2 * (left + width)]
             errors = {n: np.abs(one.astype(int) - part).mean() for n, one in shown.items()}
             assert min(errors, key=errors.get) == name  # a JPEG loses a little
-            assert errors[name] < 0.01 or picture["title"] == "in/b.jpg"
+            assert errors[name] < 0.01 or source == "in/b.jpg"
+
+
+def test_a_damaged_picture_does_not_end_it(folder, capsys):
+    Path("in/0 cut.png").write_bytes(Path("in/a.png").read_bytes()[:200])
+    assert run("in", "--try") == 0
+    assert "refused in/0 cut.png: cut off" in capsys.readouterr().err
+    assert len(index()[1]) == 2
+    assert run("in/0 cut.png", "--try") == 2
+    assert len(index()[1]) == 2  # the earlier page stays
+    Path("in/b.jpg").unlink()
+    Path("in/a.png").unlink()
+    assert run("in", "out", "--dry-run") == 0  # its header is whole
+    assert "1 to do, about 1 second, 0 already" in capsys.readouterr().out
 
 
 def test_what_cannot_be_made_says_why_and_nothing_is_made_twice(folder):
@@ -96,6 +109,7 @@ def test_the_detail_is_where_most_is_to_see_or_around_a_place():
 
 def test_dry_run_says_what_would_be_made_and_writes_nothing(folder, capsys):
     Path("in/cut.png").write_bytes(b"no picture")
+    write_picture("in/wide.webp", smooth_picture(2, 9000), {})
     assert run("in/a.png", "out") == 0
     before = contents(folder)
     capsys.readouterr()
@@ -104,7 +118,8 @@ def test_dry_run_says_what_would_be_made_and_writes_nothing(folder, capsys):
     assert contents(folder) == before
     assert "\nout/b.jpg: 840x1000, edsr_small_x2_photo.keras\n" in out
     assert "refused in/cut.png: " in out
-    assert re.search(r"\n1 to do, about \d+ seconds, 1 already there, 1 refused; nothing", out)
+    assert "refused in/wide.webp: " in out
+    assert re.search(r"\n1 to do, about \d+ seconds?, 1 already there, 2 refused; nothing", out)
     assert run("in", "out", "--dry-run", "--overwrite", "--size", "3") == 1
     line = "out/a.png: 150x180, edsr_small_x2.keras or edsr_small_x2_photo.keras, edsr_small_x2"
     assert line in capsys.readouterr().out
@@ -116,7 +131,14 @@ def test_several_sources(folder, capsys):
     assert sorted(path.name for path in Path("out").iterdir()) == ["a.png", "b.jpg", "c.png"]
     assert "3 done" in capsys.readouterr().out
     assert run("c.png", "in/a.png") == 0  # the second is a file, so no target
+    assert run("c.png", "in/b.jpg", "new") == 0  # there is none yet, so it is the target
+    assert sorted(path.name for path in Path("new").iterdir()) == ["b.jpg", "c.png"]
     assert sorted(path.name for path in Path("inference/output").iterdir()) == ["a.png", "c.png"]
+    Path("in/deep").mkdir()
+    write_picture("in/deep/a.png", smooth_picture(9, 9), {})
+    assert run("in", "in/deep", "--target", "overlapping") == 0
+    found = sorted(path.relative_to("overlapping") for path in Path("overlapping").rglob("*.*"))
+    assert list(map(str, found)) == ["a.png", "b.jpg", "deep/a.png"]
     Path("other").mkdir()
     write_picture("other/a.png", smooth_picture(9, 9), {})
     assert run("in", "other", "c.png", "--target", "twins") == 1
