@@ -13,6 +13,8 @@ from superres.preview.versions import find_part, timed
 from superres.runtime.errors import InputError
 from superres.runtime.terminal import duration, print_line, quoted
 
+FILES = 1.1  # reading and writing meanwhile; of 40 files from 0.01 to 1.5 megapixels, on an EPYC
+
 
 def print_forecast(report, find, networks, overwrite):
     """Prints it for a `Report`.
@@ -54,4 +56,4 @@ def _seconds(areas, networks, pixels):
         network, known = networks[scale].select(condition)
         halos = [1 + network.upscaler.plan(one.shape).extra_work for one in (picture, part)]
         seconds += timed(network.upscaler, part, known)[1] * more / 1e6 * halos[0] / halos[1]
-    return seconds
+    return FILES * seconds
