@@ -24,7 +24,7 @@ from superres.images.formats import check_storable
 from superres.images.pixels import join_bands
 from superres.images.quality import CLEAN, condition_of_file, describe
 from superres.images.resize import resize_bands
-from superres.preview import forecast, trial
+from superres.preview import forecast
 from superres.preview.versions import Versions
 from superres.runtime import command, settings
 from superres.runtime.errors import InputError
@@ -220,6 +220,8 @@ def enlarge(config, stop):
     networks = load(options, overrides, size)
     find = functools.partial(route_of, size=size, scales=networks.scales, max_pixels=max_pixels)
     if getattr(config, "try"):
+        from superres.preview import trial  # here, since it takes a while
+
         changed = settings.changed(sys.modules[__name__], vars(config))
         versions = Versions(options, overrides)
         trial.write_page(TRY_PAGE, plan.jobs, find, versions, config.at, changed)

@@ -91,7 +91,7 @@ LINES = {
     "superres/runtime": 1150,
     "superres/images": 1725,
     "superres/dataset": 610,
-    "superres/upscaling": 2235,
+    "superres/upscaling": 2240,
     "superres/scoring": 1735,
     "superres/preview": 260,
     "superres/training": 1350,

@@ -8,7 +8,7 @@ from pathlib import Path
 from superres.runtime import backend, engines, memory
 from superres.runtime.backend import keras
 from superres.upscaling import probe, weight_files
-from superres.upscaling.folding import PIXELS, fold, linear_end, smallest_side
+from superres.upscaling.folding import PIXELS, linear_end, smallest_side
 from superres.upscaling.graph import Graph
 
 # Memory, with that of kernels such as copies in another layout, as a multiple of the feature maps.
@@ -158,6 +158,8 @@ def in_precision(model, graph, precision, end=None):
     Weights, the last convolution and all layers after it stay in float32: pixels emitted in
     bfloat16 cost 0.03 dB.
     """
+    from superres.upscaling.folded_end import FoldedEnd  # here, since it loads Keras
+
     policies = {layer.dtype_policy.name for layer in model.layers}
     if precision == "float32" and policies == {"float32"} and not end:
         return model
@@ -169,7 +171,7 @@ def in_precision(model, graph, precision, end=None):
         if layer.name in within:
             return keras.layers.Identity(name=layer.name)
         if end and layer.name == end.nodes[-1].layer:
-            return _FoldedEnd(end, model)
+            return FoldedEnd(end, model)
         if isinstance(layer, keras.layers.Layer):
             in_float32 = precision == "float32" or layer.name in emitting
             config["dtype"] = "float32" if in_float32 else "mixed_bfloat16"
@@ -180,43 +182,3 @@ def in_precision(model, graph, precision, end=None):
         if layer.weights:
             layer.set_weights(model.get_layer(layer.name).get_weights())
     return copy
-
-
-class _FoldedEnd(keras.layers.Layer):
-    """A linear end as one convolution in float32; along the border its own layers."""
-
-    def __init__(self, end, model):
-        super().__init__(dtype="float32", name=end.nodes[-1].layer, trainable=False)
-        self.end, kinds = end, {node.layer: node.kind for node in end.nodes}
-        convolutions = [layer for layer, kind in kinds.items() if kind == "Conv2D"]
-        self.arrays = {layer: model.get_layer(layer).get_weights() for layer in convolutions}
-        self.folded = fold(end, self.arrays)
-
-    def call(self, x):
-        end, deep = self.end, self.end.border + self.end.radius
-        folded = _shuffled(_convolved(x, *self.folded), end.factor)
-        if not end.border:
-            return folded
-        width = end.border * end.factor
-        inner = slice(width, -width)
-        left = self._unfolded(x[:, :, :deep])[:, inner, :width]
-        right = self._unfolded(x[:, :, -deep:])[:, inner, -width:]
-        middle = keras.ops.concatenate([left, folded[:, inner, inner], right], axis=2)
-        top = self._unfolded(x[:, :deep])[:, :width]
-        bottom = self._unfolded(x[:, -deep:])[:, -width:]
-        return keras.ops.concatenate([top, middle, bottom], axis=1)
-
-    def _unfolded(self, x):
-        for node in self.end.nodes:
-            is_shuffle = node.kind == "DepthToSpace"
-            values = [node.config["block_size"]] if is_shuffle else self.arrays[node.layer]
-            x = (_shuffled if is_shuffle else _convolved)(x, *values)
-        return x
-
-
-def _convolved(x, kernel, bias=0.0):
-    return keras.ops.conv(x, kernel, padding="same", data_format="channels_last") + bias
-
-
-def _shuffled(x, factor):
-    return keras.ops.depth_to_space(x, factor, data_format="channels_last")
