@@ -588,9 +588,18 @@ def test_page_of_versions_has_the_slider_and_no_scores(opening, versions_file, w
     assert page.page.locator("select:visible").count() == 2
     assert "output.py <a>" in page.page.locator("#scores").inner_text()
     before = page.zoom()
-    page.press("n", "+", "o", "e", "g")  # the last three are for originals
+    page.press("n", "+")
     page.wait_for("b.png")
     assert page.zoom() != before
+    states = page.states()
+    page.press("e", "g")  # which need an original
+    page.page.keyboard.down("o")
+    assert (
+        page.page.locator("canvas").get_attribute("aria-label") == "bicubic, left, and photo, right"
+    )
+    page.page.keyboard.up("o")
+    assert page.states() == states
+    assert page.page.locator("#legend").is_hidden()
     page.set_split(100)
     assert page.split() == 1
     assert page.page.evaluate("document.documentElement.scrollWidth") <= width

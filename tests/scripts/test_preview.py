@@ -30,7 +30,7 @@ def folder(tmp_path, shipped, monkeypatch):
     shipped("edsr_small_x2", "edsr_small_x2_photo")
     monkeypatch.chdir(tmp_path)
     (tmp_path / "in").mkdir()
-    write_picture("in/a.png", smooth_picture(60, 50, seed=1), {})
+    write_picture("in/a.png", smooth_picture(430, 400, seed=1), {})
     Image.fromarray(smooth_picture(500, 420, seed=2)).save("in/b.jpg", quality=60)
     return tmp_path
 
@@ -52,8 +52,9 @@ def test_each_version_is_what_its_command_makes(folder, capsys):
     assert f"Page: {PAGE}" in capsys.readouterr().out
     whole, pictures = index()
     assert whole["views"][0] == "bicubic"
-    assert pictures[0]["title"] == "in/a.png ×2"
-    assert re.fullmatch(r"in/b\.jpg ×2, 384×384 pixels at \d+,\d+", pictures[1]["title"])
+    for picture, name in zip(pictures, ["a.png", "b.jpg"], strict=True):
+        title = rf"in/{name} ×2, 384×384 pixels at \d+,\d+"
+        assert re.fullmatch(title, picture["title"])
     assert whole["after"] == "clean"  # what a.png gets without options
     for picture, source in zip(pictures, ["in/a.png", "in/b.jpg"], strict=True):
         made = picture["images"].keys() - {"bicubic"}
@@ -121,7 +122,7 @@ def test_dry_run_says_what_would_be_made_and_writes_nothing(folder, capsys):
     assert "refused in/wide.webp: " in out
     assert re.search(r"\n1 to do, about \d+ seconds?, 1 already there, 2 refused; nothing", out)
     assert run("in", "out", "--dry-run", "--overwrite", "--size", "3") == 1
-    line = "out/a.png: 150x180, edsr_small_x2.keras or edsr_small_x2_photo.keras, edsr_small_x2"
+    line = "out/a.png: 1200x1290, edsr_small_x2.keras or edsr_small_x2_photo.keras, edsr_small_x2"
     assert line in capsys.readouterr().out
 
 
@@ -149,9 +150,9 @@ def test_the_bar_counts_pixels(folder):
     jobs = batch.plan(["in"], "out").jobs
     size = output.Size()
     pixels = batch.pixels_of([*jobs, batch.Job(Path("gone"), Path("gone"))], size, (2,))
-    assert list(pixels.values()) == [60 * 50, 500 * 420]
+    assert list(pixels.values()) == [430 * 400, 500 * 420]
     _, twice = batch.route_of(jobs[0], output.Size.parse("6"), (2, 4))
-    assert twice == {4: 60 * 50, 2: 16 * 60 * 50}
+    assert twice == {4: 430 * 400, 2: 16 * 430 * 400}
     bar = Mock(total=sum(pixels.values()))
     report = batch.Report(batch.Plan(jobs, {}, []), Mock(), bar, pixels)
     Path("out").mkdir()
