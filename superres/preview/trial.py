@@ -24,19 +24,8 @@ def write_page(path, jobs, find, versions, at, values):
         at: "X,Y", the middle of the details, or empty.
         values: settings of output.py that differ from those in its file, for the commands.
     """
-    page, views, after, megapixels = VersionsPage(path), {}, "", 0
-    details = []
-    for job in jobs:
-        try:
-            (scales, _), pixels = find(job)
-            megapixels += pixels.total() / 1e6
-            if scales and len(details) < MAX_PICTURES:
-                picture = read_rgb(job.source)
-                details.append((job, scales[0], picture, find_part(picture, at)))
-        except (InputError, OSError) as error:
-            print_line(f"refused {quoted(job.source)}: {error}", sys.stderr)
-    if not details:
-        raise InputError("TRY: no picture could be enlarged")
+    page, views, after = VersionsPage(path), {}, ""
+    details, megapixels = _details(jobs, find, at)
     head = ["version", "command", "seconds per megapixel", f"all {len(jobs)} take", "network"]
     with progress(total=len(details), unit="picture", desc="trying") as bar:
         for number, (job, scale, picture, box) in enumerate(details):
@@ -54,12 +43,27 @@ def write_page(path, jobs, find, versions, at, values):
                 rows.append([one.name, *cells, one.note])
                 after = one.name if one.is_default and not number else after
             left, top, width, height = box
-            title = f"{quoted(job.source)} ×{scale}"
-            if picture.shape[:2] != (height, width):
-                title += f", {width}×{height} pixels at {left},{top}"
+            title = f"{quoted(job.source)} ×{scale}, {width}×{height} pixels at {left},{top}"
             page.add(f"{number}.png", title, made, rows, notes)
             bar.update()
     page.write(list(views), after)
+
+
+def _details(jobs, find, at):
+    """The first few pictures with their scales and details, and the megapixels of all jobs."""
+    details, megapixels = [], 0
+    for job in jobs:
+        try:
+            (scales, _), pixels = find(job)
+            megapixels += pixels.total() / 1e6
+            if scales and len(details) < MAX_PICTURES:
+                picture = read_rgb(job.source)
+                details.append((job, scales[0], picture, find_part(picture, at)))
+        except (InputError, OSError) as error:
+            print_line(f"refused {quoted(job.source)}: {error}", sys.stderr)
+    if not details:
+        raise InputError("TRY: no picture could be enlarged")
+    return details, megapixels
 
 
 def _command(values):

@@ -84,8 +84,8 @@ class Versions:
 
     def select(self, changes, scale, condition):
         """The `Network` of changed settings, and what it gets of a picture's `Condition`."""
-        fields = {name: value for name, value in changes.items() if name in RANGES}
-        fields |= {"quality": fields["quality"] / 100} if "quality" in fields else {}
+        units = {"quality": 100}
+        fields = {n: value / units.get(n, 1) for n, value in changes.items() if n in RANGES}
         known = self._known | fields
         others = {name: value for name, value in changes.items() if name not in RANGES}
         options = self._options._replace(**others).for_known(known)
