@@ -23,7 +23,7 @@ NUM_FILTERS = 128  # channels of the feature maps; 64 on weak hardware
 RESIDUAL_BLOCKS = 24  # depth, two convolutions a block; 9 on weak hardware
 RESIDUAL_SCALING = 0.1  # factor of a block's branch; stabilises deep networks early on
 GLOBAL_SKIP = False  # add the bilinearly enlarged input; helps short trainings
-CONDITIONS = 0  # second input; 1: JPEG quality; 3: quality, noise and blur; 0: none
+CONDITIONS = 0  # second input; 1: JPEG quality; 4: noise, blur, sharpening too; 0: none
 # ---------------------------------------------------------------------------------
 
 SCALES = (2, 3, 4)

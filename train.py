@@ -78,7 +78,7 @@ _SMALL_FROM_X2 = _SMALL | {
 
 def _photo(scale, epochs, decay_epochs):
     return _SMALL | {
-        "conditions": 3,  # of network.py: quality, noise and blur
+        "conditions": 4,  # of network.py: quality, noise, blur, sharpening
         "degradation": "wild",
         "drawings": 0.03,
         "learning_rate": 1e-3,

@@ -100,7 +100,7 @@ def as_jpeg(picture, **options):
 
 def batch_of(lr, hr, condition=CLEAN):
     """A function that returns the same batch for each step, as `Trainer.fit` takes it."""
-    return lambda step: ((lr, np.tile(condition.values(3), (len(lr), 1, 1, 1))), hr)
+    return lambda step: ((lr, np.tile(condition.values(), (len(lr), 1, 1, 1))), hr)
 
 
 def copy_program(place):

@@ -8,9 +8,9 @@ from PIL import Image
 
 import output
 import utils
-from superres.images.degradation import Degradation, Encoding, degrade, parse_degradation
+from superres.images.degradation import Degradation, Encoding, degrade
 from superres.images.panels import side_by_side
-from superres.images.quality import Condition, condition_of
+from superres.images.quality import condition_of
 from superres.images.read import read_rgb
 from superres.images.resize import downscale, upscale_bicubic, upscale_nearest
 from superres.scoring import figures, metrics
@@ -22,9 +22,9 @@ ASTRONAUT = ROOT / "evaluation/original/astronaut.png"
 CLEAN = [ASTRONAUT, ASTRONAUT.with_name("chart.png"), ROOT / "inference/original/grace_hopper.jpg"]
 PHOTO = ROOT / "inference/original/chelsea.jpg"
 PHOTO_BOX = (300, 700, 112, 112)  # left, top, width, height of the detail in docs/figure_photo.jpg
-JPEG_QUALITY = 50  # in docs/figure_jpeg.jpg
 # Degradations of real pictures, in docs/wild.jpg.
 WILD = {
+    "JPEG 50": Degradation(encodings=(Encoding(50),)),
     "from a larger JPEG": Degradation(
         "area", encodings=(Encoding(78),), factor=1.5, earlier=Encoding(80)
     ),
@@ -50,27 +50,6 @@ def clean_figures():
             yield f"figure_{path.stem}", read_rgb(Path(folder, "figures", f"{path.stem}.png"))
 
 
-def enlarge(lr, networks, condition, labels):
-    """Label -> picture by bicubic, by the network for clean pictures, and by that for JPEGs."""
-    photo = networks.photo.upscaler.enlarge(lr, condition=condition)
-    pictures = upscale_bicubic(lr, 2), networks.clean.upscaler.enlarge(lr), photo
-    return dict(zip(labels, pictures, strict=True))
-
-
-def jpeg_figure():
-    """A JPEG, enlarged by bicubic and by both networks."""
-    degradation = parse_degradation(f"jpeg{JPEG_QUALITY}")
-    hr = read_rgb(ASTRONAUT)
-    lr = degrade(degradation, downscale(hr, 2), hr, 2)
-    labels = "bicubic", "network for clean pictures", "network for JPEGs"
-    networks, condition = utils.NetworkOptions().load(2), Condition(degradation.quality)
-    views = {"the JPEG": upscale_nearest(lr, 2)} | enlarge(lr, networks, condition, labels)
-    panels = [(name, f"{metrics.psnr(hr, sr, 2):.2f} dB", sr) for name, sr in views.items()]
-    box = figures.find_box(hr, views["bicubic"], views["network for JPEGs"], 2)
-    title = f"reduced by 2, saved as JPEG of quality {JPEG_QUALITY}"
-    return figures.paper_figure(title, hr, panels, box)
-
-
 def photo_figure():
     """A photograph from a phone, and the output of output.py."""
 
@@ -91,14 +70,16 @@ def photo_figure():
 
 
 def wild_figure():
-    """A detail after five degradations, enlarged by bicubic and by both networks."""
+    """A detail after each degradation, enlarged by bicubic and by both networks."""
     hr = read_rgb(ASTRONAUT)[24:184, 144:304]
     networks = utils.NetworkOptions(network="small").load(2)
     labels = "bicubic", "clean network", "photo network"
     rows = []
     for label, degradation in WILD.items():
         lr = degrade(degradation, downscale(hr, 2), hr, 2, np.random.default_rng(1))
-        views = enlarge(lr, networks, condition_of(lr, degradation.quality), labels)
+        condition = condition_of(lr, degradation.quality)
+        clean, photo = (one.upscaler.enlarge(lr, condition=condition) for one in networks[:2])
+        views = dict(zip(labels, (upscale_bicubic(lr, 2), clean, photo), strict=True))
         panels = [(label, upscale_nearest(lr, 2))]
         panels += [(f"{n}  {metrics.psnr(hr, v, 2):.2f} dB", v) for n, v in views.items()]
         rows.append(side_by_side([*panels, ("original", hr)]))
@@ -106,7 +87,7 @@ def wild_figure():
 
 
 if __name__ == "__main__":
-    pictures = dict(clean_figures(), figure_jpeg=jpeg_figure(), figure_photo=photo_figure())
+    pictures = dict(clean_figures(), figure_photo=photo_figure())
     for name, picture in (pictures | {"wild": wild_figure()}).items():
         path = ROOT / "docs" / f"{name}.jpg"
         Image.fromarray(picture).save(path, quality=92, subsampling="4:4:4")

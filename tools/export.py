@@ -27,7 +27,7 @@ NOISE = 0.0  # in levels, 0 to 11, built in together with QUALITY into a network
 BLUR = 0.0  # in pixels, 0 to 1.2, built in the same way
 # ---------------------------------------------------------------------------------
 
-UNSET = dict.fromkeys(Condition._fields, 0)
+UNSET = {"quality": 0, "noise": 0, "blur": 0}
 NEEDED = {".onnx": ["onnx"], ".xml": ["onnx", "openvino"], ".tflite": ["tensorflow"]}  # packages
 
 

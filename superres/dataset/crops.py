@@ -101,19 +101,19 @@ def cut_batch(
 
     Returns:
         ((lr, condition), hr): uint8 LR crops (N, crop_size / scale, crop_size / scale, 3), their
-        conditions, float32 (N, 1, 1, 3), and uint8 HR crops (N, crop_size, crop_size, 3).
+        conditions, float32 (N, 1, 1, 4), and uint8 HR crops (N, crop_size, crop_size, 3).
     """
     random = np.random.default_rng((seed, step))
     places = random.integers(pool.ends[-1], size=batch_size)[part].tolist()
     orientations = random.integers(len(ORIENTATIONS), size=batch_size)[part].tolist()
     lr = np.empty((len(places), pool.lr_size, pool.lr_size, 3), np.uint8)
     hr = np.empty((len(places), pool.crop_size, pool.crop_size, 3), np.uint8)
-    condition = np.empty((len(places), 1, 1, 3), np.float32)
+    condition = np.empty((len(places), 1, 1, len(CLEAN)), np.float32)
     for n, number in enumerate(range(batch_size)[part]):
         random, source, place = np.random.default_rng((seed, step, number)), pool, places[n]
         if drawings and random.random() < drawings:
             source = pool.draw(random)
             place = int(source.ends[-1]) // 2
         chain = random_degradation(random) if degradation == WILD else None
-        condition[n] = source.cut(place, orientations[n], lr[n], hr[n], chain, random).values(3)
+        condition[n] = source.cut(place, orientations[n], lr[n], hr[n], chain, random).values()
     return (lr, condition), hr

@@ -6,6 +6,7 @@ waifu2x saves at 37 to 98, sometimes again after a shift of 0 to 7 pixels; FBCNN
 pictures that were saved twice, gains 1.3 dB on them.
 """
 
+import math
 from dataclasses import dataclass
 
 import cv2
@@ -82,6 +83,11 @@ class Degradation:
         """`Condition.quality` after the last encoding, which is the one that a file shows."""
         return network_quality(self.encodings[-1].quality) if self.encodings else LOSSLESS
 
+    @property
+    def sharpening(self):
+        """As `Condition` has it: of a sine wave with a period of 4 pixels."""
+        return self.amount * (1 - math.exp(-((math.pi * self.radius) ** 2) / 8))
+
     def __str__(self):
         words = [f"{self.factor:.1f} times as large, {self.earlier}"] if self.earlier else []
         words += [self.kernel] if self.kernel != "bicubic" else []
@@ -153,13 +159,8 @@ def recompress(picture, encoding):
     top, left = encoding.shift
     # The first blocks begin above and left of the picture.
     padded = cv2.copyMakeBorder(picture, top, 0, left, 0, cv2.BORDER_REFLECT_101)
-    sampling = SAMPLING[encoding.is_subsampled]
-    options = [
-        cv2.IMWRITE_JPEG_QUALITY,
-        encoding.quality,
-        cv2.IMWRITE_JPEG_SAMPLING_FACTOR,
-        sampling,
-    ]
+    options = [cv2.IMWRITE_JPEG_QUALITY, encoding.quality, cv2.IMWRITE_JPEG_SAMPLING_FACTOR]
+    options += [SAMPLING[encoding.is_subsampled]]
     options = [cv2.IMWRITE_WEBP_QUALITY, encoding.quality] if encoding.is_webp else options
     is_grey = picture.ndim == 2
     bgr = padded if is_grey else cv2.cvtColor(padded, cv2.COLOR_RGB2BGR)

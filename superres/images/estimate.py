@@ -1,4 +1,4 @@
-"""Estimates noise and blur of a picture from statistics of its pixels.
+"""Estimates noise, blur and sharpening of a picture from statistics of its pixels.
 
 In a sharp photograph without noise, neighbours differ little in flat places and much in others. How
 much, from the flattest to the richest places, tells noise from detail. 34 such statistics go into a
@@ -13,7 +13,7 @@ import numpy as np
 from superres.images.pixels import to_8bit
 
 FILE = Path(__file__).with_name("estimate.npz")
-MAX_NOISE, MAX_BLUR = 11.0, 1.2  # levels and pixels, in the pictures that it was fitted to
+MAX_NOISE, MAX_BLUR, MAX_SHARPENING = 11.0, 1.2, 1.3  # in the pictures that it was fitted to
 MAX_SIDE, MIN_SIDE = 1024, 16  # pixels: only the centre of larger pictures; no smaller ones
 MIXED = np.float32([[1, -1], [-1, 1]])  # sees noise and corners, no horizontal or vertical edges
 BLOCK_PERCENTILES, COLOUR_PERCENTILES = (5, 10, 25, 50, 75, 90), (10, 50, 90)
@@ -56,16 +56,16 @@ def statistics(picture, quality):
     return np.float32([*logarithms, *(correlations / energy), quality, quality == 1])
 
 
-def noise_and_blur(picture, quality):
-    """Standard deviations of a picture's noise, in levels, and blur, in pixels; and a third number:
-    about 0 for clean photographs and drawings, about 1 for all other pictures.
+def estimate(picture, quality):
+    """Noise, blur and sharpening as `Condition` has them; and a fourth number: about 0 for clean
+    photographs and drawings, about 1 for all other pictures.
     """
     if min(picture.shape[:2]) < MIN_SIDE:
-        return 0.0, 0.0, 0.0
+        return 0.0, 0.0, 0.0, 0.0
     start = [(length - min(length, MAX_SIDE)) // 2 for length in picture.shape[:2]]
     pixels = to_8bit(picture[*(slice(first, first + MAX_SIDE) for first in start)])
     pixels = np.stack([pixels] * 3, 2) if pixels.ndim == 2 else np.ascontiguousarray(pixels)
     kernel1, bias1, kernel2, bias2 = LAYERS
     hidden = np.maximum(statistics(pixels, quality) @ kernel1 + bias1, 0)
-    noise, blur, wild = (hidden @ kernel2 + bias2).tolist()
-    return min(max(noise, 0), MAX_NOISE), min(max(blur, 0), MAX_BLUR), wild
+    *found, wild = (hidden @ kernel2 + bias2).tolist()
+    return *np.clip(found, 0, (MAX_NOISE, MAX_BLUR, MAX_SHARPENING)).tolist(), wild

@@ -79,7 +79,7 @@ def draw_residual_block(path, num_filters, residual_scaling):
 
 def draw_network(path, shuffles, num_filters, residual_blocks, global_skip, conditions=0):
     """Draws EDSR as a PNG picture at `path`; `shuffles`: factors of its pixel shuffles in order."""
-    condition = {0: "", 1: "\n+ quality", 3: "\n+ condition"}[conditions]
+    condition = {0: "", 1: "\n+ quality", 4: "\n+ condition"}[conditions]
     within = f"{num_filters} → {num_filters}"
     steps = [
         ("LR picture\nH × W × 3", GREY),

@@ -1,4 +1,4 @@
-"""A picture's condition: how much it lost in its file, and how noisy and blurred it is."""
+"""A picture's condition: how much it lost in its file; its noise, blur and sharpening."""
 
 import io
 from pathlib import Path
@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from superres.images.estimate import MAX_BLUR, MAX_NOISE, noise_and_blur
+from superres.images.estimate import MAX_BLUR, MAX_NOISE, estimate
 from superres.images.jpeg_tables import quality_of, tables_in
 from superres.images.jpeg_traces import former_quality
 from superres.images.pixels import to_8bit
@@ -16,8 +16,8 @@ from superres.images.read import open_picture, webp_coding
 LOSSLESS = 1.0
 QUALITY_RANGE = (25, 98)  # that networks get; others are clipped
 RANGES = {"quality": QUALITY_RANGE, "noise": (0, MAX_NOISE), "blur": (0, MAX_BLUR)}
-# For the third result of `noise_and_blur`: 2% of clean, 50% of noisy or blurred pictures exceed it.
-MIN_WILD = 0.65
+# For the last result of `estimate`: 2% of clean ones exceed it, and 55% of the others.
+MIN_WILD = 0.55
 UNKNOWN_LOSSY = 0.9  # of an animated AVIF, whose first picture has an unknown size
 AVIF_HEADER = 300  # bytes of the smallest file
 # The quality of WebP and AVIF, by their size relative to a JPEG of quality 75. Over 20 pictures and
@@ -32,10 +32,11 @@ class Condition(NamedTuple):
     quality: float = LOSSLESS  # 0 to 1: that of the JPEG / 100
     noise: float = 0.0  # standard deviation in levels of 255
     blur: float = 0.0  # standard deviation in pixels
+    sharpening: float = 0.0  # by which a site strengthened details of 4 pixels; 0.5: by half
 
-    def values(self, count):
-        """The first `count` fields in similar ranges, as networks take them: float32."""
-        return np.array([self.quality, self.noise / 10, self.blur][:count], np.float32)
+    def values(self, count=None):
+        """The first `count` fields, or all, in similar ranges, as networks take them: float32."""
+        return np.array(self._replace(noise=self.noise / 10)[:count], np.float32)
 
 
 CLEAN = Condition()
@@ -48,9 +49,10 @@ def network_quality(quality):
 
 def describe(condition):
     """A `Condition` in words."""
-    quality, noise, blur = condition
+    quality, *others = condition
     words = "lossless" if quality == LOSSLESS else f"quality {100 * quality:.0f}"
-    return words + (f", noise {noise:.1f}, blur {blur:.2f}" if noise or blur else "")
+    estimates = ", noise {:.1f}, blur {:.2f}, sharpening {:.2f}".format(*others)
+    return words + estimates * any(others)
 
 
 def condition_of_file(path, picture):
@@ -60,8 +62,8 @@ def condition_of_file(path, picture):
 
 def condition_of(picture, quality):
     """The `Condition` of a picture of known quality; `CLEAN` if it seems so."""
-    noise, blur, wild = noise_and_blur(picture, quality)
-    return Condition(quality, noise, blur) if quality < LOSSLESS or wild > MIN_WILD else CLEAN
+    *estimates, wild = estimate(picture, quality)
+    return Condition(quality, *estimates) if quality < LOSSLESS or wild > MIN_WILD else CLEAN
 
 
 def _quality_of_file(path, picture):

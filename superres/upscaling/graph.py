@@ -35,10 +35,10 @@ POINTWISE = POINTWISE_LAYERS | set().union(*OPERATIONS.values()) - {"DepthToSpac
 TRANSPARENT = POINTWISE | {"DepthToSpace", "InputLayer", "Pad"}
 MAX_SIZE = 2**16  # of any number in a convolution's configuration
 ITEM_BYTES = {"float32": 4, "bfloat16": 2}
-CONDITION_INPUTS = {0: "", 1: "quality", 3: "condition"}  # names of second inputs, by channels
+CONDITION_INPUTS = {0: "", 1: "quality", 4: "condition"}  # names of second inputs, by channels
 EXPECTED = (
     "expected a network that takes (N, H, W, 3) of any H and W, or that and a condition, "
-    "(N, 1, 1, 1) or (N, 1, 1, 3), and makes one output"
+    "(N, 1, 1, 1) or (N, 1, 1, 4), and makes one output"
 )
 
 

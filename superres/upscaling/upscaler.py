@@ -21,7 +21,7 @@ MEMORY_SHARE = 0.5  # of the free memory, for one tile's feature maps
 # bits.
 MIN_TILE, USUAL_TILE, MAX_TILE = 64, 256, 1024
 # Conditions that halos are measured at.
-HALO_CONDITIONS = (CLEAN, Condition(QUALITY_RANGE[0] / 100), Condition(0.5, 8.0, 1.0))
+HALO_CONDITIONS = (CLEAN, Condition(QUALITY_RANGE[0] / 100), Condition(0.5, 8.0, 1.0, 0.5))
 
 
 class Upscaler:
@@ -37,7 +37,7 @@ class Upscaler:
 
     Attributes:
         scale, radius, halo, precision, self_ensemble: as resolved.
-        conditions: how many numbers of a picture's `Condition` the network takes: 0, 1 or 3.
+        conditions: how many numbers of a picture's `Condition` the network takes: 0, 1 or 4.
     """
 
     def __init__(self, network, halo=None, precision="auto", tile_size=0, self_ensemble=False):

@@ -26,7 +26,7 @@ def test_crops_of_lr_and_hr_show_the_same_place(scale):
     (lr, condition), hr = cut_batch(labelled_pool(scale), 0, batch_size=64, seed=1)
     assert lr.shape == (64, 8, 8, 3)
     assert hr.shape == (64, 8 * scale, 8 * scale, 3)
-    np.testing.assert_array_equal(condition, np.tile(np.float32([1, 0, 0]), (64, 1, 1, 1)))
+    np.testing.assert_array_equal(condition, np.tile(np.float32([1, 0, 0, 0]), (64, 1, 1, 1)))
     assert lr.dtype == hr.dtype == np.uint8
     np.testing.assert_array_equal(lr.repeat(scale, 1).repeat(scale, 2), hr)
 
@@ -72,7 +72,7 @@ def test_degraded_crops_show_the_same_place_and_follow_from_seed_and_step():
 
     def cut(step, **options):
         (lr, condition), hr = cut_batch(pool, step, batch_size=60, seed=1, **options)
-        assert condition.shape == (60, 1, 1, 3)
+        assert condition.shape == (60, 1, 1, 4)
         return lr, hr, condition[:, 0, 0, 0]
 
     clean, degraded = cut(3), cut(3, degradation="wild")
@@ -102,10 +102,11 @@ def test_condition_of_a_crop_is_that_of_the_degraded_picture():
     assert condition.noise > 3
     assert pool.cut(0, 0, lr, hr) == CLEAN
     (_, conditions), _ = cut_batch(pool, 3, batch_size=60, seed=1, degradation="wild")
-    quality, noise, blur = conditions.reshape(-1, 3).T
+    quality, noise, blur, sharpening = conditions.reshape(-1, 4).T
     assert 0.3 <= quality.min() < quality.max() == 1
-    assert 0 == noise.min() < 0.7 < noise.max() <= 1.1  # in levels / 10
-    assert 0 == blur.min() < 0.7 < blur.max() <= 1.2
+    assert 0 <= noise.min() < 0.1 < 0.7 < noise.max() <= 1.1  # in levels / 10
+    assert 0 <= blur.min() < 0.5 < 0.7 < blur.max() <= 1.2
+    assert 0 <= sharpening.min() < 0.2 < 0.4 < sharpening.max() <= 1.3
 
 
 @pytest.mark.parametrize("degradation", ["bicubic", "wild"])

@@ -1,3 +1,5 @@
+import dataclasses
+
 import cv2
 import numpy as np
 import pytest
@@ -5,7 +7,8 @@ from PIL import Image, ImageDraw
 
 import corpus
 from superres.images import estimate
-from superres.images.estimate import MAX_BLUR, MAX_NOISE, noise_and_blur
+from superres.images.degradation import Degradation, Encoding, degrade
+from superres.images.estimate import MAX_BLUR, MAX_NOISE, MAX_SHARPENING
 from superres.images.jpeg_tables import quality_of, tables_in, tables_of
 from superres.images.jpeg_traces import former_quality
 from superres.images.quality import (
@@ -37,12 +40,12 @@ def test_condition_in_words_and_as_networks_take_it():
     for condition, words in (
         (Condition(), "lossless"),
         (Condition(0.75), "quality 75"),
-        (Condition(0.75, 3.2, 0.4), "quality 75, noise 3.2, blur 0.40"),
-        (Condition(noise=3), "lossless, noise 3.0, blur 0.00"),
+        (Condition(0.75, 3.2, 0.4, 0.1), "quality 75, noise 3.2, blur 0.40, sharpening 0.10"),
+        (Condition(noise=3), "lossless, noise 3.0, blur 0.00, sharpening 0.00"),
     ):
         assert describe(condition) == words
-    for count, expected in (3, [0.75, 0.8, 1.2]), (1, [0.75]):  # all three about as large
-        values = Condition(0.75, 8, 1.2).values(count)
+    for count, expected in (4, [0.75, 0.8, 1.2, 0.5]), (1, [0.75]):  # all about as large
+        values = Condition(0.75, 8, 1.2, 0.5).values(count)
         assert values.dtype == np.float32
         np.testing.assert_allclose(values, expected)
 
@@ -218,20 +221,26 @@ def noisy(picture, deviation, channels=3):
     return np.clip(picture + noise + 0.5, 0, 255).astype(np.uint8)
 
 
-def test_noise_and_blur_are_estimated(large_photograph):
-    noise, blur, wild = noise_and_blur(large_photograph, LOSSLESS)
-    assert noise < 1
-    assert blur < 0.1
-    assert wild < 0.5
+def test_noise_blur_and_sharpening_are_estimated(large_photograph):
+    noise, blur, sharpening, wild = estimate.estimate(large_photograph, LOSSLESS)
+    assert noise < 2.5  # of the film
+    assert blur < 0.2
+    assert sharpening < 0.2
+    assert wild < 0.35
     for deviation, channels in (5, 1), (5, 3), (9, 1), (9, 3):
-        noise, _, wild = noise_and_blur(noisy(large_photograph, deviation, channels), LOSSLESS)
-        assert noise == pytest.approx(deviation, abs=3)
-        assert wild > 0.5
+        noise, *_, wild = estimate.estimate(noisy(large_photograph, deviation, channels), LOSSLESS)
+        assert noise == pytest.approx(deviation, abs=3.5)
+        assert wild > 0.35
     for deviation in 0.7, 0.9, 1.1:
         blurred = cv2.GaussianBlur(large_photograph, (0, 0), deviation)
-        _, blur, wild = noise_and_blur(blurred, LOSSLESS)
+        _, blur, _, wild = estimate.estimate(blurred, LOSSLESS)
         assert blur == pytest.approx(deviation, abs=0.3)
         assert wild > 0.5
+    jpeg = Degradation(encodings=(Encoding(85),))
+    sharp = dataclasses.replace(jpeg, amount=1.0, radius=0.9)
+    for one, expected in (jpeg, 0.05), (sharp, 0.25):
+        found = estimate.estimate(degrade(one, large_photograph, None, 2), one.quality)[2]
+        assert found == pytest.approx(expected, abs=0.1)
 
 
 def test_other_kinds_of_pixels_and_the_centre_of_a_large_picture_count(
@@ -245,18 +254,19 @@ def test_other_kinds_of_pixels_and_the_centre_of_a_large_picture_count(
         (np.stack([grey] * 3, 2), grey, np.dstack([grey, opaque])),
     ):
         for other in others:
-            assert noise_and_blur(other, 0.9) == noise_and_blur(one, 0.9)
+            assert estimate.estimate(other, 0.9) == estimate.estimate(one, 0.9)
     monkeypatch.setattr(estimate, "MAX_SIDE", 128)
     top, left = ((side - 128) // 2 for side in picture.shape[:2])
     centre = picture[top:, left:][:128, :128]
-    assert noise_and_blur(picture, LOSSLESS) == noise_and_blur(centre, LOSSLESS)
+    assert estimate.estimate(picture, LOSSLESS) == estimate.estimate(centre, LOSSLESS)
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 3), (15, 400, 3), (16, 16, 3), (17, 2000, 3), (3000, 20)])
 def test_any_picture_has_an_estimate_within_limits(shape):
     levels = np.random.default_rng(0).integers(256, size=shape, dtype=np.uint8)
     for picture in np.zeros_like(levels), levels, levels // 128 * 255:
-        noise, blur, wild = noise_and_blur(picture, LOSSLESS)
+        noise, blur, sharpening, wild = estimate.estimate(picture, LOSSLESS)
         assert 0 <= noise <= MAX_NOISE
         assert 0 <= blur <= MAX_BLUR
+        assert 0 <= sharpening <= MAX_SHARPENING
         assert np.isfinite(wild)

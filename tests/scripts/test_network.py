@@ -30,14 +30,14 @@ def test_float32_in_and_out_whatever_the_policy(policy):
     assert {weight.dtype for weight in model.weights} == {"float32"}
 
 
-@pytest.mark.parametrize(("count", "name"), [(1, "quality"), (3, "condition")])
+@pytest.mark.parametrize(("count", "name"), [(1, "quality"), (4, "condition")])
 def test_condition_shifts_the_first_feature_maps(count, name):
     model = small_network(conditions=count)
     shapes = [(None, None, None, 3), (None, 1, 1, count)]
     assert [tuple(one.shape) for one in model.inputs] == shapes
     assert [one.name for one in model.inputs] == ["lr", name]
     lr = np.random.default_rng(0).random((2, 5, 7, 3), np.float32)
-    condition = np.float32([[0.5, 0.8, 1.0], [1.0, 0.1, 0.0]])[:, None, None, :count]
+    condition = np.float32([[0.5, 0.8, 1.0, 0.3], [1.0, 0.1, 0.0, 0.0]])[:, None, None, :count]
     first = keras.Model(model.inputs, model.get_layer("told_quality").output)
     head = keras.Model(model.inputs[0], model.get_layer("head").output)
     shift = model.get_layer("quality_head").get_weights()[0]

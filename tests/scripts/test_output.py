@@ -465,10 +465,10 @@ def test_each_picture_gets_the_network_of_its_kind_with_its_quality(
 
 
 @pytest.fixture
-def of_three(tmp_path):
-    """A weights file of a network that takes quality, noise and blur."""
-    path = tmp_path / "three.keras"
-    small_network(global_skip=True, conditions=3).save(path)
+def of_four(tmp_path):
+    """A weights file of a network that takes quality, noise, blur and sharpening."""
+    path = tmp_path / "four.keras"
+    small_network(global_skip=True, conditions=4).save(path)
     return path
 
 
@@ -480,17 +480,17 @@ def of_three(tmp_path):
         ("--blur 1 --noise 2 --quality 40", "quality 40, noise 2, blur 1", Condition(0.4, 2, 1)),
     ],
 )
-def test_noise_and_blur_of_all_pictures(tmp_path, of_three, capsys, options, words, condition):
-    upscaler, picture = utils.load(of_three, precision="float32"), smooth_picture(14, 18)
+def test_noise_and_blur_of_all_pictures(tmp_path, of_four, capsys, options, words, condition):
+    upscaler, picture = utils.load(of_four, precision="float32"), smooth_picture(14, 18)
     write_picture(tmp_path / "a.png", picture, {})
     Image.fromarray(picture).save(tmp_path / "b.png", format="JPEG", quality=60)
-    options = ["--weights", of_three, "--precision", "float32", "--verbose", *options.split()]
+    options = ["--weights", of_four, "--precision", "float32", "--verbose", *options.split()]
     for name, quality in ("a.png", 1.0), ("b.png", 0.6):
         assert run(tmp_path / name, tmp_path / "out", *options) == 0
         first, line, *_ = capsys.readouterr().out.splitlines()
         assert first.endswith(f", {words} for all pictures")
         expected = condition if "quality" in words else condition._replace(quality=quality)
-        assert line.endswith(f", three.keras ({describe(expected)})")
+        assert line.endswith(f", four.keras ({describe(expected)})")
         lr = read_picture(tmp_path / name)[0]
         sr = upscaler.enlarge(lr, condition=expected).astype(int)
         assert np.abs(read_rgb(tmp_path / "out" / name) - sr).max() <= 1
@@ -498,7 +498,7 @@ def test_noise_and_blur_of_all_pictures(tmp_path, of_three, capsys, options, wor
         assert (np.abs(others - sr).max() > 3) == (expected != Condition(quality))
 
 
-@pytest.mark.parametrize(("count", "network"), [(1, "x2"), (3, "x2_photo")])
+@pytest.mark.parametrize(("count", "network"), [(1, "x2"), (4, "x2_photo")])
 def test_noisy_lossless_picture_takes_the_photo_network_that_knows_noise(
     tmp_path, shipped, capsys, count, network
 ):
@@ -514,26 +514,26 @@ def test_noisy_lossless_picture_takes_the_photo_network_that_knows_noise(
     lines = [line for line in capsys.readouterr().out.splitlines() if "overlap" in line]
     assert "edsr_small_x2.keras" in lines[0]
     assert f"edsr_small_{network}.keras" in lines[1]
-    assert ("(lossless, noise " in lines[1]) == (count == 3)
+    assert ("(lossless, noise " in lines[1]) == (count == 4)
 
 
-def test_file_overrules_nothing_that_is_set(tmp_path, of_three, shipped, capsys, monkeypatch):
+def test_file_overrules_nothing_that_is_set(tmp_path, of_four, shipped, capsys, monkeypatch):
     """And it is not looked at where nothing is left to know."""
-    of_file, looked = Condition(0.6, 4.0, 0.3), []
+    of_file, looked = Condition(0.6, 4.0, 0.3, 0.2), []
     monkeypatch.setattr(output, "condition_of_file", lambda *_: looked.append(1) or of_file)
     shipped("edsr_small_x2_photo")
     write_picture(tmp_path / "a.png", smooth_picture(14, 18), {})
 
-    def known(*options, weights=of_three):
+    def known(*options, weights=of_four):
         words = ["--weights", weights, "--verbose", "--overwrite", *options]
         assert run(tmp_path / "a.png", tmp_path / "out", *words) == 0
         return re.search(r"\.keras \((.*)\)", capsys.readouterr().out.splitlines()[1])[1]
 
-    assert known() == "quality 60, noise 4.0, blur 0.30"
-    assert known("--noise", "0") == "quality 60, noise 0.0, blur 0.30"
-    assert known("--quality", "80", "--blur", "1") == "quality 80, noise 4.0, blur 1.00"
+    rest = ", sharpening 0.20"
+    assert known() == "quality 60, noise 4.0, blur 0.30" + rest
+    assert known("--noise", "0") == "quality 60, noise 0.0, blur 0.30" + rest
+    assert known("--quality", "80", "--blur", "1") == "quality 80, noise 4.0, blur 1.00" + rest
     assert len(looked) == 3
-    assert known("--quality", "80", "--blur", "1", "--noise", "2").endswith("noise 2.0, blur 1.00")
     photo = tmp_path / "shipped" / "edsr_small_x2_photo.keras"
     assert known("--quality", "80", weights=photo) == "quality 80"
     assert len(looked) == 3

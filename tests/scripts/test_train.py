@@ -606,7 +606,7 @@ def test_run_with_decay_is_made_longer(photographs, capsys):
             "SCALE = 3: expected one of [2] with RECIPE = 'speedrun'",
         ),
         ({"recipe": "slow"}, "RECIPE = 'slow': expected one of '', 'speedrun', 'small'"),
-        ({"conditions": 3}, "CONDITIONS = 3: needs DEGRADATION = 'wild'"),
+        ({"conditions": 4}, "CONDITIONS = 4: needs DEGRADATION = 'wild'"),
         ({"data": "empty"}, "put at least two there"),
         ({"drawings": 2}, "DRAWINGS = 2: expected a number from 0 to 1"),
         ({"crop_size": 15}, "CROP_SIZE = 15: expected a multiple of 2"),

@@ -106,12 +106,12 @@ def test_exported_networks_give_our_pictures(program, scale, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("program", "count"), [*((program, 3) for program in PROGRAMS), ("ONNX Runtime", 1)]
+    ("program", "count"), [*((program, 4) for program in PROGRAMS), ("ONNX Runtime", 1)]
 )
 def test_network_that_takes_a_condition(program, count, tmp_path, capsys):
     weights, is_onnx = tmp_path / "photo.keras", PROGRAMS[program][0] == ".onnx"
     small_network(conditions=count, global_skip=True).save(weights)
-    others = ["--noise", "8", "--blur", "1.2"] if count == 3 else []
+    others = ["--noise", "8", "--blur", "1.2"] if count == 4 else []
     fixed = exported(weights, program, tmp_path, "--quality", "40", *others)
     condition = Condition(0.4, 8, 1.2)
     for height, width in SIZES:
@@ -121,14 +121,14 @@ def test_network_that_takes_a_condition(program, count, tmp_path, capsys):
     assert " and " not in capsys.readouterr().out.rpartition(": from lr")[2]
     free = exported(weights, program, tmp_path)
     shape = f"(N, {count}, 1, 1)" if is_onnx else f"(N, 1, 1, {count})"
-    name = {1: "quality", 3: "condition"}[count]
+    name = {1: "quality", 4: "condition"}[count]
     assert f" and {name} {shape} to sr, 2 times" in capsys.readouterr().out
     if program == "OpenCV" and int(cv2.__version__.split(".")[0]) >= 5:
         # It adds no feature maps of one pixel to others behind a convolution, as the docs say.
         with pytest.raises(cv2.error, match="must have the same shape"):
             check(free, weights, picture, condition, is_input=True)
         return
-    for condition in Condition(0.4, 8, 1.2), Condition(0.9, 2, 0.3):
+    for condition in Condition(0.4, 8, 1.2), Condition(0.9, 2, 0.3, 0.5):
         check(free, weights, picture, condition, is_input=True)
 
 

@@ -65,17 +65,17 @@ def test_every_weight_of_a_grown_network_learns(saved, scale):
 
 
 def test_weights_of_a_new_condition_learn(saved):
-    large = network.edsr(2, 10, 3, global_skip=True, conditions=3)
+    large = network.edsr(2, 10, 3, global_skip=True, conditions=4)
     growing.start_from(large, saved(small_network(global_skip=True)))
     trainer, hr = trainer_of(large, "muon"), smooth_picture(40, 48)[None]
     for _ in range(3):  # what is new leads to nothing at first
-        batches = batch_of(hr[:, ::2, ::2].copy(), hr, Condition(0.5, 8, 1))
+        batches = batch_of(hr[:, ::2, ::2].copy(), hr, Condition(0.5, 8, 1, 0.5))
         trainer.fit(batches, 1, threading.Event())
     assert (large.get_layer("quality_head").get_weights()[0] != 0).all()
 
 
 @pytest.mark.parametrize("filters", [8, 12])
-@pytest.mark.parametrize(("before", "after"), [(0, 1), (0, 3), (1, 1), (1, 3), (3, 3)])
+@pytest.mark.parametrize(("before", "after"), [(0, 1), (0, 4), (1, 1), (1, 4), (4, 4)])
 def test_grown_network_keeps_what_it_makes_of_the_condition(saved, before, after, filters):
     small = small_network(conditions=before)
     large = network.edsr(2, filters, 3, conditions=after)
@@ -84,7 +84,7 @@ def test_grown_network_keeps_what_it_makes_of_the_condition(saved, before, after
         head.set_weights([np.ones_like(w) for w in head.get_weights()])  # as if not 0 at first
     growing.start_from(large, saved(small))
     made = []
-    for condition in Condition(0.3, 9, 1), Condition(1.0, 2, 0.3):
+    for condition in Condition(0.3, 9, 1, 0.5), Condition(1.0, 2, 0.3):
         values = [condition.values(n)[None, None, None] for n in (before, after)]
         made.append(small.predict_on_batch([LR, values[0]] if before else LR))
         found = large.predict_on_batch([LR, values[1]])
@@ -114,7 +114,7 @@ def test_another_scale_takes_what_does_not_depend_on_it(saved):
         (0, (8, 1), "RESIDUAL_BLOCKS = 1: expected at least the 2 that it has"),
         (0, (8, 2, 0.1, True), "GLOBAL_SKIP = True: expected False, as it was trained"),
         (1, (8, 2), "CONDITIONS = 0: expected at least the 1 that it has"),
-        (3, (8, 2, 0.1, False, 1), "CONDITIONS = 1: expected at least the 3 that it has"),
+        (4, (8, 2, 0.1, False, 1), "CONDITIONS = 1: expected at least the 4 that it has"),
     ],
 )
 def test_what_cannot_grow_is_refused(saved, before, options, message):
@@ -156,7 +156,7 @@ def changed(name, **changes):
 
 
 def test_edsr_is_known_from_other_networks(monkeypatch):
-    for options in {}, {"global_skip": True}, {"conditions": 1}, {"conditions": 3}:
+    for options in {}, {"global_skip": True}, {"conditions": 1}, {"conditions": 4}:
         assert growing.is_edsr(network.edsr(4, 4, 2, **options))
     assert growing.is_edsr(changed("block2_conv1"))
     assert not growing.is_edsr(changed("block2_conv1", activation="gelu"))

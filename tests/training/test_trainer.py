@@ -21,7 +21,7 @@ def test_state_of_another_network_is_wrong_input():
             trainer_of(network.edsr(2, *shape)).restore(state, 1)
 
 
-@pytest.mark.parametrize("count", [pytest.param(1, marks=pytest.mark.slow), 3])
+@pytest.mark.parametrize("count", [pytest.param(1, marks=pytest.mark.slow), 4])
 def test_every_number_of_the_condition_is_trained(count):
     """From the column of the batch that is its own."""
 
@@ -35,8 +35,9 @@ def test_every_number_of_the_condition_is_trained(count):
         trainer_of(model).fit(batches, 1, threading.Event())
         return (head.get_weights()[0][0, 0] != before).all(axis=1).tolist()
 
-    assert head_after(Condition(0.5, 8.0, 1.0)) == [True] * count
-    for n, condition in enumerate([Condition(0.5), Condition(0, 8.0), Condition(0, 0, 1.0)]):
+    assert head_after(Condition(0.5, 8.0, 1.0, 0.5)) == [True] * count
+    for n, name in enumerate(Condition._fields):
+        condition = Condition(quality=0)._replace(**{name: 1.0})
         assert head_after(condition) == [one == n for one in range(count)]
 
 

@@ -79,7 +79,7 @@ def test_other_kernels_are_exact(options, tmp_path):
     compare(model, tmp_path, [(5, 13), (20, 7), (3, 2)])
 
 
-@pytest.mark.parametrize("conditions", [0, 3])
+@pytest.mark.parametrize("conditions", [0, 4])
 @pytest.mark.parametrize("scale", [2, 3, 4])
 def test_keras_computes_a_folded_end_too(scale, conditions):
     model = small_network(scale, global_skip=True, conditions=conditions)

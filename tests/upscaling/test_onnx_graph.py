@@ -112,15 +112,15 @@ def test_every_layer_that_files_may_have_is_tried():
     assert kinds >= set().union(*OPERATIONS.values())
 
 
-@pytest.mark.parametrize(("count", "name"), [(1, "quality"), (3, "condition")])
+@pytest.mark.parametrize(("count", "name"), [(1, "quality"), (4, "condition")])
 def test_condition_is_an_input_or_built_in(tmp_path, count, name):
     """By OpenVINO, and by ONNX's own evaluator."""
     model = small_network(conditions=count, global_skip=True)
-    compare(model, tmp_path, np.float32([0.4, 0.8, 1.2])[None, None, None, :count])
+    compare(model, tmp_path, np.float32([0.4, 0.8, 1.2, 0.5])[None, None, None, :count])
     graph = weight_files.read_graph(tmp_path / "network.keras")
     written = onnx_graph(graph, weight_files.read_arrays(tmp_path / "network.keras", graph))
     lr = np.random.default_rng(0).random((1, 9, 7, 3), np.float32)
-    for condition in Condition(0.4, 8, 1.2), Condition(1, 1, 0.5):
+    for condition in Condition(0.4, 8, 1.2, 0.5), Condition(1, 1, 0.5):
         values = condition.values(count)
         expected = model.predict_on_batch([lr, values[None, None, None]])
         given = {name: values.reshape(1, -1, 1, 1)}
