@@ -59,7 +59,7 @@ QUALITY = 0  # JPEG quality of all pictures, 25 to 98: lower values clean up mor
 NOISE = -1.0  # of all pictures, in levels, 0 to 11: higher values smooth more; -1: estimated
 BLUR = -1.0  # of all pictures, in pixels, 0 to 1.2: higher values sharpen more; -1: estimated
 ENGINE = "auto"  # openvino, keras, or auto: keras with an NVIDIA GPU
-PRECISION = "auto"  # float32, bfloat16, or auto: bfloat16 if the hardware has it
+PRECISION = "auto"  # float32, bfloat16, int8, or auto: the fastest here
 TILE_SIZE = 0  # side of a tile in LR pixels; 0: by the free memory
 # ---------------------------------------------------------------------------------
 

@@ -67,10 +67,10 @@ def photograph(height, width, seed=0):
     return Photograph(downscale(hr, 2), hr)
 
 
-def small_network(scale=2, seed=0, **options):
+def small_network(scale=2, seed=0, filters=8, **options):
     """An untrained network of two blocks, with weights large enough to be seen."""
     keras.utils.set_random_seed(seed)
-    model = network.edsr(scale, num_filters=8, residual_blocks=2, **options)
+    model = network.edsr(scale, num_filters=filters, residual_blocks=2, **options)
     random = np.random.default_rng(seed)
     for layer in model.layers:
         if layer.trainable_weights:

@@ -49,7 +49,8 @@ def as_onnx(path, graph, condition):
     """A weights file as bytes of an ONNX file, channels first."""
     from superres.upscaling.onnx_graph import fix_condition, onnx_graph  # here: needs onnx
 
-    model = onnx_graph(graph, weight_files.read_arrays(path, graph))
+    limits = weight_files.stored_limits(path, graph)
+    model = onnx_graph(graph, weight_files.read_arrays(path, graph), limits=limits)
     model = model if condition is None else fix_condition(model, condition)
     return model.SerializeToString()
 
@@ -60,7 +61,7 @@ def as_tflite(network, condition):
         raise InputError("TensorFlow makes .tflite files: expected KERAS_BACKEND=tensorflow")
     import tensorflow as tf
 
-    model = in_precision(network.model, network.graph, "float32")
+    model = in_precision(network.model, network.graph, "float32", limits=network.limits)
     specs = [tf.TensorSpec((None, None, None, 3), tf.float32, "lr")]
     if condition is None and (count := network.graph.conditions):
         specs += [tf.TensorSpec((None, 1, 1, count), tf.float32, CONDITION_INPUTS[count])]

@@ -24,6 +24,11 @@ def has_amx():
     return "amx_bf16" in _flags()
 
 
+def has_vnni():
+    """Whether it multiplies eight-bit integers faster than other numbers."""
+    return bool(_flags() & {"avx512_vnni", "avx_vnni"})
+
+
 def describe():
     """The processor and its number of cores."""
     path = Path("/proc/cpuinfo")

@@ -20,7 +20,7 @@ import openvino  # noqa: E402
 from openvino import Layout  # noqa: E402
 from openvino.preprocess import PrePostProcessor  # noqa: E402
 
-HINTS = {"float32": "f32", "bfloat16": "bf16"}
+HINTS = {"float32": "f32", "bfloat16": "bf16", "int8": "f32"}  # for what is not in int8
 MAX_CACHED = 30  # files, one for each network and precision; then the oldest go
 
 
@@ -45,7 +45,7 @@ def compile_graph(write, exact, precision, cache, name):
     Args:
         write: returns the bytes of an ONNX file, channels first, where the cache lacks the graph.
         exact: names of nodes, or their parts before the last /, that always compute in float32.
-        precision: float32 or bfloat16.
+        precision: of `HINTS`.
         cache, name: folder for the compiled graph, or `None`, and its unique name there.
 
     Returns:
@@ -71,6 +71,20 @@ def _platform_digest(core):
     device = core.get_property("CPU", "FULL_DEVICE_NAME")
     parts = (device.encode(), openvino.__version__.encode(), Path(__file__).read_bytes())
     return hashlib.sha256(b"".join(parts)).hexdigest()[:8]
+
+
+def remembered(cache, name, choices, measure):
+    """One of `choices`: what `measure()` returned earlier on this platform, or returns now."""
+    path = Path(cache, f"{name}-{_platform_digest(_core())}.txt")
+    with contextlib.suppress(OSError, ValueError):
+        if (found := path.read_text()) in choices:
+            return found
+    found = measure()
+    with contextlib.suppress(OSError, InputError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(path) as part:
+            part.write_text(found)
+    return found
 
 
 def _load_cached(core, path, options):

@@ -22,7 +22,7 @@ from superres.runtime.terminal import duration
 from superres.scoring import metrics
 from superres.training.checkpoint import State
 from superres.training.losses import PERCEPTUAL
-from superres.upscaling import weight_files
+from superres.upscaling import limits, weight_files
 from superres.upscaling.upscaler import Upscaler
 
 HALO_PICTURES = 6  # validation pictures on which the halo of new weights is measured
@@ -213,8 +213,10 @@ class TrainingLog:
         if self.best_weights is None:
             return
         self.network.set_weights(self.best_weights)
-        pictures = [to_network(p.lr) for p in self.validation[:HALO_PICTURES]]
-        weight_files.export(self.network, self.path, self.upscaler.measure_halo(pictures))
+        pairs = [(to_network(p.lr), p.condition) for p in self.validation]
+        halo = self.upscaler.measure_halo([lr for lr, _ in pairs[:HALO_PICTURES]])
+        found = limits.measure(self.network, self.upscaler.network.graph, pairs)
+        weight_files.export(self.network, self.path, halo, found)
         self.best_weights = None
 
     def write(self):

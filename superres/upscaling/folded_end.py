@@ -1,4 +1,4 @@
-"""A network's linear end as one Keras layer."""
+"""Keras layers that compute a network as the engine without Keras does."""
 
 from superres.runtime.backend import keras
 from superres.upscaling.folding import fold
@@ -34,6 +34,18 @@ class FoldedEnd(keras.layers.Layer):
             values = [node.config["block_size"]] if is_shuffle else self.arrays[node.layer]
             x = (_shuffled if is_shuffle else _convolved)(x, *values)
         return x
+
+
+class LimitedConv2D(keras.layers.Conv2D):
+    """A convolution whose input is clipped to a `Limit`."""
+
+    def __init__(self, limit, **config):
+        super().__init__(**config)
+        self.least, self.most = limit.least, limit.most
+
+    def call(self, x):
+        least, most = (keras.ops.cast(one, x.dtype) for one in (self.least, self.most))
+        return super().call(keras.ops.clip(x, least, most))
 
 
 def _convolved(x, kernel, bias=0.0):

@@ -34,7 +34,7 @@ OPERATIONS = {
 POINTWISE = POINTWISE_LAYERS | set().union(*OPERATIONS.values()) - {"DepthToSpace", "Pad"}
 TRANSPARENT = POINTWISE | {"DepthToSpace", "InputLayer", "Pad"}
 MAX_SIZE = 2**16  # of any number in a convolution's configuration
-ITEM_BYTES = {"float32": 4, "bfloat16": 2}
+ITEM_BYTES = {"float32": 4, "bfloat16": 2, "int8": 4}  # the sums stay float32 in int8
 CONDITION_INPUTS = {0: "", 1: "quality", 4: "condition"}  # names of second inputs, by channels
 EXPECTED = (
     "expected a network that takes (N, H, W, 3) of any H and W, or that and a condition, "

@@ -3,10 +3,14 @@
 import functools
 import hashlib
 import math
+import timeit
 from pathlib import Path
 
-from superres.runtime import backend, engines, memory
+import numpy as np
+
+from superres.runtime import backend, engines, hardware, memory
 from superres.runtime.backend import keras
+from superres.runtime.errors import InputError
 from superres.upscaling import probe, weight_files
 from superres.upscaling.folding import PIXELS, linear_end, smallest_side
 from superres.upscaling.graph import Graph
@@ -14,7 +18,9 @@ from superres.upscaling.graph import Graph
 # Memory, with that of kernels such as copies in another layout, as a multiple of the feature maps.
 KERAS_OVERHEAD, ENGINE_OVERHEAD = 1.8, 1.2
 ENLARGED_COPIES = 5
-SOURCES = ("graph", "folding", "onnx_graph")  # modules whose changes make cached graphs stale
+# Modules whose changes make cached graphs stale.
+SOURCES = ("graph", "folding", "limits", "onnx_graph")
+TIMED_SIDE = 128  # LR pixels
 WINDOW_STEP = 64  # under JAX, which compiles each size anew, windows are multiples of it
 
 
@@ -27,8 +33,8 @@ class KerasNetwork:
     extra_work = 0.15  # share of pixels that halos may add; larger windows add less, but are slower
     most_split = math.inf  # see `TilePlan`
 
-    def __init__(self, model, folds=False):
-        self.model = model
+    def __init__(self, model, folds=False, limits=None):
+        self.model, self.limits = model, limits or {}
         self.graph = Graph.of_model(model)
         self._end = linear_end(self.graph) if folds and not self.graph.unknown else None
         self._measured_bytes = probe.bytes_per_pixel(model) if self.graph.unknown else None
@@ -38,9 +44,10 @@ class KerasNetwork:
         """Height and width of windows should be multiples of these."""
         return (1, 1) if backend.supports_dynamic_shapes() else (WINDOW_STEP, WINDOW_STEP)
 
-    def has_fast_bfloat16(self):
-        """Whether bfloat16 is faster here, and known to be as good."""
-        return not self.graph.unknown and backend.has_fast_bfloat16()
+    def fastest_precision(self):
+        """The fastest here that is known to be as good."""
+        is_known = not self.graph.unknown
+        return "bfloat16" if is_known and backend.has_fast_bfloat16() else "float32"
 
     def free_memory(self):
         return memory.free_device_memory()
@@ -52,18 +59,20 @@ class KerasNetwork:
         return math.ceil(KERAS_OVERHEAD * needed)
 
     def compile(self, precision):
-        """A function in float32 or bfloat16, of NumPy arrays.
+        """A function in a precision, of NumPy arrays; InputError: the network has it not.
 
         It takes float32 (N, H, W, 3), and a condition (N, 1, 1, conditions) if the network does,
         and returns float32 (N, scale * H, scale * W, 3).
         """
-        plain = functools.cache(
-            lambda: backend.compile_model(in_precision(self.model, self.graph, precision))
-        )
-        if not self._end:
-            return plain()
-        folded = in_precision(self.model, self.graph, precision, self._end)
-        return _by_size(backend.compile_model(folded), plain, self._end)
+        if precision == "int8":
+            raise InputError("PRECISION = 'int8': needs ENGINE = 'openvino'")
+
+        def compiled(end):
+            model = in_precision(self.model, self.graph, precision, end, self.limits)
+            return backend.compile_model(model)
+
+        plain = functools.cache(lambda: compiled(None))
+        return _by_size(compiled(self._end), plain, self._end) if self._end else plain()
 
     def __str__(self):
         return backend.describe()
@@ -84,12 +93,27 @@ class FileNetwork:
         self.graph = weight_files.read_graph(self.path)
         self.traits = self.graph.traits
         self._end = linear_end(self.graph) if folds else None
+        self.limits = weight_files.stored_limits(path, self.graph)
 
     def steps(self, precision):
         return engines.window_steps(precision)
 
-    def has_fast_bfloat16(self):
-        return engines.openvino().has_fast_bfloat16()
+    def fastest_precision(self):
+        engine = engines.openvino()
+        usual = "bfloat16" if engine.has_fast_bfloat16() else "float32"
+        if not (self.limits and self.cache and hardware.has_vnni()) or hardware.has_amx():
+            return usual
+        choices = usual, "int8"
+        name = f"{self._digest()}-fastest"
+        return engine.remembered(self.cache, name, choices, lambda: min(choices, key=self._seconds))
+
+    def _seconds(self, precision):
+        """The time that a small tile takes."""
+        run, condition = self.compile(precision), np.zeros((1, 1, 1, self.traits.conditions))
+        inputs = [np.zeros((1, TIMED_SIDE, TIMED_SIDE, 3), np.float32)]
+        inputs += [condition.astype(np.float32)] * bool(self.traits.conditions)
+        run(*inputs)
+        return min(timeit.repeat(lambda: run(*inputs), number=1, repeat=3))
 
     def free_memory(self):
         return memory.free_memory()
@@ -102,6 +126,11 @@ class FileNetwork:
 
     def compile(self, precision):
         """As `KerasNetwork.compile`; a result is valid until the next call."""
+        if precision == "int8" and not self.limits:
+            raise InputError(
+                f"PRECISION = 'int8': {self.path.name} has no limits of its feature maps, which "
+                "trainings write since 2026-11: expected auto, float32 or bfloat16"
+            )
         run = self._compile(precision, self._end)
         if not self._end:
             return run
@@ -110,10 +139,10 @@ class FileNetwork:
     def _compile(self, precision, end):
         name = self._digest() + ("" if end else "-plain")
         exact = self.graph.exact | {f"{node}/{PIXELS}" for node in self.graph.emitting}
-        write = functools.partial(self._write, end)
+        write = functools.partial(self._write, end, precision == "int8")
         return engines.openvino().compile_graph(write, exact, precision, self.cache, name)
 
-    def _write(self, end):
+    def _write(self, end, in_int8):
         """The network as bytes of an ONNX file."""
         from superres.upscaling.onnx_graph import onnx_graph  # here, since it loads onnx
 
@@ -122,7 +151,8 @@ class FileNetwork:
             other, share = self._mix
             others = weight_files.read_arrays(other, self.graph)
             arrays = {n: weight_files.mix(one, others[n], share) for n, one in arrays.items()}
-        return onnx_graph(self.graph, arrays, end).SerializeToString()
+        graph = onnx_graph(self.graph, arrays, end, self.limits, in_int8)
+        return graph.SerializeToString()
 
     def _digest(self):
         """Of the weights and of the code that turns them into a graph."""
@@ -152,17 +182,20 @@ def _by_size(folded, plain, end):
     return call
 
 
-def in_precision(model, graph, precision, end=None):
+def in_precision(model, graph, precision, end=None, limits=None):
     """A Keras model in `precision`: itself, or a copy; `end` is computed as one convolution.
+
+    `limits` is a dict of node -> `Limit`.
 
     Weights, the last convolution and all layers after it stay in float32: pixels emitted in
     bfloat16 cost 0.03 dB.
     """
-    from superres.upscaling.folded_end import FoldedEnd  # here, since it loads Keras
+    from superres.upscaling.folded_end import FoldedEnd, LimitedConv2D  # here: they load Keras
 
     policies = {layer.dtype_policy.name for layer in model.layers}
-    if precision == "float32" and policies == {"float32"} and not end:
+    if precision == "float32" and policies == {"float32"} and not (end or limits):
         return model
+    limits = {graph.nodes[name].layer: limit for name, limit in (limits or {}).items()}
     emitting = {graph.nodes[name].layer for name in graph.emitting}
     within = {node.layer for node in end.nodes[:-1]} if end else ()
 
@@ -175,10 +208,15 @@ def in_precision(model, graph, precision, end=None):
         if isinstance(layer, keras.layers.Layer):
             in_float32 = precision == "float32" or layer.name in emitting
             config["dtype"] = "float32" if in_float32 else "mixed_bfloat16"
+        if layer.name in limits:
+            return LimitedConv2D(limits[layer.name], **config)
         return type(layer).from_config(config)
 
     copy = keras.models.clone_model(model, clone_function=clone, recursive=True)
     for layer in copy.layers:
         if layer.weights:
-            layer.set_weights(model.get_layer(layer.name).get_weights())
+            weights = model.get_layer(layer.name).get_weights()
+            if layer.name in limits:
+                weights[0] = limits[layer.name].rounded_kernel(weights[0])
+            layer.set_weights(weights)
     return copy

@@ -19,7 +19,7 @@ OPSET = 17  # of 2022, which all current engines read
 INPUT, OUTPUT = "lr", "sr"
 
 
-def onnx_graph(graph, arrays, end=None):
+def onnx_graph(graph, arrays, end=None, limits=None, in_int8=False):
     """Writes a network as an `onnx.ModelProto` for pictures of every size.
 
     It takes float32 RGB `lr` (N, 3, H, W) in [0, 1], perhaps `quality` (N, 1, 1, 1) or `condition`
@@ -30,8 +30,10 @@ def onnx_graph(graph, arrays, end=None):
         arrays: dict of layer -> list of its weights, as `weight_files.read_arrays` returns it.
         end: `folding.End` to write as one convolution; then H and W must be at least
             `folding.smallest_side(end)`.
+        limits: dict of node -> `Limit`, of `limits.from_metadata`.
+        in_int8: whether the nodes with limits compute in eight bits.
     """
-    writer = _Writer(graph, arrays, end)
+    writer = _Writer(graph, arrays, end, limits or {}, in_int8)
     for node in graph.nodes.values():
         writer.add(node)
     shapes = {INPUT: ["n", 3, "height", "width"]}
@@ -80,8 +82,9 @@ def fix_condition(model, condition):
 class _Writer:
     """ONNX nodes, named after those of the network, and their constants."""
 
-    def __init__(self, graph, arrays, end):
+    def __init__(self, graph, arrays, end, limits, in_int8):
         self.graph, self.arrays, self.end = graph, arrays, end
+        self.limits, self.in_int8 = limits, in_int8
         self.nodes, self.constants = [], []
         self._names = {}  # of constants, by their arrays
         names = INPUT, CONDITION_INPUTS[graph.conditions]
@@ -169,11 +172,32 @@ class _Writer:
             before = [n // 2 for n in reaches]
             pads = [*before, *(n - b for n, b in zip(reaches, before, strict=True))]
         sizes = {"kernel_shape": config["kernel_size"], "dilations": config["dilation_rate"]}
+        if node.name in self.limits:
+            x, kernel = self._limit(node, x, kernel, self.limits[node.name])
         made = self._conv(node, x, kernel, bias, group=config["groups"], pads=pads, **sizes)
         return self._activation(node, made)
 
     def _conv(self, node, x, kernel, bias, **attributes):
-        return self._put("Conv", node, x, kernel.transpose(3, 2, 0, 1), *bias, **attributes)
+        kernel = kernel if isinstance(kernel, str) else kernel.transpose(3, 2, 0, 1)
+        return self._put("Conv", node, x, kernel, *bias, **attributes)
+
+    def _limit(self, node, x, kernel, limit):
+        """The clipped input and the rounded kernel of a convolution, perhaps in eight bits."""
+        if not self.in_int8:
+            bounds = (one.reshape(-1, 1, 1) for one in (limit.most, limit.least))
+            clipped = self._put("Max", node, self._put("Min", node, x, next(bounds)), next(bounds))
+            return clipped, limit.rounded_kernel(kernel)
+
+        def zeros(shape, dtype):
+            return self._constant(node, np.zeros(shape), dtype)
+
+        dtype = np.uint8 if limit.is_positive else np.int8
+        levels, unit = limit.rounded(kernel)
+        x = self._put("QuantizeLinear", node, x, limit.step, zeros(len(limit.step), dtype), axis=1)
+        x = self._put("DequantizeLinear", node, x, 1.0, zeros((), dtype))
+        levels = self._constant(node, levels.transpose(3, 2, 0, 1), np.int8)
+        zero = zeros(len(unit), np.int8)
+        return x, self._put("DequantizeLinear", node, levels, unit, zero, axis=0)
 
     def _activation(self, node, x):
         name = node.config["activation"]

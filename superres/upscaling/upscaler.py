@@ -12,7 +12,7 @@ from superres.runtime import memory
 from superres.upscaling import channels, tiling
 from superres.upscaling.tiling import TilePlan
 
-PRECISIONS = ("auto", "float32", "bfloat16")
+PRECISIONS = ("auto", "float32", "bfloat16", "int8")
 # LR pixels by which the halo is smaller in bfloat16. Its rounding changes pixels by up to a grey
 # level, these three, in six networks, by 0.04 at most.
 LESS_IN_BFLOAT16 = 3
@@ -31,7 +31,7 @@ class Upscaler:
         network: `KerasNetwork` or `FileNetwork`.
         halo: as `measure_halo` returns it; `None`: that of the network's traits. If that is `None`
             too, pictures are only cut into tiles when memory is short.
-        precision: one of `PRECISIONS`; auto is float32 for 16-bit pictures.
+        precision: one of `PRECISIONS`; auto: the fastest; for 16-bit pictures float32.
         tile_size: LR pixels; 0: by each picture, the halo and the free memory.
         self_ensemble: average over the eight flips and rotations.
 
@@ -43,7 +43,7 @@ class Upscaler:
     def __init__(self, network, halo=None, precision="auto", tile_size=0, self_ensemble=False):
         self._is_auto = precision == "auto"
         if self._is_auto:
-            precision = "bfloat16" if network.has_fast_bfloat16() else "float32"
+            precision = network.fastest_precision()
         self.network = network
         self.scale, self.conditions, _, self.radius, self._multiple = network.traits
         self._measured_halo = halo

@@ -20,6 +20,7 @@ import numpy as np
 from superres.runtime.backend import keras
 from superres.runtime.errors import InputError, RefusedWeights
 from superres.runtime.files import replacing
+from superres.upscaling import limits
 from superres.upscaling.graph import Graph, input_names
 
 # Members of a `.keras` file, and limits of their sizes. Weights get `BYTES_PER_NUMBER` more for
@@ -77,8 +78,8 @@ def round_to_half(array):
     return np.ldexp(np.round(mantissa * 2**11) / 2**11, exponent).astype(np.float32)
 
 
-def export(model, path, halo):
-    """Saves a model and its halo; compressed weights of `round_to_half` take half the space."""
+def export(model, path, halo, feature_limits=None):
+    """Saves a model, its halo and limits; weights of `round_to_half` take half the space."""
     with tempfile.TemporaryDirectory() as folder, replacing(path) as part:
         saved = Path(folder, "saved.keras")
         model.save(saved)
@@ -86,18 +87,30 @@ def export(model, path, halo):
             for name in old.namelist():
                 content = old.read(name)
                 if name == "metadata.json":
-                    content = json.dumps(json.loads(content) | {"halo": halo})
+                    content = json.dumps(
+                        json.loads(content) | {"halo": halo, "limits": feature_limits or {}}
+                    )
                 # LZMA would be no smaller, and take twelve times as long.
                 new.writestr(zipfile.ZipInfo(name), content, zipfile.ZIP_BZIP2)
 
 
 def stored_halo(path):
     """The halo in a weights file; `None`: the whole picture; 0: there is none."""
+    halo = _metadata(path).get("halo", 0)
+    return halo if halo is None or (isinstance(halo, int) and halo >= 1) else 0
+
+
+def stored_limits(path, graph):
+    """Node -> `Limit` in a weights file; {}: there are none."""
     with contextlib.suppress(RefusedWeights), _parsing():
-        halo = json.loads(_member(path, "metadata.json")).get("halo", 0)
-        if halo is None or (isinstance(halo, int) and halo >= 1):
-            return halo
-    return 0
+        return limits.from_metadata(_metadata(path).get("limits", {}), graph)
+    return {}
+
+
+def _metadata(path):
+    with contextlib.suppress(RefusedWeights), _parsing():
+        return dict(json.loads(_member(path, "metadata.json")))
+    return {}
 
 
 def _member(path, name, numbers=0):

@@ -569,7 +569,7 @@ def test_name_follows_from_recipe_scale_and_degradation(photographs, changed, na
     assert (photographs / f"weights/{name}.state-00000005.npz").is_file()
     trained = utils.load(photographs / f"weights/{name}.keras")
     assert f"_x{trained.scale}" in name
-    expected = 3 if "photo" in changed.get("recipe", "") else changed.get("conditions", 0)
+    expected = 4 if "photo" in changed.get("recipe", "") else changed.get("conditions", 0)
     assert trained.conditions == expected
 
 

@@ -152,7 +152,8 @@ def test_code_in_the_docs_runs(package, tmp_path, monkeypatch):
     # In a process of its own, since a second core of OpenVINO endangers this one.
     subprocess.run([sys.executable, "-c", code_of_docs()[package]], check=True)
     ours = utils.load(SHIPPED, precision="float32").enlarge(picture)
-    assert np.abs(read_rgb("large.png").astype(int) - ours).max() <= 1
+    at_most = 2 if package == "openvino" else 1  # which computes in bfloat16 where it can
+    assert np.abs(read_rgb("large.png").astype(int) - ours).max() <= at_most
 
 
 @pytest.mark.parametrize(
