@@ -35,7 +35,7 @@ def build(**settings):
     """The network that `train.py` trains, built from the settings above.
 
     You may return any other: a Functional or Sequential `keras.Model` from RGB (N, H, W, 3) in
-    [0, 1], and perhaps a condition (N, 1, 1, 1 or 3), to (N, scale * H, scale * W, 3), for all H
+    [0, 1], and perhaps a condition (N, 1, 1, 1 or 4), to (N, scale * H, scale * W, 3), for all H
     and W, or all multiples of a number. docs/development.md says which layers it may have.
     """
     return edsr(**settings)

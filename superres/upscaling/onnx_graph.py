@@ -23,7 +23,7 @@ def onnx_graph(graph, arrays, end=None, limits=None, in_int8=False):
     """Writes a network as an `onnx.ModelProto` for pictures of every size.
 
     It takes float32 RGB `lr` (N, 3, H, W) in [0, 1], perhaps `quality` (N, 1, 1, 1) or `condition`
-    (N, 3, 1, 1), and makes `sr` (N, 3, scale * H, scale * W).
+    (N, 4, 1, 1), and makes `sr` (N, 3, scale * H, scale * W).
 
     Args:
         graph: `Graph`.
@@ -53,7 +53,7 @@ def onnx_graph(graph, arrays, end=None, limits=None, in_int8=False):
 
 
 def fix_condition(model, condition):
-    """A copy of `onnx_graph`'s model with a fixed `Condition.values`, float32 (1,) or (3,).
+    """A copy of `onnx_graph`'s model with a fixed `Condition.values`, float32 (1,) or (4,).
 
     What follows from it alone is computed here, since OpenCV does not fold constants.
     """
