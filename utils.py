@@ -92,7 +92,7 @@ def load(path, engine="auto", mix=None, **options):
         if mix:
             others = weight_files.read(mix[0]).get_weights()
             model.set_weights(weight_files.mix(model.get_weights(), others, mix[1]))
-        limits = {} if graph.unknown else weight_files.stored_limits(path, graph)
+        limits = weight_files.stored_limits(graph, path, *(mix or ())[:1])
         with weight_files.errors_naming(path):
             network = KerasNetwork(model, folds=True, limits=limits)
     halos = [weight_files.stored_halo(one) for one in [path, *(mix or ())[:1]]]

@@ -49,7 +49,7 @@ def as_onnx(path, graph, condition):
     """A weights file as bytes of an ONNX file, channels first."""
     from superres.upscaling.onnx_graph import fix_condition, onnx_graph  # here: needs onnx
 
-    limits = weight_files.stored_limits(path, graph)
+    limits = weight_files.stored_limits(graph, path)
     model = onnx_graph(graph, weight_files.read_arrays(path, graph), limits=limits)
     model = model if condition is None else fix_condition(model, condition)
     return model.SerializeToString()

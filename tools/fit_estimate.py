@@ -20,7 +20,7 @@ from superres.images.resize import downscale
 from superres.runtime.backend import keras
 
 DRAWS, SCALES, SIDES, GREY_SHARE, PATTERN_SHARE = 24, (2, 3, 4), (64, 320), 0.08, 0.2
-MORE_SHARPENED = 0.3  # share of the degraded ones; in the mix alone they are too few to be told
+MORE_SHARPENED = 0.3  # share of the degraded ones; in the mix alone they are too few to be found
 UNITS = np.float32([3, 0.35, 0.25, 0.35])  # of the four estimates, for about equal errors
 EPOCHS, BATCH = 60, 64
 

@@ -18,8 +18,7 @@ from superres.upscaling.graph import Graph
 # Memory, with that of kernels such as copies in another layout, as a multiple of the feature maps.
 KERAS_OVERHEAD, ENGINE_OVERHEAD = 1.8, 1.2
 ENLARGED_COPIES = 5
-# Modules whose changes make cached graphs stale.
-SOURCES = ("graph", "folding", "limits", "onnx_graph")
+SOURCES = ("graph", "folding", "limits", "onnx_graph")  # changes make cached graphs stale
 TIMED_SIDE = 128  # LR pixels
 WINDOW_STEP = 64  # under JAX, which compiles each size anew, windows are multiples of it
 
@@ -93,7 +92,7 @@ class FileNetwork:
         self.graph = weight_files.read_graph(self.path)
         self.traits = self.graph.traits
         self._end = linear_end(self.graph) if folds else None
-        self.limits = weight_files.stored_limits(path, self.graph)
+        self.limits = weight_files.stored_limits(self.graph, path, *(mix or ())[:1])
 
     def steps(self, precision):
         return engines.window_steps(precision)
@@ -103,15 +102,14 @@ class FileNetwork:
         usual = "bfloat16" if engine.has_fast_bfloat16() else "float32"
         if not (self.limits and self.cache and hardware.has_vnni()) or hardware.has_amx():
             return usual
-        choices = usual, "int8"
-        name = f"{self._digest()}-fastest"
+        name, choices = f"{self._digest()}-fastest", (usual, "int8")
         return engine.remembered(self.cache, name, choices, lambda: min(choices, key=self._seconds))
 
     def _seconds(self, precision):
         """The time that a small tile takes."""
-        run, condition = self.compile(precision), np.zeros((1, 1, 1, self.traits.conditions))
-        inputs = [np.zeros((1, TIMED_SIDE, TIMED_SIDE, 3), np.float32)]
-        inputs += [condition.astype(np.float32)] * bool(self.traits.conditions)
+        run, count = self.compile(precision), self.graph.conditions
+        shapes = [(1, TIMED_SIDE, TIMED_SIDE, 3)] + [(1, 1, 1, count)] * bool(count)
+        inputs = [np.zeros(shape, np.float32) for shape in shapes]
         run(*inputs)
         return min(timeit.repeat(lambda: run(*inputs), number=1, repeat=3))
 
@@ -190,7 +188,7 @@ def in_precision(model, graph, precision, end=None, limits=None):
     Weights, the last convolution and all layers after it stay in float32: pixels emitted in
     bfloat16 cost 0.03 dB.
     """
-    from superres.upscaling.folded_end import FoldedEnd, LimitedConv2D  # here: they load Keras
+    from superres.upscaling.keras_layers import FoldedEnd, LimitedConv2D  # here: they load Keras
 
     policies = {layer.dtype_policy.name for layer in model.layers}
     if precision == "float32" and policies == {"float32"} and not (end or limits):

@@ -184,20 +184,17 @@ class _Writer:
     def _limit(self, node, x, kernel, limit):
         """The clipped input and the rounded kernel of a convolution, perhaps in eight bits."""
         if not self.in_int8:
-            bounds = (one.reshape(-1, 1, 1) for one in (limit.most, limit.least))
-            clipped = self._put("Max", node, self._put("Min", node, x, next(bounds)), next(bounds))
+            most, least = (one.reshape(-1, 1, 1) for one in (limit.most, limit.least))
+            clipped = self._put("Max", node, self._put("Min", node, x, most), least)
             return clipped, limit.rounded_kernel(kernel)
-
-        def zeros(shape, dtype):
-            return self._constant(node, np.zeros(shape), dtype)
-
         dtype = np.uint8 if limit.is_positive else np.int8
         levels, unit = limit.rounded(kernel)
-        x = self._put("QuantizeLinear", node, x, limit.step, zeros(len(limit.step), dtype), axis=1)
-        x = self._put("DequantizeLinear", node, x, 1.0, zeros((), dtype))
+        zeros = self._constant(node, 0 * limit.step, dtype)
+        x = self._put("QuantizeLinear", node, x, limit.step, zeros, axis=1)
+        x = self._put("DequantizeLinear", node, x, 1.0, self._constant(node, 0, dtype))
         levels = self._constant(node, levels.transpose(3, 2, 0, 1), np.int8)
-        zero = zeros(len(unit), np.int8)
-        return x, self._put("DequantizeLinear", node, levels, unit, zero, axis=0)
+        zeros = self._constant(node, 0 * unit, np.int8)
+        return x, self._put("DequantizeLinear", node, levels, unit, zeros, axis=0)
 
     def _activation(self, node, x):
         name = node.config["activation"]

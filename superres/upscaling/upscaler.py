@@ -42,8 +42,7 @@ class Upscaler:
 
     def __init__(self, network, halo=None, precision="auto", tile_size=0, self_ensemble=False):
         self._is_auto = precision == "auto"
-        if self._is_auto:
-            precision = network.fastest_precision()
+        precision = network.fastest_precision() if self._is_auto else precision
         self.network = network
         self.scale, self.conditions, _, self.radius, self._multiple = network.traits
         self._measured_halo = halo

@@ -87,9 +87,8 @@ def export(model, path, halo, feature_limits=None):
             for name in old.namelist():
                 content = old.read(name)
                 if name == "metadata.json":
-                    content = json.dumps(
-                        json.loads(content) | {"halo": halo, "limits": feature_limits or {}}
-                    )
+                    more = {"halo": halo, "limits": feature_limits or {}}
+                    content = json.dumps(json.loads(content) | more)
                 # LZMA would be no smaller, and take twelve times as long.
                 new.writestr(zipfile.ZipInfo(name), content, zipfile.ZIP_BZIP2)
 
@@ -100,10 +99,11 @@ def stored_halo(path):
     return halo if halo is None or (isinstance(halo, int) and halo >= 1) else 0
 
 
-def stored_limits(path, graph):
-    """Node -> `Limit` in a weights file; {}: there are none."""
+def stored_limits(graph, *paths):
+    """Node -> the larger `Limit` in weights files of one network; {}: a file has none."""
     with contextlib.suppress(RefusedWeights), _parsing():
-        return limits.from_metadata(_metadata(path).get("limits", {}), graph)
+        stored = [_metadata(path).get("limits", {}) for path in paths]
+        return limits.larger([limits.from_metadata(one, graph) for one in stored])
     return {}
 
 

@@ -131,6 +131,24 @@ def test_rounded_weights_are_the_same_in_both_ways():
         assert np.abs(kernel_of_inputs - kernel).max() <= (unit / limit.step[:, None]).max() * 0.51
 
 
+@needs_openvino
+@pytest.mark.parametrize("engine", ["openvino", "keras"])
+def test_mix_of_two_networks_has_the_larger_limits(tmp_path, engine):
+    paths = [tmp_path / f"{name}.keras" for name in ("free", "red", "blue")]
+    small_network(filters=32).save(paths[0])
+    smooth = to_network(smooth_picture(20, 20))
+    with_limits(paths[0], paths[1], [(smooth * np.float32([1, 0, 0]), CLEAN)])
+    with_limits(paths[0], paths[2], [(smooth * np.float32([0, 0, 1]), CLEAN)])
+    red, blue = (utils.load(path, engine).network.limits for path in paths[1:])
+    mixed = utils.load(paths[1], engine, mix=(paths[2], 0.5)).network.limits
+    assert mixed.keys() == blue.keys()
+    for node, limit in mixed.items():
+        np.testing.assert_array_equal(limit.most, np.maximum(red[node].most, blue[node].most))
+    assert (mixed["body"].most != blue["body"].most).any()
+    assert (mixed["body"].most != red["body"].most).any()
+    assert utils.load(paths[2], engine, mix=(paths[0], 0.5)).network.limits == {}
+
+
 def test_only_inner_convolutions_of_enough_channels_have_limits(tmp_path):
     def names(model):
         return [node.name for node in limits.limited(KerasNetwork(model).graph)]
@@ -150,10 +168,10 @@ def test_limits_that_do_not_fit_count_as_none(tmp_path):
     smooth = [(to_network(smooth_picture(20, 20)), CLEAN)]
     found = with_limits(tmp_path / "free.keras", tmp_path / "x.keras", smooth)
     graph = weight_files.read_graph(tmp_path / "x.keras")
-    stored = weight_files.stored_limits(tmp_path / "x.keras", graph)
+    stored = weight_files.stored_limits(graph, tmp_path / "x.keras")
     assert stored.keys() == found.keys()
     assert [one.is_positive for one in stored.values()] == [False, True, False, True, False]
-    assert weight_files.stored_limits(tmp_path / "free.keras", graph) == {}
+    assert weight_files.stored_limits(graph, tmp_path / "free.keras") == {}
     name = next(iter(found))
     for wrong in ({}, [], 7, {name: [1.0]}, found | {name: "x"}, found | {name: [-1.0] * 32}):
         with zipfile.ZipFile(tmp_path / "x.keras") as file:
@@ -164,7 +182,7 @@ def test_limits_that_do_not_fit_count_as_none(tmp_path):
         with zipfile.ZipFile(tmp_path / "wrong.keras", "w") as file:
             for one, content in members.items():
                 file.writestr(one, content)
-        assert weight_files.stored_limits(tmp_path / "wrong.keras", graph) == {}
+        assert weight_files.stored_limits(graph, tmp_path / "wrong.keras") == {}
 
 
 @needs_openvino
