@@ -74,7 +74,7 @@ def from_metadata(stored, graph):
 
 def larger(found):
     """Node -> the larger `Limit`, of those that all have."""
-    nodes = set.intersection(*map(set, found))
+    nodes = [node for node in found[0] if all(node in one for one in found)]
     most = {node: np.max([one[node].most for one in found], axis=0) for node in nodes}
     return {node: found[0][node]._replace(most=most[node]) for node in nodes}
 
