@@ -5,16 +5,16 @@ import errno
 import itertools
 import math
 import os
+import queue
 import stat
 from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import CancelledError, ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
 from superres.images.formats import STREAMED, SUFFIXES, describe_others, is_picture, output_name
-from superres.images.pixels import join_bands
 from superres.images.read import picture_size, read_picture
-from superres.images.write import write_bands, write_picture
+from superres.images.write import write_bands
 from superres.runtime import memory
 from superres.runtime.errors import InputError, is_fault, is_machine_error
 from superres.runtime.files import find_files, ignores_case, make_folder
@@ -242,12 +242,11 @@ def read_ahead(jobs, max_pixels):
 
 
 class BackgroundWriter(contextlib.AbstractContextManager):
-    """Writes each picture while the next is computed, and counts it in a `Report`."""
+    """Writes each picture while it, or the next, is computed, and counts it in a `Report`."""
 
     def __init__(self, report):
-        self._report = report
+        self._report, self._last = report, None
         self._worker = ThreadPoolExecutor(1)
-        self._last = None
 
     def __exit__(self, *error):
         self._worker.shutdown()  # when stopped, too: the last picture is finished
@@ -255,25 +254,38 @@ class BackgroundWriter(contextlib.AbstractContextManager):
 
     def wait(self):
         """Waits until the last picture is written."""
-        last, self._last = self._last, None
-        if last:
-            last.result()
+        if self._last:
+            self._last.result()
 
     def write(self, job, bands, shape, dtype, metadata):
-        """Computes a picture, and writes it, a large one at once; arguments of `write_bands`."""
+        """Computes a picture while it is written; arguments of `write_bands`."""
         make_folder(job.target.parent)
-        if math.prod(shape[:2]) <= WRITE_BEHIND_PIXELS:
-            picture = join_bands(bands, shape, dtype)
-            self.wait()
-            self._last = self._worker.submit(self._write, job, picture, metadata)
-        else:
+        if math.prod(shape[:2]) > WRITE_BEHIND_PIXELS:
             self.wait()
             write_bands(job.target, bands, shape, dtype, metadata)
             self._report.add(job)
+            return
+        computed = queue.SimpleQueue()
+        written = self._worker.submit(self._write, job, computed, shape, dtype, metadata)
+        try:
+            for band in bands:
+                computed.put(band)
+        except BaseException:
+            computed.put(CancelledError())
+            raise
+        computed.put(None)
+        self.wait()
+        self._last = written
 
-    def _write(self, job, picture, metadata):
-        with self._report.recording_errors(job):
-            write_picture(job.target, picture, metadata)
+    def _write(self, job, computed, *of_picture):
+        def bands():
+            while (band := computed.get()) is not None:
+                if isinstance(band, CancelledError):  # there is no more: computing failed
+                    raise band
+                yield band
+
+        with self._report.recording_errors(job), contextlib.suppress(CancelledError):
+            write_bands(job.target, bands(), *of_picture)
             self._report.add(job)
 
 

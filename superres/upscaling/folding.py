@@ -50,11 +50,6 @@ def linear_end(graph):
     return None
 
 
-def smallest_side(end):
-    """Smallest height and width for which the end may be one convolution."""
-    return 2 * end.border + 1
-
-
 def _is_plain(node):
     """Whether a node is a linear convolution with an odd square kernel."""
     config = node.config
@@ -86,11 +81,8 @@ def _measure(nodes):
 
 def _work(graph, end):
     """Multiplications per LR pixel by the separate convolutions."""
-    return sum(
-        np.prod(graph.weights[node.layer][0]) * graph.pixels(node.name)
-        for node in end.nodes
-        if node.kind == "Conv2D"
-    )
+    nodes = (node for node in end.nodes if node.kind == "Conv2D")
+    return sum(np.prod(graph.weights[node.layer][0]) * graph.pixels(node.name) for node in nodes)
 
 
 def _work_as_one(graph, end):
@@ -100,7 +92,7 @@ def _work_as_one(graph, end):
 
 
 def fold(end, arrays):
-    """Kernel (n, n, in, out), n = 2 * radius + 1, and bias (out,) of the convolution."""
+    """[kernel (n, n, in, out), n = 2 * radius + 1, bias (out,)] of the convolution."""
     channels = arrays[end.nodes[0].layer][0].shape[2]
     # Weight of the input at (y, x) for each pixel (p, q) that a LR pixel has become so far.
     kernel = np.eye(channels)[None, None, :, None, None]  # y, x, in, p, q, out
@@ -113,7 +105,7 @@ def fold(end, arrays):
     cut = (len(kernel) - 1) // 2 - end.radius  # rows and columns of zeros
     kernel = kernel[cut : len(kernel) - cut, cut : len(kernel) - cut]
     kernel = kernel.reshape(*kernel.shape[:3], -1)
-    return kernel.astype(np.float32), bias.reshape(-1).astype(np.float32)
+    return [kernel.astype(np.float32), bias.reshape(-1).astype(np.float32)]
 
 
 def _shuffle(array, factor):

@@ -208,11 +208,8 @@ class Graph:
         for node in self.nodes.values():
             values = self.pixels(node.name) * self.shapes[node.name].channels
             held[node.name] = 0 if node.name in left_out else values * item[node.name]
-            casts = sum(
-                held[name] // item[name] * item[node.name]
-                for name in set(node.from_nodes)
-                if item[name] != item[node.name]
-            )
+            own, takes = item[node.name], set(node.from_nodes)
+            casts = sum(held[name] // item[name] * own for name in takes if item[name] != own)
             most = max(most, sum(held.values()) + casts)
             held = {name: size for name, size in held.items() if last_use.get(name) != node.name}
         return most
@@ -235,11 +232,8 @@ def _parse(config):
         else:
             calls = [list(input_names([*call["args"], *call["kwargs"].values()])) for call in calls]
         for number, inputs in enumerate(calls or [[]]):
-            module = layer.get("module") or ""
-            node = Node(
-                _node_name(name, number), name, kind, layer["config"], tuple(inputs), module
-            )
-            nodes[node.name] = node
+            node, module = _node_name(name, number), layer.get("module") or ""
+            nodes[node] = Node(node, name, kind, layer["config"], tuple(inputs), module)
     if "output_layers" not in config:
         names = list(nodes)
         return nodes, names[:1], names[-1]

@@ -7,15 +7,19 @@ from superres.upscaling.folding import fold
 class FoldedEnd(keras.layers.Layer):
     """A linear end as one convolution in float32; along the border its own layers."""
 
-    def __init__(self, end, model):
+    def __init__(self, end, model, limit=None):
         super().__init__(dtype="float32", name=end.nodes[-1].layer, trainable=False)
         self.end, kinds = end, {node.layer: node.kind for node in end.nodes}
         convolutions = [layer for layer, kind in kinds.items() if kind == "Conv2D"]
         self.arrays = {layer: model.get_layer(layer).get_weights() for layer in convolutions}
-        self.folded = fold(end, self.arrays)
+        self.folded, self.limit = fold(end, self.arrays), limit
+        if limit:
+            for arrays in self.folded, self.arrays[end.nodes[0].layer]:
+                arrays[0] = limit.rounded_kernel(arrays[0])
 
     def call(self, x):
         end, deep = self.end, self.end.border + self.end.radius
+        x = _clipped(x, self.limit)
         folded = _shuffled(_convolved(x, *self.folded), end.factor)
         if not end.border:
             return folded
@@ -41,11 +45,16 @@ class LimitedConv2D(keras.layers.Conv2D):
 
     def __init__(self, limit, **config):
         super().__init__(**config)
-        self.least, self.most = limit.least, limit.most
+        self.limit = limit
 
     def call(self, x):
-        least, most = (keras.ops.cast(one, x.dtype) for one in (self.least, self.most))
-        return super().call(keras.ops.clip(x, least, most))
+        return super().call(_clipped(x, self.limit))
+
+
+def _clipped(x, limit):
+    if not limit:
+        return x
+    return keras.ops.clip(x, *(keras.ops.cast(one, x.dtype) for one in (limit.least, limit.most)))
 
 
 def _convolved(x, kernel, bias=0.0):

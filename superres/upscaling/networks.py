@@ -12,7 +12,7 @@ from superres.runtime import backend, engines, hardware, memory
 from superres.runtime.backend import keras
 from superres.runtime.errors import InputError
 from superres.upscaling import probe, weight_files
-from superres.upscaling.folding import PIXELS, linear_end, smallest_side
+from superres.upscaling.folding import PIXELS, linear_end
 from superres.upscaling.graph import Graph
 
 # Memory, with that of kernels such as copies in another layout, as a multiple of the feature maps.
@@ -45,8 +45,7 @@ class KerasNetwork:
 
     def fastest_precision(self):
         """The fastest here that is known to be as good."""
-        is_known = not self.graph.unknown
-        return "bfloat16" if is_known and backend.has_fast_bfloat16() else "float32"
+        return "float32" if self.graph.unknown or not backend.has_fast_bfloat16() else "bfloat16"
 
     def free_memory(self):
         return memory.free_device_memory()
@@ -70,8 +69,7 @@ class KerasNetwork:
             model = in_precision(self.model, self.graph, precision, end, self.limits)
             return backend.compile_model(model)
 
-        plain = functools.cache(lambda: compiled(None))
-        return _by_size(compiled(self._end), plain, self._end) if self._end else plain()
+        return _by_size(compiled, self._end)
 
     def __str__(self):
         return backend.describe()
@@ -129,10 +127,7 @@ class FileNetwork:
                 f"PRECISION = 'int8': {self.path.name} has no limits of its feature maps, which "
                 "trainings write since 2026-11: expected auto, float32 or bfloat16"
             )
-        run = self._compile(precision, self._end)
-        if not self._end:
-            return run
-        return _by_size(run, functools.cache(lambda: self._compile(precision, None)), self._end)
+        return _by_size(functools.partial(self._compile, precision), self._end)
 
     def _compile(self, precision, end):
         name = self._digest() + ("" if end else "-plain")
@@ -156,11 +151,8 @@ class FileNetwork:
         """Of the weights and of the code that turns them into a graph."""
         others, share = (self._mix or ())[:1], (self._mix or ())[1:]
         digest = hashlib.sha256(repr(share).encode())
-        for path in (
-            self.path,
-            *others,
-            *(Path(__file__).with_name(f"{name}.py") for name in SOURCES),
-        ):
+        sources = (Path(__file__).with_name(f"{name}.py") for name in SOURCES)
+        for path in (self.path, *others, *sources):
             with open(path, "rb") as file:
                 hashlib.file_digest(file, lambda: digest)
         return digest.hexdigest()[:16]
@@ -169,21 +161,21 @@ class FileNetwork:
         return engines.describe()
 
 
-def _by_size(folded, plain, end):
-    """The function `folded` for pictures that are large enough, that which `plain` returns else."""
-    smallest = smallest_side(end)
+def _by_size(compile_with, end):
+    """What `compile_with(end)` returns; with `None` for pictures that are too small for the end."""
+    folded, for_small = compile_with(end), functools.cache(compile_with)
+    if not end:
+        return folded
 
     def call(lr, *condition):
-        is_large = min(lr.shape[1:3]) >= smallest
-        return (folded if is_large else plain())(lr, *condition)
+        is_large = min(lr.shape[1:3]) > 2 * end.border
+        return (folded if is_large else for_small(None))(lr, *condition)
 
     return call
 
 
 def in_precision(model, graph, precision, end=None, limits=None):
     """A Keras model in `precision`: itself, or a copy; `end` is computed as one convolution.
-
-    `limits` is a dict of node -> `Limit`.
 
     Weights, the last convolution and all layers after it stay in float32: pixels emitted in
     bfloat16 cost 0.03 dB.
@@ -202,7 +194,7 @@ def in_precision(model, graph, precision, end=None, limits=None):
         if layer.name in within:
             return keras.layers.Identity(name=layer.name)
         if end and layer.name == end.nodes[-1].layer:
-            return FoldedEnd(end, model)
+            return FoldedEnd(end, model, limits.get(end.nodes[0].layer))
         if isinstance(layer, keras.layers.Layer):
             in_float32 = precision == "float32" or layer.name in emitting
             config["dtype"] = "float32" if in_float32 else "mixed_bfloat16"

@@ -28,8 +28,7 @@ def onnx_graph(graph, arrays, end=None, limits=None, in_int8=False):
     Args:
         graph: `Graph`.
         arrays: dict of layer -> list of its weights, as `weight_files.read_arrays` returns it.
-        end: `folding.End` to write as one convolution; then H and W must be at least
-            `folding.smallest_side(end)`.
+        end: `folding.End` to write as one convolution, for H and W of more than 2 * `end.border`.
         limits: dict of node -> `Limit`, of `limits.from_metadata`.
         in_int8: whether the nodes with limits compute in eight bits.
     """
@@ -111,7 +110,9 @@ class _Writer:
         *_, node = self.end.nodes
         kernel, bias = fold(self.end, self.arrays)
         size, border, radius = len(kernel), self.end.border, self.end.radius
-        one = self._conv(node, x, kernel, [bias], kernel_shape=[size, size], pads=[radius] * 4)
+        limited, kernel = self._limit(self.end.nodes[0], x, kernel)
+        pads = [radius] * 4
+        one = self._conv(node, limited, kernel, [bias], kernel_shape=[size, size], pads=pads)
         # OpenVINO fuses a float32 node with the convolution before it, which then emits float32
         # even in bfloat16. No pixel comes near the bounds.
         one = self._pixels("Clip", node, one, -100.0, 100.0)
@@ -172,8 +173,7 @@ class _Writer:
             before = [n // 2 for n in reaches]
             pads = [*before, *(n - b for n, b in zip(reaches, before, strict=True))]
         sizes = {"kernel_shape": config["kernel_size"], "dilations": config["dilation_rate"]}
-        if node.name in self.limits:
-            x, kernel = self._limit(node, x, kernel, self.limits[node.name])
+        x, kernel = self._limit(node, x, kernel)
         made = self._conv(node, x, kernel, bias, group=config["groups"], pads=pads, **sizes)
         return self._activation(node, made)
 
@@ -181,8 +181,10 @@ class _Writer:
         kernel = kernel if isinstance(kernel, str) else kernel.transpose(3, 2, 0, 1)
         return self._put("Conv", node, x, kernel, *bias, **attributes)
 
-    def _limit(self, node, x, kernel, limit):
+    def _limit(self, node, x, kernel):
         """The clipped input and the rounded kernel of a convolution, perhaps in eight bits."""
+        if not (limit := self.limits.get(node.name)):
+            return x, kernel
         if not self.in_int8:
             most, least = (one.reshape(-1, 1, 1) for one in (limit.most, limit.least))
             clipped = self._put("Max", node, self._put("Min", node, x, most), least)

@@ -49,10 +49,8 @@ def bytes_per_pixel(model):
     made = keras.Function(
         model.inputs, [keras.tree.flatten(one.output)[0] for one in operations]
     ).compute_output_spec([keras.KerasTensor(shape) for shape in shapes])
-    sizes = [
-        math.prod(spec.shape[1:-1]) * _widest(one)
-        for one, spec in zip(operations, made, strict=True)
-    ]
+    pairs = zip(operations, made, strict=True)
+    sizes = [math.prod(spec.shape[1:-1]) * _widest(one) for one, spec in pairs]
     needed = ITEM_BYTES["float32"] * sum(sorted(sizes)[-LIVE_MAPS:]) / side**2
     if needed > MAX_BYTES:
         raise InputError(f"it takes {needed:,.0f} bytes for each pixel: at most {MAX_BYTES:,}")

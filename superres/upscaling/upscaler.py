@@ -109,11 +109,11 @@ class Upscaler:
     def measure_halo(self, pictures):
         """The halo of this network, in float32, by `tiling.measure_halo`."""
 
+        options = self.radius, pictures, self._multiple
+
         def measured(condition):
-            network = self._network(condition)
-            return tiling.measure_halo(
-                lambda lr: network(lr).copy(), self.radius, pictures, self._multiple
-            )
+            run = self._network(condition)
+            return tiling.measure_halo(lambda lr: run(lr).copy(), *options)
 
         halos = list(map(measured, HALO_CONDITIONS[: 1 + self.conditions]))
         return None if None in halos else max(halos)

@@ -25,7 +25,7 @@ from superres.upscaling.graph import Graph, input_names
 
 # Members of a `.keras` file, and limits of their sizes. Weights get `BYTES_PER_NUMBER` more for
 # each number of the network, or compressed byte if fewer: Adam's averages may be with them.
-MEMBERS = {"metadata.json": 2**16, "config.json": 2**21, "model.weights.h5": 2**25}
+MEMBERS = {"metadata.json": 2**21, "config.json": 2**21, "model.weights.h5": 2**25}
 BYTES_PER_NUMBER = 16
 MAX_ARRAYS = 10_000  # and groups; enough for 200 residual blocks with attention and averages
 MAX_NESTED = 100  # levels of config.json; a network in a network adds four

@@ -26,7 +26,6 @@ def test_end_of_edsr_is_from_the_first_upscaling_on(scale, factor, radius, borde
     end = end_of(network.edsr(scale, 8, 1, global_skip=True))
     assert (end.factor, end.radius, end.border, len(end.nodes)) == (factor, radius, border, count)
     assert (end.nodes[0].name, end.nodes[-1].name) == ("upscale1", "tail")
-    assert folding.smallest_side(end) == 3
 
 
 def enlarging(*, activation="linear", padding="same", taken_twice=False, bias=True, size=3):
