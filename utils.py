@@ -16,11 +16,11 @@ WEIGHTS_FOLDER = Path(__file__).parent / "weights"
 CACHE = WEIGHTS_FOLDER / ".cache"  # of what engines make of weights
 SCALES = (2, 3, 4)
 # Parts of names: edsr_small_x2_photo is the small network for x2 and for JPEGs. Your own weights
-# are for JPEGs if their names end in _photo, otherwise for clean pictures.
+# are for JPEGs if their names end in _photo, for noisy, blurred or sharpened pictures if in _wild,
+# otherwise for clean ones.
 SIZES = {"large": "", "small": "_small"}
-SUFFIXES = {"auto": "", "clean": "", "photo": "_photo"}
+SUFFIXES = {"clean": "", "photo": "_photo", "wild": "_wild"}  # by content
 SHARP = "_sharp"  # ending of weights that SHARPNESS mixes into those for JPEGs
-KINDS = {"auto": ("clean", "photo"), "clean": ("clean",), "photo": ("photo",)}  # of networks
 
 
 class Weights:
@@ -36,8 +36,8 @@ class Weights:
         """Path of the weights to use when none are named, and the reason; `None` without any.
 
         Shipped weights come first, x2 (or `scale`) before x3 before x4; of the wanted size, or of
-        the other one if `size` is auto (large on a GPU) or `content` is photo. Then, if `size` is
-        auto, the newest of your own.
+        the other one if `size` is auto (large on a GPU) or `content` is not clean. Then, if `size`
+        is auto, the newest of your own.
         """
         has_gpu = size == "auto" and engines.resolve(engine) == "keras" and backend.has_gpu()
         wanted = ("large" if has_gpu else "small") if size == "auto" else size
@@ -47,19 +47,21 @@ class Weights:
         for one in [scale] if scale else SCALES:
             for kind, why in (wanted, reason), (other, f"there is no {wanted} one"):
                 path = self.files.get(f"edsr{SIZES[kind]}_x{one}{SUFFIXES[content]}")
-                if path and (kind == wanted or size == "auto" or content == "photo"):
+                if path and (kind == wanted or size == "auto" or content != "clean"):
                     return path, f"the {kind} network, because {why}"
         ending = (f"_x{scale}" if scale else "") + SUFFIXES[content]
+        others = tuple(filter(None, SUFFIXES.values())) if content == "clean" else ()
         for stem, path in self.files.items() if size == "auto" else ():
-            if stem.endswith(ending) and stem.endswith("_photo") == (content == "photo"):
+            if stem.endswith(ending) and not stem.endswith(others):
                 return path, "the newest"
         return None
 
     def missing(self, scale, size, content):
         """The error where `pick` returns `None`."""
-        kind = ("JPEGs" if content == "photo" else "clean pictures") + f" at x{scale}" * bool(scale)
+        kind = {"photo": "JPEGs", "wild": "noisy or sharpened pictures"}.get(content)
+        kind = (kind or "clean pictures") + f" at x{scale}" * bool(scale)
         kind += f" and NETWORK = {size!r}" * (size != "auto")
-        recipe = f"{'photo' if content == 'photo' else 'small'} --scale {scale or 2}"
+        recipe = f"{'small' if content == 'clean' else 'photo'} --scale {scale or 2}"
         there = f"only {', '.join(sorted(self.files))}" if self.files else "no .keras file at all"
         return InputError(
             f"{self.folder}: no weights for {kind} in it, {there}; train them with python train.py "
@@ -163,6 +165,7 @@ class Networks(NamedTuple):
 
     clean: Network  # for lossless pictures
     photo: Network  # for the others; perhaps the same one
+    wild: Network  # for those of them with noise, blur or sharpening; perhaps the same one
     is_clean: bool  # whether all pictures are taken for lossless
 
     @property
@@ -172,31 +175,35 @@ class Networks(NamedTuple):
     @property
     def conditions(self):
         """How many numbers of a picture's `Condition` are needed."""
-        # The quality decides between two networks even if neither takes it.
-        count = max(self.photo.upscaler.conditions, int(self.photo is not self.clean))
-        return 0 if self.is_clean else count
+        # They decide between networks even if none takes them.
+        count = len(CLEAN) if self.wild is not self.photo else int(self.photo is not self.clean)
+        return 0 if self.is_clean else max(self.photo.upscaler.conditions, count)
 
     def select(self, condition):
         """The `Network` for a picture of this condition, and as much of it as that takes."""
         known = Condition(*condition[: self.conditions])
-        return (self.clean if known == CLEAN else self.photo), known
+        other = self.wild if known.is_altered else self.photo
+        return (self.clean if known == CLEAN else other), known
 
     def names(self, suffix):
         """The files that may enlarge a picture of a format; what is lossless may look lossy."""
         is_lossy = suffix.lower() in (".jpg", ".jpeg", ".avif")
-        return " or ".join(dict.fromkeys(one.path.name for one in self[is_lossy:2]))
+        return " or ".join(dict.fromkeys(one.path.name for one in self[is_lossy:3]))
 
     def kind_of(self, condition):
         """The pictures that share a network with one of this condition, in words."""
-        if self.photo is self.clean:
+        if self.wild is self.clean:
             return "all pictures"
-        return f"{'lossless' if condition == CLEAN else 'lossy'} pictures"
+        lossy = "altered" if condition.is_altered and self.wild is not self.photo else "lossy"
+        return f"{'lossless' if condition == CLEAN else lossy} pictures"
 
     def __str__(self):
-        if self.photo is self.clean:
-            return str(self.clean)
-        photo = f"{self.photo.path.name}, {self.photo.reach}"
-        return f"{self.clean}; JPEGs and the like: {photo}{self.photo.note}"
+        text, before = str(self.clean), self.clean
+        for kind, one in ("JPEGs and the like", self.photo), ("noisy or sharpened", self.wild):
+            if one is not before:
+                text += f"; {kind}: {one.path.name}, {one.reach}{one.note}"
+            before = one
+        return text
 
 
 class NetworkOptions(NamedTuple):
@@ -217,7 +224,7 @@ class NetworkOptions(NamedTuple):
         settings.check_text("weights", self.weights, may_be_empty=True)
         settings.check_choice("scale", self.scale, (0, *SCALES))
         settings.check_choice("network", self.network, ("auto", *SIZES))
-        settings.check_choice("content", self.content, tuple(SUFFIXES))
+        settings.check_choice("content", self.content, ("auto", *SUFFIXES))
         settings.check_choice("engine", self.engine, ENGINES)
         settings.check_choice("precision", self.precision, PRECISIONS)
         settings.check_whole("tile_size", self.tile_size, 0)
@@ -228,12 +235,14 @@ class NetworkOptions(NamedTuple):
         """These options where fields of `Condition` are `known` for all pictures; or InputError."""
         if known and self.content == "clean":
             raise InputError(f"{', '.join(known).upper()}: not possible with CONTENT = 'clean'")
-        return self._replace(content="photo") if known else self
+        takes_more = known.keys() - {"quality"}
+        return self._replace(content="wild" if takes_more else "photo") if known else self
 
     @property
     def kinds(self):
         """Of networks; sharp ones are trained from those for JPEGs."""
-        return KINDS["photo" if self.sharpness else self.content]
+        content = "photo" if self.sharpness else self.content
+        return tuple(SUFFIXES) if content == "auto" else (content,)
 
     def load(self, scale=0):
         """The `Networks` of these options; `scale` counts where SCALE is 0.
@@ -243,15 +252,18 @@ class NetworkOptions(NamedTuple):
         scale = self.scale or scale
         if self.weights:
             network = self._load(self.weights, "", scale)
-            return Networks(network, network, self.content == "clean")
+            return Networks(network, network, network, self.content == "clean")
         networks, weights = [], Weights(WEIGHTS_FOLDER)
         for kind in self.kinds:
             if pick := weights.pick(scale, self.network, kind, self.engine):
                 networks.append(self._load(*pick, scale))
                 scale = networks[0].upscaler.scale
+            else:
+                networks += networks[-1:]
         if not networks:
             raise weights.missing(scale, self.network, self.kinds[0])
-        return Networks(networks[0], networks[-1], self.content == "clean")
+        networks = networks[:1] * (len(SUFFIXES) - len(networks)) + networks
+        return Networks(*networks, self.content == "clean")
 
     def _load(self, path, why, scale):
         names = "precision", "tile_size", "self_ensemble"

@@ -85,15 +85,15 @@ LINES = {
     "train.py": 340,
     "output.py": 265,
     "evaluate.py": 220,
-    "utils.py": 310,
+    "utils.py": 322,
     "data": 85,
     "tools": 505,
     "superres/runtime": 1168,
-    "superres/images": 1725,
+    "superres/images": 1732,
     "superres/dataset": 610,
     "superres/upscaling": 2419,
     "superres/scoring": 1735,
-    "superres/preview": 260,
+    "superres/preview": 261,
     "superres/training": 1351,
 }
 MAX_FUNCTION_LINES, MAX_ARGUMENTS = 60, 7

@@ -70,16 +70,16 @@ def photo_figure():
 
 
 def wild_figure():
-    """A detail after each degradation, enlarged by bicubic and by both networks."""
+    """A detail after each degradation, enlarged by bicubic and by each network."""
     hr = read_rgb(ASTRONAUT)[24:184, 144:304]
     networks = utils.NetworkOptions(network="small").load(2)
-    labels = "bicubic", "clean network", "photo network"
+    labels = "bicubic", "clean network", "photo network", "wild network"
     rows = []
     for label, degradation in WILD.items():
         lr = degrade(degradation, downscale(hr, 2), hr, 2, np.random.default_rng(1))
         condition = condition_of(lr, degradation.quality)
-        clean, photo = (one.upscaler.enlarge(lr, condition=condition) for one in networks[:2])
-        views = dict(zip(labels, (upscale_bicubic(lr, 2), clean, photo), strict=True))
+        enlarged = [one.upscaler.enlarge(lr, condition=condition) for one in networks[:3]]
+        views = dict(zip(labels, (upscale_bicubic(lr, 2), *enlarged), strict=True))
         panels = [(label, upscale_nearest(lr, 2))]
         panels += [(f"{n}  {metrics.psnr(hr, v, 2):.2f} dB", v) for n, v in views.items()]
         rows.append(side_by_side([*panels, ("original", hr)]))

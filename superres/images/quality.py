@@ -18,6 +18,9 @@ QUALITY_RANGE = (25, 98)  # that networks get; others are clipped
 RANGES = {"quality": QUALITY_RANGE, "noise": (0, MAX_NOISE), "blur": (0, MAX_BLUR)}
 # For the last result of `estimate`: 2% of clean ones exceed it, and 55% of the others.
 MIN_WILD = 0.55
+# Above any of these a picture counts as altered. A fifth of plain JPEGs does, and loses 0.2 dB by it;
+# so do four of five with grain or sharpened, and gain 1 dB.
+LEAST_ALTERED = {"noise": 2.5, "blur": 0.35, "sharpening": 0.2}
 UNKNOWN_LOSSY = 0.9  # of an animated AVIF, whose first picture has an unknown size
 AVIF_HEADER = 300  # bytes of the smallest file
 # The quality of WebP and AVIF, by their size relative to a JPEG of quality 75. Over 20 pictures and
@@ -33,6 +36,11 @@ class Condition(NamedTuple):
     noise: float = 0.0  # standard deviation in levels of 255
     blur: float = 0.0  # standard deviation in pixels
     sharpening: float = 0.0  # by which a site strengthened details of 4 pixels; 0.5: by half
+
+    @property
+    def is_altered(self):
+        """Whether it has noise, blur or sharpening that is worth a network of its own."""
+        return any(getattr(self, name) > least for name, least in LEAST_ALTERED.items())
 
     def values(self, count=None):
         """The first `count` fields, or all, in similar ranges, as networks take them: float32."""

@@ -37,6 +37,7 @@ def settings_to_try(condition, count):
     return {
         "clean": {"content": "clean"},
         "photo": {"content": "photo"},
+        "wild": {"content": "wild"},
         **{names[field]: {field: stronger[field]} for field in list(stronger)[:count]},
         "large": {"network": "large"},
         "self-ensemble": {"self_ensemble": True},

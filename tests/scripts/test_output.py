@@ -517,6 +517,33 @@ def test_noisy_lossless_picture_takes_the_photo_network_that_knows_noise(
     assert ("(lossless, noise " in lines[1]) == (count == 4)
 
 
+@pytest.mark.parametrize(
+    ("options", "kinds"),
+    [
+        ([], ["_photo", "", "_wild", "_wild"]),
+        (["--content", "photo"], ["_photo"] * 4),
+        (["--content", "wild"], ["_wild"] * 4),
+        (["--content", "clean"], [""] * 4),
+        (["--quality", "70"], ["_photo"] * 4),
+        (["--noise", "0"], ["_wild"] * 4),
+    ],
+)
+def test_noisy_pictures_get_the_network_for_them(tmp_path, shipped, capsys, options, kinds):
+    shipped("edsr_small_x2", "edsr_small_x2_photo", "edsr_small_x2_wild")
+    clean = read_rgb(ROOT / "evaluation/original/astronaut.png")[::2, ::2]
+    noise = np.random.default_rng(0).normal(0, 10, clean.shape)
+    noisy = np.uint8(np.clip(clean + noise, 0, 255))
+    (tmp_path / "in").mkdir()
+    for name, picture in ("clean", clean), ("noisy", noisy):
+        write_picture(tmp_path / f"in/{name}.png", picture, {})
+        Image.fromarray(picture).save(tmp_path / f"in/{name}.jpg", quality=90)
+    assert run(tmp_path / "in", tmp_path / "out", "--verbose", *options) == 0
+    first, *lines = capsys.readouterr().out.splitlines()
+    found = [re.search(r"edsr_small_x2(\w*)\.keras", line)[1] for line in lines if "tile" in line]
+    assert found == kinds  # clean.jpg, clean.png, noisy.jpg, noisy.png
+    assert ("; noisy or sharpened: edsr_small_x2_wild.keras" in first) == (not options)
+
+
 def test_file_overrules_nothing_that_is_set(tmp_path, of_four, shipped, capsys, monkeypatch):
     """And it is not looked at where nothing is left to know."""
     of_file, looked = Condition(0.6, 4.0, 0.3, 0.2), []
