@@ -201,7 +201,8 @@ class Networks(NamedTuple):
         text, before = str(self.clean), self.clean
         for kind, one in ("JPEGs and the like", self.photo), ("noisy or sharpened", self.wild):
             if one is not before:
-                text += f"; {kind}: {one.path.name}, {one.reach}{one.note}"
+                how = f"{one.upscaler.precision}, {one.reach}{one.note}"
+                text += f"; {kind}: {one.path.name}, {how}"
             before = one
         return text
 

@@ -85,7 +85,7 @@ LINES = {
     "train.py": 340,
     "output.py": 265,
     "evaluate.py": 220,
-    "utils.py": 322,
+    "utils.py": 323,
     "data": 85,
     "tools": 505,
     "superres/runtime": 1168,

@@ -18,8 +18,8 @@ QUALITY_RANGE = (25, 98)  # that networks get; others are clipped
 RANGES = {"quality": QUALITY_RANGE, "noise": (0, MAX_NOISE), "blur": (0, MAX_BLUR)}
 # For the last result of `estimate`: 2% of clean ones exceed it, and 55% of the others.
 MIN_WILD = 0.55
-# Above any of these a picture counts as altered. A fifth of plain JPEGs does, and loses 0.2 dB by it;
-# so do four of five with grain or sharpened, and gain 1 dB.
+# Above any of these a picture counts as altered. A fifth of plain JPEGs does, and loses 0.2 dB by
+# it; so do four of five with grain or sharpened, and gain 1 dB.
 LEAST_ALTERED = {"noise": 2.5, "blur": 0.35, "sharpening": 0.2}
 UNKNOWN_LOSSY = 0.9  # of an animated AVIF, whose first picture has an unknown size
 AVIF_HEADER = 300  # bytes of the smallest file

@@ -88,17 +88,15 @@ def remembered(cache, name, choices, measure):
 
 
 def _load_cached(core, path, options):
-    """The compiled graph in a file of the cache; `None`: missing or damaged."""
-    try:
-        content = path.read_bytes()
-    except OSError:
-        return None
-    digest, blob = content[:32], content[32:]
-    if hashlib.sha256(blob).digest() != digest:
-        return None
+    """The compiled graph in a file of the cache; `None`: missing, damaged, or for others."""
     with contextlib.suppress(OSError):
         os.utime(path)  # the oldest go first
-    return core.import_model(io.BytesIO(blob), "CPU", options)
+    with contextlib.suppress(OSError, RuntimeError):  # the last: of other instructions
+        content = path.read_bytes()
+        digest, blob = content[:32], content[32:]
+        if hashlib.sha256(blob).digest() == digest:
+            return core.import_model(io.BytesIO(blob), "CPU", options)
+    return None
 
 
 def _save_cached(path, blob):

@@ -447,7 +447,7 @@ def test_each_picture_gets_the_network_of_its_kind_with_its_quality(
     assert run("in", "out", *options, "--verbose", "--precision", "float32") == 0
     first, *lines = capsys.readouterr().out.splitlines()
     assert first.startswith(f"{clean}.keras" + " (the newest): x2" * clean.startswith("my"))
-    assert (f"; JPEGs and the like: {photo}.keras, halo " in first) == (clean != photo)
+    assert (f"; JPEGs and the like: {photo}.keras, float32, halo " in first) == (clean != photo)
     assert ("for all pictures" in first) == ("--quality" in options)
     assert not quality or first.endswith(f", quality {options[1]} for all pictures")
     for name in qualities:

@@ -84,11 +84,14 @@ def worst(one, other):
 
 
 @needs_openvino
-@pytest.mark.parametrize("scale", [2, *(pytest.param(n, marks=pytest.mark.slow) for n in (3, 4))])
-def test_int8_is_close_to_float32_on_any_picture(tmp_path, scale):
-    source, path = ROOT / f"weights/edsr_small_x{scale}.keras", tmp_path / "limited.keras"
+@pytest.mark.parametrize(
+    "name",
+    ["x2", *(pytest.param(n, marks=pytest.mark.slow) for n in ("x2_wild", "x3", "x4", "x4_photo"))],
+)
+def test_int8_is_close_to_float32_on_any_picture(tmp_path, name):
+    path, scale = ROOT / f"weights/edsr_small_{name}.keras", int(name[1])
     photo = photograph(scale)
-    found = with_limits(source, path, [(to_network(photo), CLEAN)])
+    found = weight_files.stored_limits(weight_files.read_graph(path), path)
     assert len(found) == 19 + (scale > 2)  # two in each of nine blocks, one behind, the end
     exact, fast = (utils.load(path, "openvino", precision=one) for one in ("float32", "int8"))
     for name, picture in {"photograph": photo, **adversaries()}.items():
@@ -96,8 +99,8 @@ def test_int8_is_close_to_float32_on_any_picture(tmp_path, scale):
         assert most <= 4, name
         assert mean <= 1, name
     assert most > 0  # it is another computation
-    free = utils.load(source, "openvino", precision="float32")
-    assert np.abs(free.enlarge(photo).astype(int) - exact.enlarge(photo)).mean() < 0.2
+    free = Upscaler(KerasNetwork(weight_files.read(path)), precision="float32")
+    assert np.abs(free.enlarge(photo).astype(int) - exact.enlarge(photo)).mean() < 0.25
 
 
 @needs_openvino
