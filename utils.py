@@ -16,8 +16,7 @@ WEIGHTS_FOLDER = Path(__file__).parent / "weights"
 CACHE = WEIGHTS_FOLDER / ".cache"  # of what engines make of weights
 SCALES = (2, 3, 4)
 # Parts of names: edsr_small_x2_photo is the small network for x2 and for JPEGs. Your own weights
-# are for JPEGs if their names end in _photo, for noisy, blurred or sharpened pictures if in _wild,
-# otherwise for clean ones.
+# are for JPEGs if their names end in _photo, for noisy or sharpened pictures if in _wild.
 SIZES = {"large": "", "small": "_small"}
 SUFFIXES = {"clean": "", "photo": "_photo", "wild": "_wild"}  # by content
 SHARP = "_sharp"  # ending of weights that SHARPNESS mixes into those for JPEGs
@@ -62,6 +61,7 @@ class Weights:
         kind = (kind or "clean pictures") + f" at x{scale}" * bool(scale)
         kind += f" and NETWORK = {size!r}" * (size != "auto")
         recipe = f"{'small' if content == 'clean' else 'photo'} --scale {scale or 2}"
+        recipe += f" --name my_x{scale or 2}_wild" * (content == "wild")
         there = f"only {', '.join(sorted(self.files))}" if self.files else "no .keras file at all"
         return InputError(
             f"{self.folder}: no weights for {kind} in it, {there}; train them with python train.py "
@@ -81,7 +81,7 @@ def load(path, engine="auto", mix=None, **options):
     `precision`, `tile_size` and `self_ensemble` of `Upscaler`.
     InputError: not a network that enlarges RGB, or the engine does not know its layers.
     """
-    graph = read_graph(path)
+    graph, paths = read_graph(path), [path, *(mix or ())[:1]]
     if engine == "openvino" and graph.unknown:
         raise InputError(
             f"ENGINE = 'openvino': {path}: {graph.unknown} has no OpenVINO graph here: expected "
@@ -94,10 +94,9 @@ def load(path, engine="auto", mix=None, **options):
         if mix:
             others = weight_files.read(mix[0]).get_weights()
             model.set_weights(weight_files.mix(model.get_weights(), others, mix[1]))
-        limits = weight_files.stored_limits(graph, path, *(mix or ())[:1])
         with weight_files.errors_naming(path):
-            network = KerasNetwork(model, folds=True, limits=limits)
-    halos = [weight_files.stored_halo(one) for one in [path, *(mix or ())[:1]]]
+            network = KerasNetwork(model, True, weight_files.stored_limits(graph, *paths))
+    halos = [weight_files.stored_halo(one) for one in paths]
     halo = None if None in halos else max(halos) * all(halos)
     if halo == 0 and graph.unknown:
         halo = Upscaler(network, precision="float32").measure_halo([probe.picture()])
@@ -236,8 +235,9 @@ class NetworkOptions(NamedTuple):
         """These options where fields of `Condition` are `known` for all pictures; or InputError."""
         if known and self.content == "clean":
             raise InputError(f"{', '.join(known).upper()}: not possible with CONTENT = 'clean'")
-        takes_more = known.keys() - {"quality"}
-        return self._replace(content="wild" if takes_more else "photo") if known else self
+        if not known or self.content != "auto":
+            return self
+        return self._replace(content="wild" if known.keys() - {"quality"} else "photo")
 
     @property
     def kinds(self):

@@ -526,6 +526,7 @@ def test_noisy_lossless_picture_takes_the_photo_network_that_knows_noise(
         (["--content", "clean"], [""] * 4),
         (["--quality", "70"], ["_photo"] * 4),
         (["--noise", "0"], ["_wild"] * 4),
+        (["--quality", "70", "--content", "wild"], ["_wild"] * 4),
     ],
 )
 def test_noisy_pictures_get_the_network_for_them(tmp_path, shipped, capsys, options, kinds):
@@ -625,6 +626,7 @@ def test_weights_of_ones_own_come_after_the_shipped_ones(tmp_path):
         ([], {}, "no weights for clean pictures in it, no .keras file at all; train them"),
         (["a_x2"], {"scale": 3}, "clean pictures at x3 in it, only a_x2; train them with"),
         (["a_x2"], {"content": "photo"}, "JPEGs in it, only a_x2; .* --recipe photo --scale 2"),
+        (["a_x2"], {"content": "wild", "scale": 4}, "sharpened pictures at x4.* --name my_x4_wild"),
         (["edsr_small_x2"], {"network": "large"}, "clean pictures and NETWORK = 'large' in it"),
     ],
 )
