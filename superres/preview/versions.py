@@ -6,7 +6,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from superres.images.quality import CLEAN, RANGES, describe
+from superres.images.quality import CLEAN, RANGES, Condition, describe
 from superres.images.resize import upscale_bicubic
 from superres.runtime.errors import InputError
 
@@ -26,19 +26,16 @@ class Version(NamedTuple):
     is_default: bool = False  # made without any option
 
 
-def settings_to_try(condition, count):
-    """Settings by names, for a picture of this `Condition`; networks take `count` fields of it."""
-    stronger = {
-        "quality": max(RANGES["quality"][0], round(100 * condition.quality) - LESS_QUALITY),
-        "noise": min(RANGES["noise"][1], round(condition.noise + MORE_NOISE)),
-        "blur": min(RANGES["blur"][1], round(condition.blur + MORE_BLUR, 1)),
-    }
-    names = {"quality": "cleaner", "noise": "smoother", "blur": "crisper"}
+def settings_to_try(condition):
+    """Settings by names, for a picture of this `Condition`."""
+    quality = max(RANGES["quality"][0], round(100 * condition.quality) - LESS_QUALITY)
     return {
         "clean": {"content": "clean"},
         "photo": {"content": "photo"},
         "wild": {"content": "wild"},
-        **{names[field]: {field: stronger[field]} for field in list(stronger)[:count]},
+        "cleaner": {"quality": quality},
+        "smoother": {"noise": min(RANGES["noise"][1], round(condition.noise + MORE_NOISE))},
+        "crisper": {"blur": min(RANGES["blur"][1], round(condition.blur + MORE_BLUR, 1))},
         "large": {"network": "large"},
         "self-ensemble": {"self_ensemble": True},
         "half sharp": {"sharpness": 0.5},
@@ -106,13 +103,14 @@ class Versions:
         yield Version("bicubic", {}, upscale_bicubic(part, scale)[rows, columns])
         made, default = {}, _key(*self.select({}, scale, condition))
         condition = condition._replace(**self._known)
-        count = self.select({"content": "photo"}, scale, condition)[0].upscaler.conditions
-        for name, settings in settings_to_try(condition, count).items():
+        for name, settings in settings_to_try(condition).items():
             try:
                 network, known = self.select(settings, scale, condition)
             except InputError as error:
                 yield Version(name, settings, note=str(error))
                 continue
+            if settings.keys() & set(Condition._fields[network.upscaler.conditions :]):
+                continue  # the network does not take it
             key = _key(network, known)
             if (same := made.setdefault(key, name)) != name:
                 yield Version(name, settings, note=f"the same as {same}")

@@ -89,11 +89,20 @@ def test_what_cannot_be_made_says_why_and_nothing_is_made_twice(folder):
     assert run("in/b.jpg", "--try") == 0
     (picture,), rows = index()[1], index()[1][0]["rows"]
     assert "large: the same as photo" in picture["notes"]
-    assert "SHARPNESS = 1: needs edsr_small_x2_sharp.keras beside" in picture["notes"][-1]
+    assert "no weights for clean pictures at x2 and SHARPNESS" in picture["notes"][-1]
     assert rows["photo"][-1] == "edsr_small_x2_photo.keras, quality 60, the default"
     assert rows["photo"][0] == "python output.py in/b.jpg"
     assert rows["cleaner"][0] == "python output.py in/b.jpg --quality 35"
     assert not Path("inference/output").exists()
+
+
+def test_noise_is_tried_where_a_network_takes_it(folder, shipped):
+    shipped("edsr_small_x2_wild")
+    assert run("in/b.jpg", "--try") == 0
+    rows = index()[1][0]["rows"]
+    assert "--noise" in rows["smoother"][0]
+    assert rows["smoother"][-1].startswith("edsr_small_x2_wild.keras, quality 60, ")
+    assert rows["cleaner"][-1] == "edsr_small_x2_photo.keras, quality 35"
 
 
 def test_the_detail_is_where_most_is_to_see_or_around_a_place():
