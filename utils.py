@@ -19,17 +19,21 @@ SCALES = (2, 3, 4)
 # are for JPEGs if their names end in _photo, for noisy or sharpened pictures if in _wild.
 SIZES = {"large": "", "small": "_small"}
 SUFFIXES = {"clean": "", "photo": "_photo", "wild": "_wild"}  # by content
-SHARP = "_sharp"  # ending of weights that SHARPNESS mixes into those for JPEGs
+SHARP = "_sharp"  # at the end of a name: weights that SHARPNESS mixes into those without it
 
 
 class Weights:
-    """The weights files of a folder, asked by scale, size and content."""
+    """The weights files of a folder, asked by scale, size and content.
 
-    def __init__(self, folder):
-        self.folder = Path(folder)
+    If `is_sharp`, there are only those with sharp ones beside them.
+    """
+
+    def __init__(self, folder, is_sharp=False):
+        self.folder, self.is_sharp = Path(folder), is_sharp
         paths = sorted(self.folder.glob("*.keras"), key=lambda path: -path.stat().st_mtime)
-        # The newest first; sharp ones are for SHARPNESS alone.
-        self.files = {path.stem: path for path in paths if not path.stem.endswith(SHARP)}
+        files = {path.stem: path for path in paths}  # the newest first
+        wanted = [stem for stem in files if stem + SHARP in files or not is_sharp]
+        self.files = {stem: files[stem] for stem in wanted if not stem.endswith(SHARP)}
 
     def pick(self, scale=0, size="auto", content="clean", engine="auto"):
         """Path of the weights to use when none are named, and the reason; `None` without any.
@@ -62,6 +66,8 @@ class Weights:
         kind += f" and NETWORK = {size!r}" * (size != "auto")
         recipe = f"{'small' if content == 'clean' else 'photo'} --scale {scale or 2}"
         recipe += f" --name my_x{scale or 2}_wild" * (content == "wild")
+        if self.is_sharp:
+            kind, recipe = f"{kind} and SHARPNESS", f"sharp --scale {scale or 2}"
         there = f"only {', '.join(sorted(self.files))}" if self.files else "no .keras file at all"
         return InputError(
             f"{self.folder}: no weights for {kind} in it, {there}; train them with python train.py "
@@ -241,9 +247,11 @@ class NetworkOptions(NamedTuple):
 
     @property
     def kinds(self):
-        """Of networks; sharp ones are trained from those for JPEGs."""
-        content = "photo" if self.sharpness else self.content
-        return tuple(SUFFIXES) if content == "auto" else (content,)
+        """Of networks: values of CONTENT."""
+        if self.content == "auto":
+            return tuple(SUFFIXES)
+        # Sharp ones are trained from those for all kinds of pictures, JPEGs too.
+        return ("wild" if self.sharpness and self.content == "photo" else self.content,)
 
     def load(self, scale=0):
         """The `Networks` of these options; `scale` counts where SCALE is 0.
@@ -254,17 +262,17 @@ class NetworkOptions(NamedTuple):
         if self.weights:
             network = self._load(self.weights, "", scale)
             return Networks(network, network, network, self.content == "clean")
-        networks, weights = [], Weights(WEIGHTS_FOLDER)
+        found, weights = {}, Weights(WEIGHTS_FOLDER, bool(self.sharpness))
         for kind in self.kinds:
             if pick := weights.pick(scale, self.network, kind, self.engine):
-                networks.append(self._load(*pick, scale))
-                scale = networks[0].upscaler.scale
-            else:
-                networks += networks[-1:]
-        if not networks:
+                found[kind] = self._load(*pick, scale)
+                scale = found[kind].upscaler.scale
+        if not found:
             raise weights.missing(scale, self.network, self.kinds[0])
-        networks = networks[:1] * (len(SUFFIXES) - len(networks)) + networks
-        return Networks(*networks, self.content == "clean")
+        # In place of a missing one, the next that knows such pictures.
+        clean = found.get("clean") or next(iter(found.values()))
+        photo = found.get("photo") or found.get("wild") or clean
+        return Networks(clean, photo, found.get("wild") or photo, self.content == "clean")
 
     def _load(self, path, why, scale):
         names = "precision", "tile_size", "self_ensemble"
@@ -279,8 +287,7 @@ class NetworkOptions(NamedTuple):
         """The sharp weights beside those in `path`, and their share; `None` without SHARPNESS."""
         if not self.sharpness:
             return None
-        path = Path(path)
-        sharp = path.with_stem(path.stem.removesuffix("_photo") + SHARP)
+        sharp = Path(path).with_stem(Path(path).stem + SHARP)
         if not sharp.is_file():
             raise InputError(
                 f"SHARPNESS = {self.sharpness:g}: needs {sharp.name} beside {path}; "
@@ -290,7 +297,7 @@ class NetworkOptions(NamedTuple):
 
     def scales(self):
         """The scales for which there are networks, where WEIGHTS is empty; InputError: none."""
-        weights = Weights(WEIGHTS_FOLDER)
+        weights = Weights(WEIGHTS_FOLDER, bool(self.sharpness))
         for kind in self.kinds:  # those for JPEGs only where there are no others
             wanted = [self.scale] if self.scale else SCALES
             picks = {one: weights.pick(one, self.network, kind, self.engine) for one in wanted}

@@ -1,4 +1,4 @@
-"""Draws the figures of the README and the docs: docs/figure_*.jpg and docs/wild.jpg."""
+"""Draws the figures of the README and the docs: docs/figure_*.jpg, sharp.jpg and wild.jpg."""
 
 import tempfile
 from pathlib import Path
@@ -12,7 +12,7 @@ from superres.images.degradation import Degradation, Encoding, degrade
 from superres.images.panels import side_by_side
 from superres.images.quality import condition_of
 from superres.images.read import read_rgb
-from superres.images.resize import downscale, upscale_bicubic, upscale_nearest
+from superres.images.resize import crop_to_multiple, downscale, upscale_bicubic, upscale_nearest
 from superres.scoring import figures, metrics
 from superres.scoring.restore import restore, write_pictures
 from superres.scoring.testsets import Pair
@@ -86,9 +86,27 @@ def wild_figure():
     return np.concatenate(rows)
 
 
+def sharp_figure():
+    """Details at x4, enlarged by bicubic and with SHARPNESS from 0 to 1; twice as large."""
+    dial = (0, 0.5, 0.7, 1)
+    options = [utils.NetworkOptions(network="small", sharpness=one) for one in dial]
+    upscalers = [one.load(4).clean.upscaler for one in options]
+    rows = []
+    for path, left, top in (PHOTO, 100, 60), (ASTRONAUT, 148, 24):
+        hr = crop_to_multiple(read_rgb(path), 4)
+        lr = downscale(hr, 4)
+        views = [("bicubic", upscale_bicubic(lr, 4))]
+        views += [(f"{s:g}", one.enlarge(lr)) for s, one in zip(dial, upscalers, strict=True)]
+        box = slice(top, top + 128), slice(left, left + 128)
+        views = [(label, view[box]) for label, view in [*views, ("original", hr)]]
+        rows.append(side_by_side([(n, upscale_nearest(view, 2)) for n, view in views]))
+    return np.concatenate(rows)
+
+
 if __name__ == "__main__":
     pictures = dict(clean_figures(), figure_photo=photo_figure())
-    for name, picture in (pictures | {"wild": wild_figure()}).items():
+    pictures |= {"wild": wild_figure(), "sharp": sharp_figure()}
+    for name, picture in pictures.items():
         path = ROOT / "docs" / f"{name}.jpg"
         Image.fromarray(picture).save(path, quality=92, subsampling="4:4:4")
         print(path)

@@ -18,9 +18,9 @@ QUALITY_RANGE = (25, 98)  # that networks get; others are clipped
 RANGES = {"quality": QUALITY_RANGE, "noise": (0, MAX_NOISE), "blur": (0, MAX_BLUR)}
 # For the last result of `estimate`: 2% of clean ones exceed it, and 55% of the others.
 MIN_WILD = 0.55
-# Above any of these a picture counts as altered. A fifth of plain JPEGs does, and loses 0.2 dB by
-# it; so do four of five with grain or sharpened, and gain 1 dB.
-LEAST_ALTERED = {"noise": 2.5, "blur": 0.35, "sharpening": 0.2}
+# Above any of these a picture counts as altered. A sixth of plain JPEGs does (x4: a third), and
+# loses 0.3 dB by it (0.6); so do 5 of 6 with grain or sharpened (4 of 5), and gain 1.2 dB (0.6).
+LEAST_ALTERED = {"noise": 2, "blur": 0.5, "sharpening": 0.24}
 UNKNOWN_LOSSY = 0.9  # of an animated AVIF, whose first picture has an unknown size
 AVIF_HEADER = 300  # bytes of the smallest file
 # The quality of WebP and AVIF, by their size relative to a JPEG of quality 75. Over 20 pictures and

@@ -545,6 +545,39 @@ def test_noisy_pictures_get_the_network_for_them(tmp_path, shipped, capsys, opti
     assert ("; noisy or sharpened: edsr_small_x2_wild.keras" in first) == (not options)
 
 
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ([], ["x4", "x4_wild"]),
+        (["--content", "photo"], ["x4_wild"] * 2),
+        (["--quality", "40"], ["x4_wild"] * 2),
+        (["--content", "clean"], ["x4"] * 2),
+    ],
+)
+def test_sharpness_takes_networks_with_sharp_weights(tmp_path, shipped, capsys, options, expected):
+    shipped("edsr_small_x2", "edsr_x4", "edsr_small_x4", "edsr_small_x4_sharp")
+    shipped("edsr_small_x4_photo", "edsr_small_x4_wild", "edsr_small_x4_wild_sharp")
+    (tmp_path / "in").mkdir()
+    picture = read_rgb(ROOT / "evaluation/original/astronaut.png")[::4, ::4]
+    write_picture(tmp_path / "in/b.png", picture, {})
+    Image.fromarray(picture).save(tmp_path / "in/c.jpg", quality=60)
+    words = [tmp_path / "in", tmp_path / "out", "--sharpness", "0.5", "--verbose", *options]
+    assert run(*words) == 0
+    lines = capsys.readouterr().out.splitlines()
+    found = [re.search(r"edsr_small_(\w*)\.keras", line)[1] for line in lines if "tile" in line]
+    assert found == expected
+    assert ", sharpness 0.5: x" in lines[0]
+
+
+def test_sharpness_without_sharp_weights(tmp_path, shipped, capsys):
+    shipped("edsr_small_x2", "edsr_small_x4", "edsr_small_x4_sharp")
+    write_picture(tmp_path / "a.png", smooth_picture(14, 18), {})
+    assert run(tmp_path / "a.png", tmp_path / "out", "--sharpness", "1", "--scale", "2") == 2
+    error = capsys.readouterr().err
+    assert "no weights for clean pictures at x2 and SHARPNESS in it, only edsr_small_x4;" in error
+    assert "--recipe sharp --scale 2" in error
+
+
 def test_file_overrules_nothing_that_is_set(tmp_path, of_four, shipped, capsys, monkeypatch):
     """And it is not looked at where nothing is left to know."""
     of_file, looked = Condition(0.6, 4.0, 0.3, 0.2), []

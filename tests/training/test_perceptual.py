@@ -135,7 +135,7 @@ def test_features_that_are_missing_are_named(folder, capsys):
 
 @pytest.mark.parametrize("engine", ["openvino", "keras"])
 def test_dial_mixes_the_weights(tmp_path, engine):
-    paths = [tmp_path / f"my_x2{ending}.keras" for ending in ("_photo", "_sharp")]
+    paths = [tmp_path / f"my_x2_photo{ending}.keras" for ending in ("", "_sharp")]
     for seed, path in enumerate(paths):
         weight_files.export(small_network(2, seed), path, 5 + seed)
     lr = downscale(smooth_picture(60, 80), 2)

@@ -86,7 +86,13 @@ def worst(one, other):
 @needs_openvino
 @pytest.mark.parametrize(
     "name",
-    ["x2", *(pytest.param(n, marks=pytest.mark.slow) for n in ("x2_wild", "x3", "x4", "x4_photo"))],
+    [
+        "x2",
+        *(
+            pytest.param(n, marks=pytest.mark.slow)
+            for n in ("x2_wild", "x3", "x4", "x4_photo", "x4_wild")
+        ),
+    ],
 )
 def test_int8_is_close_to_float32_on_any_picture(tmp_path, name):
     path, scale = ROOT / f"weights/edsr_small_{name}.keras", int(name[1])
