@@ -1,18 +1,20 @@
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
 import train
 import utils
+from superres.images.read import read_rgb
 from superres.images.resize import downscale, imresize
 from superres.images.write import write_picture
 from superres.runtime.backend import keras
-from superres.scoring import tables
+from superres.scoring import metrics, tables
 from superres.scoring.results import Results, setup_of
 from superres.training import perceptual, plots
 from superres.upscaling import weight_files
-from support import small_network, smooth_picture, stopped_at
+from support import ROOT, small_network, smooth_picture, stopped_at
 
 tf = pytest.importorskip("tensorflow")
 CONVOLUTIONS = {"conv1_1": 3, "conv1_2": 4, "conv2_1": 4, "conv2_2": 4, "conv3_1": 4, "conv3_2": 4}
@@ -163,3 +165,17 @@ def test_dial_mixes_the_weights(tmp_path, engine):
     assert "), sharpness 0.3, " in " ".join(tables.provenance(Results([], [], 2), setup))
     with pytest.raises(ValueError, match=r"SHARPNESS = 0\.3: needs middle_sharp\.keras beside"):
         enlarged(tmp_path / "middle.keras", sharpness=0.3)
+
+
+@pytest.mark.parametrize(("content", "least"), [("clean", 48), ("wild", 40)])
+def test_shipped_networks_add_detail_that_agrees_with_the_input(content, least):
+    hr = read_rgb(ROOT / "evaluation/original/astronaut.png")[:256, 100:356]
+    lr, detail, scores = downscale(hr, 4), [], []
+    for sharpness in 0, 0.7, 1:
+        options = utils.NetworkOptions(network="small", content=content, sharpness=sharpness)
+        sr = options.load(4).clean.upscaler.enlarge(lr)
+        assert metrics.psnr_rgb(lr, downscale(sr, 4), 2) > least
+        detail.append(np.abs(cv2.Laplacian(sr, cv2.CV_32F)).mean())
+        scores.append(metrics.psnr(hr, sr, 4))
+    assert detail[0] < 0.95 * detail[1] < 0.8 * detail[2]
+    assert scores[0] > scores[1] > scores[2] > scores[0] - 1.5
