@@ -23,10 +23,7 @@ SHARP = "_sharp"  # at the end of a name: weights that SHARPNESS mixes into thos
 
 
 class Weights:
-    """The weights files of a folder, asked by scale, size and content.
-
-    If `is_sharp`, there are only those with sharp ones beside them.
-    """
+    """The weights files of a folder, or those with sharp ones beside, by scale, size, content."""
 
     def __init__(self, folder, is_sharp=False):
         self.folder, self.is_sharp = Path(folder), is_sharp
@@ -47,10 +44,11 @@ class Weights:
         reason = f"there is {'a' if has_gpu else 'no'} GPU"
         reason = reason if size == "auto" else f"NETWORK = {size!r}"
         other = "small" if wanted == "large" else "large"
+        may_be_other = size == "auto" or content != "clean" or self.is_sharp
         for one in [scale] if scale else SCALES:
             for kind, why in (wanted, reason), (other, f"there is no {wanted} one"):
                 path = self.files.get(f"edsr{SIZES[kind]}_x{one}{SUFFIXES[content]}")
-                if path and (kind == wanted or size == "auto" or content != "clean"):
+                if path and (kind == wanted or may_be_other):
                     return path, f"the {kind} network, because {why}"
         ending = (f"_x{scale}" if scale else "") + SUFFIXES[content]
         others = tuple(filter(None, SUFFIXES.values())) if content == "clean" else ()
@@ -61,13 +59,13 @@ class Weights:
 
     def missing(self, scale, size, content):
         """The error where `pick` returns `None`."""
-        kind = {"photo": "JPEGs", "wild": "noisy or sharpened pictures"}.get(content)
+        kind = {"photo": "JPEGs", "wild": "noisy, blurred or sharpened pictures"}.get(content)
         kind = (kind or "clean pictures") + f" at x{scale}" * bool(scale)
         kind += f" and NETWORK = {size!r}" * (size != "auto")
         recipe = f"{'small' if content == 'clean' else 'photo'} --scale {scale or 2}"
         recipe += f" --name my_x{scale or 2}_wild" * (content == "wild")
         if self.is_sharp:
-            kind, recipe = f"{kind} and SHARPNESS", f"sharp --scale {scale or 2}"
+            kind, recipe = f"SHARPNESS and {kind}", f"sharp --scale {scale or 2}"
         there = f"only {', '.join(sorted(self.files))}" if self.files else "no .keras file at all"
         return InputError(
             f"{self.folder}: no weights for {kind} in it, {there}; train them with python train.py "
@@ -204,7 +202,8 @@ class Networks(NamedTuple):
 
     def __str__(self):
         text, before = str(self.clean), self.clean
-        for kind, one in ("JPEGs and the like", self.photo), ("noisy or sharpened", self.wild):
+        kinds = "JPEGs and the like", "noisy, blurred or sharpened"
+        for kind, one in zip(kinds, self[1:3], strict=True):
             if one is not before:
                 how = f"{one.upscaler.precision}, {one.reach}{one.note}"
                 text += f"; {kind}: {one.path.name}, {how}"

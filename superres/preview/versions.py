@@ -38,8 +38,8 @@ def settings_to_try(condition):
         "crisper": {"blur": min(RANGES["blur"][1], round(condition.blur + MORE_BLUR, 1))},
         "large": {"network": "large"},
         "self-ensemble": {"self_ensemble": True},
-        "half sharp": {"sharpness": 0.5},
-        "sharp": {"sharpness": 1.0},
+        "sharp": {"sharpness": 0.7},
+        "very sharp": {"sharpness": 1.0},
     }
 
 
@@ -81,7 +81,7 @@ class Versions:
         self._options, self._known, self._loaded = options, known, {}
 
     def select(self, changes, scale, condition):
-        """The `Network` of changed settings, and what it gets of a picture's `Condition`."""
+        """The `Network` of changed settings, and what that takes of a picture's `Condition`."""
         units = {"quality": 100}
         fields = {n: value / units.get(n, 1) for n, value in changes.items() if n in RANGES}
         known = self._known | fields
@@ -89,7 +89,8 @@ class Versions:
         options = self._options._replace(**others).for_known(known)
         if (options, scale) not in self._loaded:
             self._loaded[options, scale] = options.load(scale)
-        return self._loaded[options, scale].select(condition._replace(**known))
+        network, known = self._loaded[options, scale].select(condition._replace(**known))
+        return network, Condition(*known[: network.upscaler.conditions])
 
     def of(self, picture, box, scale, condition):
         """Yields the `Version`s of the detail `box` of a picture, uint8 (H, W, 3)."""
@@ -117,6 +118,7 @@ class Versions:
                 continue
             enlarged, seconds = timed(network.upscaler, part, known)
             note = network.path.name + f", {describe(known)}" * (known != CLEAN)
+            note += f", sharpness {network.mix[1]:g}" if network.mix else ""
             note += ", the default" * (key == default)
             yield Version(name, settings, enlarged[rows, columns], seconds, note, key == default)
 

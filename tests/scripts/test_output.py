@@ -542,7 +542,7 @@ def test_noisy_pictures_get_the_network_for_them(tmp_path, shipped, capsys, opti
     first, *lines = capsys.readouterr().out.splitlines()
     found = [re.search(r"edsr_small_x2(\w*)\.keras", line)[1] for line in lines if "tile" in line]
     assert found == kinds  # clean.jpg, clean.png, noisy.jpg, noisy.png
-    assert ("; noisy or sharpened: edsr_small_x2_wild.keras" in first) == (not options)
+    assert ("; noisy, blurred or sharpened: edsr_small_x2_wild.keras" in first) == (not options)
 
 
 @pytest.mark.parametrize(
@@ -552,6 +552,7 @@ def test_noisy_pictures_get_the_network_for_them(tmp_path, shipped, capsys, opti
         (["--content", "photo"], ["x4_wild"] * 2),
         (["--quality", "40"], ["x4_wild"] * 2),
         (["--content", "clean"], ["x4"] * 2),
+        (["--network", "large"], ["x4", "x4_wild"]),
     ],
 )
 def test_sharpness_takes_networks_with_sharp_weights(tmp_path, shipped, capsys, options, expected):
@@ -574,7 +575,7 @@ def test_sharpness_without_sharp_weights(tmp_path, shipped, capsys):
     write_picture(tmp_path / "a.png", smooth_picture(14, 18), {})
     assert run(tmp_path / "a.png", tmp_path / "out", "--sharpness", "1", "--scale", "2") == 2
     error = capsys.readouterr().err
-    assert "no weights for clean pictures at x2 and SHARPNESS in it, only edsr_small_x4;" in error
+    assert "no weights for SHARPNESS and clean pictures at x2 in it, only edsr_small_x4;" in error
     assert "--recipe sharp --scale 2" in error
 
 

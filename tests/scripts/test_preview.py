@@ -11,8 +11,10 @@ import pytest
 from PIL import Image
 
 import output
+from superres.images.quality import Condition
 from superres.images.read import read_rgb
 from superres.images.write import write_picture
+from superres.preview import trial
 from superres.preview.versions import find_part
 from superres.upscaling import batch
 from support import contents, smooth_picture
@@ -89,11 +91,22 @@ def test_what_cannot_be_made_says_why_and_nothing_is_made_twice(folder):
     assert run("in/b.jpg", "--try") == 0
     (picture,), rows = index()[1], index()[1][0]["rows"]
     assert "large: the same as photo" in picture["notes"]
-    assert "no weights for clean pictures at x2 and SHARPNESS" in picture["notes"][-1]
+    assert "no weights for SHARPNESS and clean pictures at x2" in picture["notes"][-1]
     assert rows["photo"][-1] == "edsr_small_x2_photo.keras, quality 60, the default"
     assert rows["photo"][0] == "python output.py in/b.jpg"
     assert rows["cleaner"][0] == "python output.py in/b.jpg --quality 35"
     assert not Path("inference/output").exists()
+
+
+def test_default_is_the_version_that_it_is(folder, shipped, monkeypatch):
+    """Also if a network does not take all that is known of the picture."""
+    known = Condition(0.6, 1.0, 0.1, 0.1)
+    monkeypatch.setattr(trial, "condition_of_file", lambda *_: known)
+    shipped("edsr_small_x2_wild")
+    assert run("in/b.jpg", "--try") == 0
+    (picture,) = index()[1]
+    assert picture["rows"]["photo"][-1] == "edsr_small_x2_photo.keras, quality 60, the default"
+    assert "large: the same as photo" in picture["notes"]
 
 
 def test_noise_is_tried_where_a_network_takes_it(folder, shipped):
