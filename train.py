@@ -91,7 +91,7 @@ def _photo(scale, epochs, decay_epochs):
 
 
 def _sharp(scale):
-    photo = _photo(scale, 12, 6)
+    photo = _photo(scale, 3, 1)
     return {n: photo[n] for n in photo if n != "conditions"} | {  # they are START_FROM's
         "loss": "perceptual",
         "optimizer": "adam",

@@ -36,8 +36,8 @@ class Weights:
         """Path of the weights to use when none are named, and the reason; `None` without any.
 
         Shipped weights come first, x2 (or `scale`) before x3 before x4; of the wanted size, or of
-        the other one if `size` is auto (large on a GPU) or `content` is not clean. Then, if `size`
-        is auto, the newest of your own.
+        the other one if `size` is auto (large on a GPU), `content` is not clean, or SHARPNESS is
+        set. Then, if `size` is auto, the newest of your own.
         """
         has_gpu = size == "auto" and engines.resolve(engine) == "keras" and backend.has_gpu()
         wanted = ("large" if has_gpu else "small") if size == "auto" else size

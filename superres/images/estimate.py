@@ -15,7 +15,7 @@ from superres.images.pixels import to_8bit
 FILE = Path(__file__).with_name("estimate.npz")
 MAX_NOISE, MAX_BLUR, MAX_SHARPENING = 11.0, 1.2, 1.3  # in the pictures that it was fitted to
 # What seems more blurred may be out of focus on purpose: sharpened by all of the estimate, one such
-# photograph lost 4.4 dB at x4; by this, 2.7.
+# photograph lost 4.4 dB at x4; with this limit, 2.7.
 SURE_BLUR = 0.8
 MAX_SIDE, MIN_SIDE = 1024, 16  # pixels: only the centre of larger pictures; no smaller ones
 MIXED = np.float32([[1, -1], [-1, 1]])  # sees noise and corners, no horizontal or vertical edges

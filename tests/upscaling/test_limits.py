@@ -21,6 +21,7 @@ from superres.upscaling.upscaler import Upscaler
 from support import ROOT, as_jpeg, small_network, smooth_picture
 
 SIDE = 96
+OTHERS = "x2_wild", "x3", "x4", "x4_photo", "x4_wild"  # slow
 needs_openvino = pytest.mark.skipif(not engines.is_installed(), reason="needs OpenVINO")
 
 
@@ -86,13 +87,7 @@ def worst(one, other):
 @needs_openvino
 @pytest.mark.parametrize(
     "name",
-    [
-        "x2",
-        *(
-            pytest.param(n, marks=pytest.mark.slow)
-            for n in ("x2_wild", "x3", "x4", "x4_photo", "x4_wild")
-        ),
-    ],
+    ["x2", *(pytest.param(name, marks=pytest.mark.slow) for name in OTHERS)],
 )
 def test_int8_is_close_to_float32_on_any_picture(tmp_path, name):
     path, scale = ROOT / f"weights/edsr_small_{name}.keras", int(name[1])
