@@ -41,7 +41,7 @@ def shipped_score(folder, scale, precision, kind="", degradation="", size="_smal
     [
         ("Set5", "_small", "float32", (37.81, 34.11, 31.87)),
         ("Set14", "_small", "float32", (33.21, 29.92, 28.23)),
-        ("Set5", "", "auto", (37.99, 34.29, 32.02)),
+        ("Set5", "", "auto", (37.99, 34.28, 32.02)),
     ],
 )
 def test_shipped_weights(benchmarks, scale, name, size, precision, least):

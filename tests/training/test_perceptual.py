@@ -62,6 +62,18 @@ def test_grid_measures_dots_of_the_scales_period(scale):
     assert opposite > 0.85 * large
 
 
+def test_excess_is_detail_that_the_original_has_nowhere_near():
+    noise = np.random.default_rng(0).normal(0, 0.05, (2, 64, 64, 3)).astype(np.float32)
+    theirs = noise * (np.arange(64) < 32)[:, None]  # texture beside smooth ground
+    another, everywhere = theirs[::-1], noise
+
+    def measured(ours):
+        return keras.ops.convert_to_numpy(perceptual.excess(ours, theirs))
+
+    assert measured(theirs).max() == 0
+    assert measured(another).max() < 0.1 * measured(everywhere).min()
+
+
 def pictures():
     hr = np.stack([smooth_picture(32, 32, seed=n) for n in range(2)]) / np.float32(255)
     return tf.constant(hr * np.float32(0.9)), tf.constant(hr)
@@ -80,6 +92,7 @@ def test_the_adversarys_gradient_is_a_share_of_the_others(features):
     faithful = gradient(lambda: layer._faithful(sr, hr))
     band, theirs = perceptual.high_band, perceptual.grid(perceptual.high_band(hr), 2)
     others = faithful + gradient(lambda: tf.nn.relu(perceptual.grid(band(sr), 2) - theirs))
+    others += gradient(lambda: perceptual.EXCESS * perceptual.excess(band(sr), band(hr)))
     off = gradient(lambda: layer([sr, hr]))  # as it is at first
     np.testing.assert_allclose(off, others, rtol=1e-3, atol=1e-5)
     layer.steps.assign(perceptual.ADVERSARY_FROM)

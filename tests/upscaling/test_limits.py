@@ -21,7 +21,7 @@ from superres.upscaling.upscaler import Upscaler
 from support import ROOT, as_jpeg, small_network, smooth_picture
 
 SIDE = 96
-OTHERS = "x2_wild", "x3", "x4", "x4_photo", "x4_wild"  # slow
+OTHERS = "x2_wild", "x3", "x3_wild", "x4", "x4_photo", "x4_wild"  # slow
 needs_openvino = pytest.mark.skipif(not engines.is_installed(), reason="needs OpenVINO")
 
 
