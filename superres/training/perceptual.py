@@ -1,12 +1,12 @@
-"""A loss that makes pictures look sharp: 8 L1 + features + 10 agreement + grid + 20 excess + adversary.
+"""A loss that makes pictures look sharp: L1, features, agreement, grid, excess, adversary.
 
 - features: L1 between layers of VGG-16, each divided by the mean of the original's (Johnson et al.,
   2016, https://arxiv.org/abs/1603.08155);
 - agreement: L1 between the reduced result and the reduced original: detail is added, not changed;
 - grid: dots with the period of the scale, the cheapest texture for a network that ends in a pixel
   shuffle. Without this term they grow along edges within 300 steps;
-- excess: how far fine detail goes beyond the original's within two pixels, so that smooth ground
-  beside edges and letters stays smooth;
+- excess: how far the finest detail goes beyond the original's nearby, so that smooth ground beside
+  edges and letters stays smooth;
 - adversary: a small discriminator of the high band, relativistic (Jolicoeur-Martineau, 2018,
   https://arxiv.org/abs/1807.00734). Its gradient is scaled to a share of that of L1, features and
   agreement.
@@ -19,14 +19,14 @@ from superres.runtime import backend
 from superres.runtime.backend import keras
 from superres.runtime.errors import InputError
 
-L1, AGREEMENT, GRID, EXCESS = 8.0, 10.0, 1.0, 20.0
+L1, AGREEMENT, GRID, EXCESS = 8.0, 10.0, 1.0, 40.0
 ADVERSARY = 0.1  # of the others' gradient at the pixels: about 0.4 at the last convolution's kernel
 ADVERSARY_FROM = 40  # steps before the adversary, in which the others remove the worst blur
 LAYERS = ("conv2_2", "conv3_3", "conv4_3")
 MEAN = (103.939, 116.779, 123.68)  # of blue, green and red in VGG-16's training, 0 to 255
 WINDOW = 7  # LR pixels, of the windows in which the grid is measured
-NEARBY = 5  # pixels, side of the square whose largest detail of the original is allowed
-SIGMA, RADIUS = 1.5, 6  # pixels, of the blur that is subtracted for the high band
+NEARBY = 3  # pixels, side of the square whose largest detail of the original is allowed
+HIGH, FINEST = 1.5, 0.75  # pixels, standard deviation of the blur that is subtracted for a band
 ops = keras.ops
 
 
@@ -104,15 +104,16 @@ def _fork(x):
     return ops.unstack(fork(x), 2)
 
 
-def high_band(pictures):
-    """What a blur takes from pictures (N, H, W, 3); `RADIUS` pixels less on each side."""
-    offsets = np.arange(-RADIUS, RADIUS + 1)
-    line = np.exp(-(offsets**2) / (2 * SIGMA**2))
+def high_band(pictures, sigma=HIGH):
+    """What a blur takes from pictures (N, H, W, 3); four `sigma` less on each side."""
+    radius = round(4 * sigma)
+    offsets = np.arange(-radius, radius + 1)
+    line = np.exp(-(offsets**2) / (2 * sigma**2))
     kernel = np.tile((line / line.sum())[:, None, None, None], (1, 1, 3, 1)).astype(np.float32)
     blurred = pictures
     for one in kernel, kernel.swapaxes(0, 1):
         blurred = ops.depthwise_conv(blurred, one, data_format="channels_last")
-    return pictures[:, RADIUS:-RADIUS, RADIUS:-RADIUS] - blurred
+    return pictures[:, radius:-radius, radius:-radius] - blurred
 
 
 def reduced(pictures, scale):
@@ -149,10 +150,11 @@ def _cells(band, scale):
     return ops.transpose(ops.mean(cells, axis=(2, 5)), (0, 1, 3, 2, 4, 5))
 
 
-def excess(ours, theirs):
-    """How far high bands (N, H, W, 3) go beyond the largest of the originals' nearby: (N,)."""
-    allowed = ops.max_pool(ops.abs(theirs), NEARBY, 1, "same", "channels_last")
-    return _mean(ops.relu(ops.abs(ours) - allowed))
+def excess(sr, hr):
+    """How far the finest band of `sr` goes beyond the largest of `hr` nearby: (N,)."""
+    ours, theirs = (ops.abs(high_band(one, FINEST)) for one in (sr, hr))
+    allowed = ops.max_pool(theirs, NEARBY, 1, "same", "channels_last")
+    return _mean(ops.relu(ours - allowed))
 
 
 class PerceptualLoss(keras.layers.Layer):
@@ -176,9 +178,9 @@ class PerceptualLoss(keras.layers.Layer):
         self.steps.assign(self.steps + 1)
         faithful, adverse = _fork(sr)
         loss = self._faithful(faithful, hr) + self._adversary(adverse, hr)
-        ours, theirs = high_band(sr), high_band(hr)
-        dots = ops.relu(grid(ours, self.scale) - grid(theirs, self.scale))
-        return loss + GRID * ops.mean(dots, axis=(1, 2)) + EXCESS * excess(ours, theirs)
+        ours, theirs = (grid(high_band(one), self.scale) for one in (sr, hr))
+        loss += GRID * ops.mean(ops.relu(ours - theirs), axis=(1, 2))
+        return loss + EXCESS * excess(sr, hr)
 
     def _faithful(self, sr, hr):
         loss = L1 * _mean(ops.abs(sr - hr))
