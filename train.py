@@ -118,8 +118,7 @@ def _large(scale, start_from, epochs, decay_epochs, steps_per_epoch):
     }
 
 
-# Settings in place of those above, by RECIPE and SCALE. Scores: Set5, Set14; docs/weights.md says
-# how the files in weights/ were trained.
+# In place of the settings above, by RECIPE and SCALE. Scores: Set5, Set14. See docs/weights.md.
 RECIPES = {
     # Reaches VDSR's published score from random weights: in 7 minutes on two cores of a Xeon with
     # AMX, in 16 on an EPYC with AVX512-BF16. Three seeds: 37.53 to 37.59, 32.93 to 32.96 dB.

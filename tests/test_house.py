@@ -94,7 +94,7 @@ LINES = {
     "superres/upscaling": 2419,
     "superres/scoring": 1735,
     "superres/preview": 261,
-    "superres/training": 1351,
+    "superres/training": 1363,
 }
 MAX_FUNCTION_LINES, MAX_ARGUMENTS = 60, 7
 SOURCES = [
