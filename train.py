@@ -99,7 +99,7 @@ def _sharp(scale):
         "precision": "float32",  # in bfloat16 the agreement is 2 dB lower
         "batch_size": 4,
         "crop_size": max(96, 32 * scale),
-        "drawings": 0.1,  # what is drawn shall stay smooth beside its edges
+        "drawings": 0.1,  # so that flat colours stay flat beside edges
         "start_from": str(utils.WEIGHTS_FOLDER / f"edsr_small_x{scale}_wild.keras"),
     }
 
